@@ -1,0 +1,46 @@
+"""Rollouts of NeMo Gym to training data for NeMo RL, with Polars and DuckDB.
+
+    import rollout_etl
+
+    rollouts = rollout_etl.scan_rollouts("results/")            # pl.LazyFrame, one row per rollout
+    examples = rollout_etl.sft_examples(rollouts)               # pl.LazyFrame
+    rollout_etl.write("results/", "sft.jsonl", recipe="sft")    # what the command line does
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rollout_etl.api import transform_rollouts, write
+    from rollout_etl.read.scan import scan_rollouts
+    from rollout_etl.recipes.dpo import preference_pairs
+    from rollout_etl.recipes.grpo import grpo_prompts
+    from rollout_etl.recipes.options import DpoOptions, GrpoOptions, SftOptions
+    from rollout_etl.recipes.sft import sft_examples
+
+_HOMES = {
+    "scan_rollouts": "rollout_etl.read.scan",
+    "sft_examples": "rollout_etl.recipes.sft",
+    "preference_pairs": "rollout_etl.recipes.dpo",
+    "grpo_prompts": "rollout_etl.recipes.grpo",
+    "SftOptions": "rollout_etl.recipes.options",
+    "DpoOptions": "rollout_etl.recipes.options",
+    "GrpoOptions": "rollout_etl.recipes.options",
+    "transform_rollouts": "rollout_etl.api",
+    "write": "rollout_etl.api",
+}
+
+__all__ = [
+    "DpoOptions", "GrpoOptions", "SftOptions", "grpo_prompts", "preference_pairs", "scan_rollouts", "sft_examples", "transform_rollouts", "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and only that: the command's help must not wait for Polars and DuckDB."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rollout_etl' has no attribute '{name}'")
