@@ -1,0 +1,140 @@
+"""The SQL of the canonical table, for the columns and the style that are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from rollout_etl.errors import UsageError
+from rollout_etl.read.schema import COLUMNS, GROUND_TRUTH_FIELDS, IS_ROLLOUT, ITEMS, STRUCTURE
+
+_MACROS = ("json.sql", "units.sql", "fold.sql", "fields.sql")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How what was said is written down as chat messages. The keys of a rollout do not depend on it."""
+
+    think: Literal["keep", "strip", "move"] = "keep"
+    """`<think>` text in answers: left, taken out, or moved to `reasoning_content`."""
+    arguments: Literal["object", "string"] = "object"
+    """Arguments of a tool call: a JSON object, or that object as text. What is no object stays the text it was."""
+    tool_calls: Literal["nested", "flat"] = "nested"
+    """`{"id", "type", "function": {"name", "arguments"}}`, or `{"name", "arguments"}`."""
+    developer: Literal["developer", "system"] = "developer"
+    """Role name of developer messages."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Where a rollout's ground truth and its group are found, when not by the usual order."""
+
+    ground_truth_field: str | None = None
+    group_by: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for path in (*self.group_by, *([] if self.ground_truth_field is None else [self.ground_truth_field])):
+            if not all(path.split(".")):
+                raise UsageError(f"'{path}' is no field path; name fields with dots between them, as in verifier_metadata.answer")
+
+
+@cache
+def _resource(name: str) -> str:
+    return files("rollout_etl.read").joinpath("sql", name).read_text(encoding="utf-8")
+
+
+def quoted(text: str) -> str:
+    """Text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def json_path(path: str) -> str:
+    """A dotted field path as a JSON path: `metadata.task type` becomes `$."metadata"."task type"`."""
+    return "$" + "".join('."' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in path.split("."))
+
+
+def _field(path: str) -> str:
+    """SQL for a field of the parsed row."""
+    if path.startswith("responses_create_params.metadata."):
+        return f"filled(json_extract(x.responses_create_params.metadata, {quoted('/' + path.rsplit('.', 1)[1])}))"
+    return f"filled(x.{path})"
+
+
+def _ground_truth(lookup: Lookup) -> tuple[str, str]:
+    """SQL for the ground truth and for the name of the field it came from."""
+    if lookup.ground_truth_field is not None:
+        value = f"CASE WHEN x IS NOT NULL THEN first_present(text, [{quoted(json_path(lookup.ground_truth_field))}]) END"
+        return value, f"CASE WHEN {value} IS NOT NULL THEN {quoted(lookup.ground_truth_field)} END"
+    value = "coalesce(" + ", ".join(_field(path) for path in GROUND_TRUTH_FIELDS) + ")"
+    origin = "CASE " + " ".join(f"WHEN {_field(path)} IS NOT NULL THEN {quoted(path)}" for path in GROUND_TRUTH_FIELDS) + " END"
+    return value, origin
+
+
+def _styled(units: str, kinds: str, think: str) -> str:
+    """SQL for units with something in them, reasoning in the text treated as asked."""
+    if think == "keep":
+        return f"CASE WHEN regexp_matches({kinds}, '[ErX]') THEN with_content({units}) ELSE {units} END"
+    return f"with_content({'without_think' if think == 'strip' else 'with_think_apart'}({units}))"
+
+
+def macros(style: Style) -> str:
+    """The statements that define the macros of `rollouts_query`."""
+    arguments = "y.t" if style.arguments == "object" else "CASE y.k WHEN 'C' THEN to_json(y.t)::VARCHAR ELSE y.t END"
+    call = (
+        f"""concat('{{"id":', y.id, ',"type":"function","function":{{"name":', y.name, ',"arguments":', {arguments}, '}}}}')"""
+        if style.tool_calls == "nested"
+        else f"""concat('{{"name":', y.name, ',"arguments":', {arguments}, '}}')"""
+    )
+    text = "\n".join(_resource(name) for name in _MACROS)
+    if style.developer == "system":
+        text = text.replace('{"role":"developer"', '{"role":"system"').replace("concat(y.name, '\",", "concat(replace(y.name, 'developer', 'system'), '\",")
+    return text.replace("{{call}}", call).replace("{{items}}", ITEMS)
+
+
+def _accounting() -> str:
+    """What the reader needs to account for every line: rows that are no rollouts, or whose values hold NaN, come with their text."""
+    # Text that is no JSON may hold bytes that no regular expression takes.
+    damaged = "coalesce(CASE WHEN x IS NOT NULL AND (contains(text, 'NaN') OR contains(text, 'Infinity')) THEN holds_nonfinite(text) END, false)"
+    return f"""coalesce({IS_ROLLOUT}, false) AS is_rollout, (NOT is_rollout OR {damaged}) AS is_bad,
+        CASE WHEN is_bad THEN source END AS bad_source, CASE WHEN is_bad THEN line END AS bad_line, CASE WHEN is_bad THEN encode(recorded) END AS bad_text"""
+
+
+def rollouts_query(
+    columns: Sequence[str], style: Style, lookup: Lookup, namespaces: Sequence[str], *, only: str = "true", tolerant: bool = True
+) -> str:
+    """The query that turns `lines` (row, source, line, text) into canonical columns, plus those of `_accounting`.
+
+    `source` is the number of the file here; `namespaces` holds a name for each file, part of the keys. Messages and texts are null where
+    the condition `only` (on the parsed row `x`) does not hold: what is dropped need not be written out. A query that is not `tolerant` is faster and fails on lines
+    that are no JSON.
+    """
+    parse = f"json_transform(text, {quoted(STRUCTURE)})"
+    ground_truth, origin = _ground_truth(lookup)
+    fields = [f"nullif(json_extract(text, {quoted(json_path(path))})::VARCHAR, 'null')" for path in lookup.group_by]
+    spelt = ", ".join(f"coalesce({value}, 'null')" for value in fields)
+    group_by = f"CASE WHEN coalesce({', '.join(fields)}) IS NOT NULL THEN concat_ws(chr(30), {spelt}) END"
+    fillings = {
+        "group_by": group_by if lookup.group_by else "NULL::VARCHAR",
+        "namespaces": "([" + ", ".join(quoted(name) for name in namespaces) + "]::VARCHAR[])",
+    }
+    selected = ", ".join(f"({_filled(COLUMNS[name].sql, fillings)}) AS {name}" for name in columns)
+    fillings |= {
+        "columns": f"{selected}, {_accounting()}",
+        "parse": f"TRY({parse})" if tolerant else parse,
+        "only": only,
+        "think_stays": "true" if style.think == "keep" else "false",
+        "styled_prompt": _styled("prompt_units", "prompt_kinds", "keep"),
+        "styled_completion": _styled("completion_units", "completion_kinds", style.think),
+        "ground_truth": ground_truth,
+        "ground_truth_origin": origin,
+    }
+    return _filled(_resource("rollouts.sql"), fillings)
+
+
+def _filled(sql: str, fillings: Mapping[str, str]) -> str:
+    """`sql` with what stands in double braces replaced, in one pass: what is filled in is never searched."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: fillings[match[1]], sql)

@@ -1,0 +1,116 @@
+"""Paths, folders, globs and URLs to the files that are read, in a fixed order."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rollout_etl.errors import UnreadableError, UsageError
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
+MANIFEST_SUFFIX = ".manifest.json"
+_SIDECAR = re.compile(r"_(materialized_inputs|failures|reward_profiling|agent_metrics|aggregate_metrics|metrics)$")
+_SHARD = re.compile(r"[-_.]?(?:(?:shard|part|rank|worker|chunk)[-_]?\d+|\d+-of-\d+)$")
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to read."""
+
+    path: str
+
+    @property
+    def is_remote(self) -> bool:
+        return bool(_URL.match(self.path))
+
+    @property
+    def suffix(self) -> str:
+        """The one of `SUFFIXES` that the name ends with; `.jsonl` for names that end otherwise."""
+        name = self.path.split("?")[0].lower()
+        for suffix in sorted(SUFFIXES, key=len, reverse=True):
+            if name.endswith(suffix):
+                return suffix
+        return next((f".jsonl{end}" for end in (".gz", ".zst") if name.endswith(end)), ".jsonl")
+
+    @property
+    def stem(self) -> str:
+        """The name without folder and suffix."""
+        name = self.path.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+        return name[: -len(self.suffix)] if name.lower().endswith(self.suffix) else name.rsplit(".", 1)[0]
+
+    @property
+    def namespace(self) -> str:
+        """The stem without shard number: shards of one run share their task indices."""
+        return _SHARD.sub("", self.stem) or self.stem
+
+    @property
+    def task_inputs(self) -> str | None:
+        """Path of the materialized inputs that lie beside the file."""
+        if self.is_remote:
+            return None
+        beside = Path(self.path).with_name(f"{self.stem}_materialized_inputs.jsonl")
+        return str(beside) if beside.is_file() and str(beside) != self.path else None
+
+
+def _is_sidecar(path: str) -> bool:
+    return bool(_SIDECAR.search(Input(path).stem)) or path.endswith(MANIFEST_SUFFIX) or os.path.exists(path + MANIFEST_SUFFIX)
+
+
+def _in_folder(folder: str) -> list[str]:
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        found += [os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIXES)]
+    return found
+
+
+def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[list[Input], list[str]]:
+    """The files behind `paths`, each once, and notes on what was left out.
+
+    Raises `UsageError` for a path that does not exist or holds nothing to read.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not given:
+        raise UsageError("no input given")
+    found: dict[str, Input] = {}
+    left_out: list[str] = []
+    for path in [os.fspath(path) for path in given]:
+        named, searched = _expand(path)
+        sidecars = [p for p in searched if _is_sidecar(p)]
+        left_out += sidecars
+        kept = named + [p for p in searched if p not in set(sidecars)]
+        if not kept:
+            raise UsageError(f"nothing to read in {path}: no file ends with {', '.join(SUFFIXES)}" + (" but sidecars" if sidecars else ""))
+        for p in kept:
+            found.setdefault(p if _URL.match(p) else os.path.realpath(p), Input(p))
+    return list(found.values()), _notes(left_out)
+
+
+def _expand(path: str) -> tuple[list[str], list[str]]:
+    """Files that are named, and files that a search came upon."""
+    if _URL.match(path):
+        return [path], []
+    if os.path.isdir(path):
+        return [], _in_folder(path)
+    if os.path.exists(path):
+        if not os.path.isfile(path):
+            raise UsageError(f"{path} is no regular file: rollouts are read more than once, so save a pipe to a file first")
+        if not os.access(path, os.R_OK):
+            raise UnreadableError(f"cannot read {path}: permission denied")
+        return [path], []
+    if any(c in path for c in "*?["):
+        matches = sorted(glob.glob(path, recursive=True))
+        return [], [f for m in matches for f in (_in_folder(m) if os.path.isdir(m) else [m])]
+    raise UsageError(f"no such file or folder: {path}")
+
+
+def _notes(left_out: Sequence[str]) -> list[str]:
+    if not left_out:
+        return []
+    shown = ", ".join(os.path.basename(p) for p in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
+    return [f"left out {len(left_out)} sidecar file(s): {shown} (name a file to read it all the same)"]

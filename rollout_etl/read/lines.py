@@ -1,0 +1,216 @@
+"""Files to Arrow batches of lines. Text is not parsed here: a line is whatever stands between two newline bytes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from rollout_etl.errors import UnreadableError
+from rollout_etl.read.inputs import Input
+
+SCHEMA = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int64()), ("text", pa.string())])
+BLOCK_BYTES = 1 << 21
+"""Small enough to stay in the processor's cache, large enough that Python's share is small."""
+_LONGEST_LINE = (1 << 31) - 1
+
+
+class _Stream(Protocol):
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+def line_batches(inputs: Sequence[Input], rows: np.ndarray | None = None, first_row: int = 0) -> Iterator[pa.RecordBatch]:
+    """Batches of `SCHEMA` for all lines that are not blank, in the order of the files; with `rows` (sorted), only those;
+    with `first_row`, only rows from there on.
+
+    `row` counts lines that are not blank across the files, `line` counts all lines of a file from 1. Raises
+    `UnreadableError` for files that cannot be opened or decompressed.
+    """
+    row = 0
+    waiting: list[pa.RecordBatch] = []
+    for source, item in enumerate(inputs):
+        try:
+            for numbers, texts in _texts(item):
+                batch = _selected(row, source, numbers, texts, rows)
+                if row < first_row:
+                    batch = batch.filter(pa.array(batch.column(0).to_numpy() >= first_row))
+                row += len(texts)
+                waiting.append(batch)
+                # A few lines at a time are slow to work on: small batches go together.
+                if sum(part.nbytes for part in waiting) >= BLOCK_BYTES // 2:
+                    yield pa.concat_batches(waiting) if len(waiting) > 1 else batch
+                    waiting = []
+        except (OSError, EOFError, pa.ArrowInvalid, gzip.BadGzipFile) as error:
+            raise UnreadableError(f"cannot read {item.path}: {_reason(error)}") from error
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
+
+
+def _selected(row: int, source: int, numbers: np.ndarray, texts: pa.StringArray, rows: np.ndarray | None) -> pa.RecordBatch:
+    ids = np.arange(row, row + len(texts), dtype=np.int64)
+    if rows is not None:
+        low, high = np.searchsorted(rows, (row, row + len(texts)))
+        picked = rows[low:high] - row
+        ids, numbers, texts = ids[picked], numbers[picked], texts.take(pa.array(picked))
+    sources = np.full(len(ids), source, dtype=np.int32)
+    return pa.RecordBatch.from_arrays([pa.array(ids), pa.array(sources), pa.array(numbers), texts], schema=SCHEMA)
+
+
+def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+    """Line numbers and texts of one file, block by block."""
+    if item.suffix == ".json":
+        return _numbered(_json_array(item))
+    if item.suffix == ".parquet":
+        return _numbered(_parquet(item))
+    if item.is_remote:
+        return _numbered(_remote_lines(item))
+    return _stored_lines(item)
+
+
+def _stored_lines(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+    with _open(item) as stream:
+        yield from _lines_of(_blocks(stream))
+
+
+def _open(item: Input) -> Any:
+    if item.suffix.endswith(".gz"):
+        return gzip.open(item.path, "rb")
+    if item.suffix.endswith(".zst"):
+        return pa.CompressedInputStream(pa.OSFile(item.path), "zstd")
+    return io.FileIO(item.path)
+
+
+def _blocks(stream: _Stream) -> Iterator[np.ndarray]:
+    """Blocks of whole lines; only the last may lack its newline."""
+    carry = np.empty(0, dtype=np.uint8)
+    size = BLOCK_BYTES
+    while True:
+        block = np.empty(len(carry) + size, dtype=np.uint8)
+        block[: len(carry)] = carry
+        view, filled = block.data, len(carry)
+        while filled < len(block) and (count := stream.readinto(view[filled:])):
+            filled += count
+        if filled < len(block):
+            if filled:
+                yield block[:filled]
+            return
+        cut = _last_newline(block, len(carry)) + 1
+        if cut:
+            yield block[:cut]
+            carry, size = block[cut:], BLOCK_BYTES
+        else:
+            carry, size = block, min(size * 2, 1 << 28)
+            if len(carry) > _LONGEST_LINE:
+                raise OSError("a line is longer than 2 GB")
+
+
+def _last_newline(block: np.ndarray, start: int) -> int:
+    """Position of the last newline at or after `start`, -1 without one. Looked for from the end: lines are shorter than blocks."""
+    end, step = len(block), 1 << 14
+    while end > start:
+        low = max(start, end - step)
+        found = np.flatnonzero(block[low:end] == 10)
+        if len(found):
+            return low + int(found[-1])
+        end, step = low, step * 4
+    return -1
+
+
+def _newlines(block: np.ndarray) -> np.ndarray:
+    """Positions of all newlines, in pieces that stay in the cache."""
+    piece = 1 << 18
+    return np.concatenate([np.flatnonzero(block[low : low + piece] == 10) + low for low in range(0, len(block), piece)])
+
+
+def _lines_of(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+    first = 1
+    for block in blocks:
+        ends = _newlines(block) + 1
+        if len(ends) == 0 or ends[-1] != len(block):
+            ends = np.append(ends, len(block))
+        offsets = np.zeros(len(ends) + 1, dtype=np.int32)
+        offsets[1:] = ends
+        texts = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block))
+        numbers = np.arange(first, first + len(ends), dtype=np.int64)
+        first += len(ends)
+        blank = _blank(block, offsets)
+        if len(blank):
+            kept = np.setdiff1d(np.arange(len(ends)), blank)
+            numbers, texts = numbers[kept], texts.take(pa.array(kept))
+        yield numbers, texts
+
+
+def _blank(block: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Positions of lines that hold nothing but white space. Few lines start with white space, so few are looked at."""
+    starts = block[offsets[:-1]]
+    suspects = np.flatnonzero((starts == 10) | (starts == 13) | (starts == 32) | (starts == 9))
+    blank = [i for i in suspects if not block[offsets[i] : offsets[i + 1]].tobytes().strip(b" \t\r\n")]
+    return np.array(blank, dtype=np.int64)
+
+
+def _numbered(batches: Iterable[pa.StringArray]) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+    first = 1
+    for texts in batches:
+        yield np.arange(first, first + len(texts), dtype=np.int64), texts
+        first += len(texts)
+
+
+def _remote_lines(item: Input) -> Iterator[pa.StringArray]:
+    import polars as pl
+    from polars.exceptions import PolarsError
+
+    try:
+        for frame in pl.scan_lines(item.path).collect_batches(maintain_order=True):
+            lines = frame.filter(pl.col("line").str.strip_chars() != "")
+            yield lines["line"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
+    except PolarsError as error:
+        raise OSError(_reason(error)) from error
+
+
+def _json_array(item: Input) -> Iterator[pa.StringArray]:
+    # A JSON array is one value: DuckDB needs room for all of it.
+    import os
+
+    size = max(1 << 24, 1 << 30 if item.is_remote else os.path.getsize(item.path) + 1024)
+    return _queried(f"SELECT json::VARCHAR FROM read_json_objects($path, format := 'auto', maximum_object_size := {size})", item)
+
+
+def _parquet(item: Input) -> Iterator[pa.StringArray]:
+    """Rows as JSON. Columns that hold JSON as text are taken as JSON."""
+    nested = "'responses_create_params', 'response', 'output', 'messages', 'tools', 'agent_ref', 'metadata', 'verifier_metadata'"
+    described = _query("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet($path))", item).fetchall()
+    fields = []
+    for name, dtype in described:
+        column, key = '"' + name.replace('"', '""') + '"', name.replace("'", "''")
+        value = column
+        if dtype == "VARCHAR" and f"'{name}'" in nested:
+            value = f"CASE WHEN json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
+        fields.append(f"'{key}', {value}")
+    return _queried(f"SELECT json_object({', '.join(fields)})::VARCHAR FROM read_parquet($path)", item)
+
+
+def _query(sql: str, item: Input) -> Any:
+    import duckdb
+
+    try:
+        return duckdb.connect(config={"memory_limit": "4GB"}).sql(sql, params={"path": item.path})
+    except duckdb.Error as error:
+        raise OSError(_reason(error)) from error
+
+
+def _queried(sql: str, item: Input) -> Iterator[pa.StringArray]:
+    import duckdb
+
+    try:
+        for batch in _query(sql, item).to_arrow_reader(1024):
+            yield batch.column(0).cast(pa.string())
+    except duckdb.Error as error:
+        raise OSError(_reason(error)) from error

@@ -1,0 +1,40 @@
+"""Lines that are no rollouts, kept with file, line number, reason and text."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that is no rollout."""
+
+    source: str
+    line: int
+    reason: str
+    text: bytes
+
+    def to_json(self) -> str:
+        """The line as a JSON object. Bytes that are not UTF-8 are written as `\\xNN`."""
+        text = self.text.decode("utf-8", errors="backslashreplace").rstrip("\r\n")
+        return json.dumps({"source": self.source, "line": self.line, "reason": self.reason, "text": text}, ensure_ascii=False)
+
+
+@dataclass
+class Account:
+    """Where every line of a scan went: `read == len(quarantined) + rollouts`."""
+
+    read: int = 0
+    rollouts: int = 0
+    quarantined: list[BadLine] = field(default_factory=list)
+    repaired: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def bad_fraction(self) -> float:
+        return len(self.quarantined) / self.read if self.read else 0.0
+
+    def reasons(self) -> dict[str, int]:
+        """Quarantined lines by kind of reason."""
+        return dict(Counter(bad.reason.split(":")[0] for bad in self.quarantined).most_common())

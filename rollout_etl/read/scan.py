@@ -1,0 +1,219 @@
+"""The canonical table of a set of files: as a LazyFrame, or batch by batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from polars.io.plugins import register_io_source
+
+from rollout_etl.errors import RolloutETLError, UnreadableError
+from rollout_etl.read.ahead import RowOrder, read_ahead
+from rollout_etl.read.canonical import Lookup, Style, macros, rollouts_query
+from rollout_etl.read.inputs import Input, find_inputs
+from rollout_etl.read.lines import SCHEMA as LINES
+from rollout_etl.read.lines import line_batches
+from rollout_etl.read.quarantine import Account, BadLine
+from rollout_etl.read.repair import look_again
+from rollout_etl.read.schema import COLUMNS, SCHEMA
+from rollout_etl.read.task_inputs import TaskInputs
+
+Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+_BATCH_BYTES = 1 << 25
+
+
+class Rollouts:
+    """The rollouts of a set of files.
+
+    `batches` streams canonical columns; the first pass over everything fills `account`. `lazy` is the same as a LazyFrame.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        *,
+        style: Style | None = None,
+        lookup: Lookup | None = None,
+        task_inputs: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.inputs, self.notes = find_inputs(paths)
+        self.style = style or Style()
+        self.lookup = lookup or Lookup()
+        self.account: Account | None = None
+        self._threads = threads
+        self._only = "true"
+        self._task_inputs = TaskInputs(self, task_inputs)
+
+    def batches(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
+        """Frames of `columns`, rows in the order of the files; with `rows` (sorted row numbers), only those rows.
+
+        With `min_reward`, messages and texts of rollouts under it are null: they need not be written out.
+        """
+        account = Account()
+        self._only = "true" if min_reward is None else f"coalesce(to_number(x.reward::VARCHAR) >= {float(min_reward)!r}, true)"
+        wanted = list(dict.fromkeys([*columns, "row", *self._task_inputs.needed_for(columns)]))
+        for frame in self._raw_batches(wanted, rows):
+            kept = self._without_bad_lines(frame, wanted, account)
+            account.rollouts += len(kept)
+            kept = kept.with_columns(pl.col("source").replace_strict(dict(enumerate(self._paths)), return_dtype=pl.String)) if "source" in wanted else kept
+            yield self._task_inputs.filled(kept, columns).select(columns)
+        if rows is None:
+            self.account = account
+
+    def lazy(self, max_bad_fraction: float = 1.0) -> pl.LazyFrame:
+        """The canonical table. Reading it raises `UnreadableError` when more than `max_bad_fraction` of the lines are no rollouts."""
+
+        def read(
+            with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            del batch_size
+            left = n_rows
+            for frame in self.batches(with_columns if with_columns is not None else list(COLUMNS)):
+                shown = frame if left is None else frame.head(left)
+                left = None if left is None else left - len(shown)
+                yield shown if predicate is None else shown.filter(predicate)
+                if left == 0:
+                    return
+            self.check_bad_fraction(max_bad_fraction)
+
+        return register_io_source(read, schema=SCHEMA, validate_schema=False)
+
+    def check_bad_fraction(self, limit: float) -> None:
+        """Raise `UnreadableError` when more than `limit` of the lines that were read are no rollouts."""
+        account = self.account
+        if account is not None and account.bad_fraction > limit:
+            first = account.quarantined[0]
+            raise UnreadableError(
+                f"{len(account.quarantined)} of {account.read} lines are no rollouts, more than --max-bad-fraction {limit:g} allows; "
+                f"the first is {first.source}:{first.line} ({first.reason})"
+            )
+
+    @property
+    def _paths(self) -> list[str]:
+        return [item.path for item in self.inputs]
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        config: dict[str, Any] = {"preserve_insertion_order": True, "autoinstall_known_extensions": False}
+        if self._threads:
+            config["threads"] = self._threads
+        connection = duckdb.connect(config=config)
+        connection.execute(macros(self.style))
+        return connection
+
+    def _raw_batches(self, columns: list[str], rows: np.ndarray | None) -> Iterator[pl.DataFrame]:
+        failure: list[Exception] = []
+
+        def guarded(first_row: int) -> Iterator[pa.RecordBatch]:
+            # DuckDB turns what a generator raises into its own error; the first cause is what users need.
+            try:
+                yield from line_batches(self.inputs, rows, first_row)
+            except Exception as error:
+                failure.append(error)
+                raise
+
+        self._connection = self._connect()
+        order = RowOrder(rows)
+        for tolerant in (False, True):
+            try:
+                lines = pa.RecordBatchReader.from_batches(LINES, guarded(order.next_row))
+                for batch in read_ahead(iter(self._query(lines, columns, tolerant).to_arrow_reader(self._batch_rows()))):
+                    yield from order.released(_frame(batch))
+                order.check_complete()
+                return
+            # DuckDB's message quotes the line, so Python cannot always decode it.
+            except (duckdb.Error, UnicodeDecodeError) as error:
+                order.forget_waiting()
+                cause = failure[0] if failure else None
+                if isinstance(cause, RolloutETLError):
+                    raise cause from error
+                if tolerant or cause is not None:
+                    raise UnreadableError(f"cannot read the rollouts: {str(cause or error).splitlines()[0]}") from error
+
+    def _query(self, lines: pa.RecordBatchReader | pa.Table, columns: list[str], tolerant: bool = True) -> duckdb.DuckDBPyRelation:
+        namespaces = [item.namespace for item in self.inputs]
+        query = rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant)
+        return self._connection.from_arrow(lines).query("lines", query)
+
+    def _batch_rows(self) -> int:
+        """Rows of a batch: some 32 MB of lines, judged by the start of the files."""
+        sizes = []
+        for item in self.inputs[:8]:
+            for batch in line_batches([item]):
+                sizes.append(batch.nbytes / batch.num_rows)
+                break
+        return int(min(max(_BATCH_BYTES / max(sizes, default=1000), 16), 20_000))
+
+    def _without_bad_lines(self, frame: pl.DataFrame, columns: list[str], account: Account) -> pl.DataFrame:
+        """Rollouts only: bad lines are repaired and read again, or counted and kept in the account."""
+        account.read += len(frame)
+        bad = frame["bad_text"].is_not_null()
+        if not bad.any():
+            return frame
+        repaired, refused = [], []
+        for row, source, line, text in frame.filter(bad).select("row", "bad_source", "bad_line", "bad_text").iter_rows():
+            look = look_again(text)
+            if look.text is None:
+                refused.append((row, BadLine(self._paths[source], line, look.reason, text)))
+            else:
+                repaired.append((row, source, line, look, text))
+        frames = [frame.filter(~bad)]
+        if repaired:
+            again = self._read_again(repaired, columns)
+            frames.append(again.filter(pl.col("is_rollout")))
+            rescued = set(frames[-1]["row"])
+            for row, source, line, look, text in repaired:
+                if row in rescued:
+                    account.repaired.update(look.damage)
+                else:
+                    refused.append((row, BadLine(self._paths[source], line, look.reason, text)))
+        account.quarantined += [bad_line for _, bad_line in sorted(refused, key=lambda found: found[0])]
+        return pl.concat(frames).sort("row")
+
+    def _read_again(self, repaired: list[tuple[int, int, int, Any, bytes]], columns: list[str]) -> pl.DataFrame:
+        rows, sources, numbers, looks, _ = zip(*repaired, strict=True)
+        lines = pa.table([rows, sources, numbers, [look.text for look in looks]], schema=LINES)
+        connection = self._connection
+        self._connection = self._connect()
+        try:
+            return pl.concat([_frame(batch) for batch in self._query(lines, columns).to_arrow_reader(20_000)])
+        finally:
+            self._connection = connection
+
+
+def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
+    frame = pl.from_arrow(batch)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def scan_rollouts(
+    paths: Paths,
+    *,
+    think: Literal["keep", "strip", "move"] = "keep",
+    arguments: Literal["object", "string"] = "object",
+    ground_truth_field: str | None = None,
+    task_inputs: str | None = None,
+    group_by: str | Sequence[str] = (),
+    max_bad_fraction: float = 0.01,
+) -> pl.LazyFrame:
+    """Rollouts of files, folders, globs or URLs as the canonical table: one row per rollout, the columns of `SCHEMA`.
+
+    Nothing is read before the frame is collected, and then only the columns that are used. `prompt`, `completion`, `tools`,
+    `ground_truth`, `metrics` and `extra` are JSON text. `reward` is Float64, null when missing or not a finite number.
+
+    Raises `UsageError` for paths that do not exist, and, when collected, `UnreadableError` for files that cannot be read or
+    when more than `max_bad_fraction` of the lines are no rollouts.
+    """
+    fields = (group_by,) if isinstance(group_by, str) else tuple(group_by)
+    lookup = Lookup(ground_truth_field=ground_truth_field, group_by=fields)
+    rollouts = Rollouts(paths, style=Style(think=think, arguments=arguments), lookup=lookup, task_inputs=task_inputs)
+    return rollouts.lazy(max_bad_fraction)
+
+
+__all__ = ["Input", "Rollouts", "scan_rollouts"]

@@ -1,0 +1,234 @@
+"""The canonical table: its columns, their types, and the SQL that each is made of.
+
+The SQL names the steps of `sql/rollouts.sql` (`x` is the parsed row, `prompt_units` and `completion_units` what was said,
+`prompt_kinds` and `completion_kinds` a letter for each unit). Input shapes and lookup orders follow NeMo Gym's rollout rows (`nemo_gym/rollout_collection.py`
+and the example rollouts of its resource servers).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import polars as pl
+
+_TEXT, _JSON, _INT = "VARCHAR", "JSON", "BIGINT"
+
+_ITEM_TAIL = {"tool_calls": _JSON, "tool_call_id": _JSON, "reasoning_content": _JSON}
+ITEM: dict[str, Any] = {
+    "type": _TEXT,
+    "role": _TEXT,
+    "content": _JSON,
+    "name": _JSON,
+    "arguments": _TEXT,
+    "call_id": _JSON,
+    "output": _JSON,
+    "summary": _JSON,
+    **_ITEM_TAIL,
+}
+"""An item of any kind, its texts as JSON."""
+
+_PARTS = [{"text": _JSON}]
+_PLAIN_OUTPUT: dict[str, Any] = {**ITEM, "content": _PARTS, "summary": _PARTS}
+
+GROUND_TRUTH_FIELDS = (
+    "expected_answer",
+    "ground_truth",
+    "answer",
+    "expected_output",
+    "expected_action",
+    "expected_judgement",
+    "gold_sql",
+    "reference_solution",
+    "solution",
+    "reference",
+    "target",
+    "label",
+    "verifier_metadata.ground_truth",
+    "verifier_metadata.expected_answer",
+    "verifier_metadata.answer",
+    "verifier_metadata.ideal",
+    "verifier_metadata.solution",
+    "verifier_metadata.target",
+    "metadata.ground_truth",
+    "metadata.answer",
+    "metadata.expected",
+    "responses_create_params.ground_truth",
+    "responses_create_params.metadata.ground_truth",
+    "responses_create_params.metadata.answer",
+    "response.expected_answer",
+)
+"""Where a ground truth is looked for, first hit first. Empty texts, lists and objects are no hit; 0 and false are."""
+
+ID_FIELDS = ("task_id", "problem_id", "instance_id", "question_id", "uuid", "id", "task_idx")
+"""Fields that name a task in rollouts without `_ng_task_index`, first hit first."""
+
+STATIC_FIELDS = ("difficulty", "category", "task_name", "task_type", "level", "subject", "domain")
+"""Fields that belong to the task, not to the attempt: they must agree inside a group."""
+
+
+def _structure() -> dict[str, Any]:
+    """What a line is parsed into: JSON leaves where types differ from file to file, so that no value is ever coerced."""
+    tree: dict[str, Any] = {
+        "responses_create_params": {
+            "input": [ITEM],
+            "instructions": _JSON,
+            "tools": _JSON,
+            "metadata": _JSON,
+            "ground_truth": _JSON,
+        },
+        "response": {
+            "output": [_PLAIN_OUTPUT],
+            "id": _TEXT,
+            "status": _TEXT,
+            "incomplete_details": {"reason": _TEXT},
+            "tools": _JSON,
+            "expected_answer": _JSON,
+            "usage": {"input_tokens": _INT, "output_tokens": _INT, "prompt_tokens": _INT, "completion_tokens": _INT},
+        },
+        "messages": _JSON,
+        "output": _JSON,
+        "tools": _JSON,
+        "reward": _JSON,
+        "_ng_task_index": _JSON,
+        "_ng_rollout_index": _INT,
+        "_ng_failure_class": _JSON,
+        "agent_ref": {"name": _TEXT},
+        "instance_config": {"mask_sample": _JSON},
+        "context_length_exceeded_error": _JSON,
+        "error": _JSON,
+        "mask_sample": _JSON,
+        "verification_skipped": _JSON,
+    }
+    for name in (*ID_FIELDS, *STATIC_FIELDS):
+        tree.setdefault(name, _JSON)
+    for path in GROUND_TRUTH_FIELDS:
+        *parents, leaf = path.split(".")
+        if parents != ["responses_create_params", "metadata"]:
+            node = tree
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node.setdefault(leaf, _JSON)
+    return tree
+
+
+STRUCTURE = json.dumps(_structure())
+ITEMS = json.dumps([ITEM])
+
+
+class Column(NamedTuple):
+    """A column of the canonical table."""
+
+    sql: str
+    dtype: pl.DataType | type[pl.DataType]
+    meaning: str
+
+
+_STATICS = (
+    "CASE WHEN coalesce(" + ", ".join(f"x.{name}" for name in STATIC_FIELDS) + ") IS NOT NULL THEN to_json(struct_pack("
+    + ", ".join(f"{name} := x.{name}" for name in STATIC_FIELDS) + "))::VARCHAR END"
+)
+_TASK_ID = "coalesce(" + ", ".join(f"'{name}:' || filled(x.{name})" for name in ID_FIELDS) + ")"
+_TASK_KEY = f"""CASE
+    WHEN x IS NULL THEN NULL
+    WHEN {{{{group_by}}}} IS NOT NULL THEN md5(concat_ws(chr(30), 'fields', {{{{group_by}}}}))
+    WHEN x._ng_task_index IS NOT NULL THEN md5(concat_ws(chr(30), 'index', {{{{namespaces}}}}[source + 1], coalesce(x.agent_ref.name, ''), x._ng_task_index))
+    WHEN {_TASK_ID} IS NOT NULL THEN md5(concat_ws(chr(30), 'id', {{{{namespaces}}}}[source + 1], coalesce(x.agent_ref.name, ''), {_TASK_ID}, prompt_key))
+    WHEN len(prompt_units) = 0 AND metadata IS NULL THEN md5(concat_ws(chr(30), 'line', trim(text, E' \\t\\r\\n')))
+    WHEN x IS NOT NULL THEN md5(concat_ws(chr(30), 'prompt', prompt_key, ground_truth, {_STATICS}))
+END"""
+_SHAPE = """CASE
+    WHEN x.response.output IS NOT NULL THEN
+        CASE WHEN x.responses_create_params IS NOT NULL THEN 'response' WHEN x.messages IS NOT NULL THEN 'messages' ELSE 'response_only' END
+    WHEN x.output IS NOT NULL THEN 'output'
+    WHEN len(output_all) > 0 THEN CASE WHEN x.responses_create_params IS NULL AND x.messages IS NOT NULL THEN 'messages' ELSE 'response_text' END
+    WHEN x.responses_create_params IS NOT NULL OR x.messages IS NOT NULL THEN 'no_response'
+    ELSE 'no_prompt'
+END
+|| CASE WHEN coalesce(len(x.response.output), 0) = 0 AND x.output IS NOT NULL THEN CASE WHEN len(json_extract(text, '$.output[*].role')) > 0 AND len(json_extract(text, '$.output[*].type')) = 0 THEN '+chat' ELSE '' END ELSE '' END
+|| CASE WHEN string_input THEN '+string_input' ELSE '' END
+|| CASE WHEN x.responses_create_params IS NOT NULL AND input_empty THEN '+empty_input' ELSE '' END
+|| CASE WHEN transitions THEN '+transitions' ELSE '' END
+|| CASE WHEN is_string(filled(x.responses_create_params.instructions)) THEN '+instructions' ELSE '' END"""
+
+COLUMNS: dict[str, Column] = {
+    "row": Column("row", pl.Int64, "number of the row within the scan, from 0"),
+    "source": Column("source", pl.String, "file"),
+    "line": Column("line", pl.Int64, "line of the file, from 1; row of a Parquet file or element of a JSON array"),
+    "shape": Column(_SHAPE, pl.String, "where the row keeps what was said"),
+    "task_name": Column("x.task_name->>'$'", pl.String, "name of the task family, null where the row has none"),
+    "agent_name": Column("x.agent_ref.name", pl.String, "agent that ran"),
+    "task_index": Column("x._ng_task_index::VARCHAR", pl.String, "`_ng_task_index` as text"),
+    "attempt": Column("x._ng_rollout_index", pl.Int64, "`_ng_rollout_index`"),
+    "task_key": Column(_TASK_KEY, pl.String, "md5 that the attempts at one task share"),
+    "prompt_key": Column("prompt_key", pl.String, "md5 of prompt, tools and metadata"),
+    "completion_key": Column(
+        "md5_number_lower(concat_ws(chr(30), said(completion_units), x.response.id))", pl.UInt64, "number made of the completion: settles ties"
+    ),
+    "prompt": Column("prompt", pl.String, "JSON list of chat messages the model was given"),
+    "completion": Column("completion", pl.String, "JSON list of chat messages that followed"),
+    "tools": Column("tools", pl.String, "JSON list of chat tools, null without tools"),
+    "prompt_text": Column("json_extract_string(question, '$')", pl.String, "text of the last user message of the prompt"),
+    "response_text": Column("json_extract_string(answer, '$')", pl.String, "text of the last assistant message, null if the completion ends otherwise"),
+    "ground_truth": Column("ground_truth", pl.String, "JSON of what the verifier compares with"),
+    "ground_truth_text": Column("json_extract_string(ground_truth, '$')", pl.String, "the same as text"),
+    "ground_truth_origin": Column("ground_truth_origin", pl.String, "field it was found in"),
+    "reward": Column(
+        "CASE WHEN isfinite(to_number(x.reward::VARCHAR)) THEN to_number(x.reward::VARCHAR) END", pl.Float64, "null when missing or no finite number"
+    ),
+    "is_nonfinite": Column("coalesce(NOT isfinite(to_number(x.reward::VARCHAR)), false)", pl.Boolean, "the reward is NaN or infinite"),
+    "is_masked": Column("is_true(x.mask_sample) OR is_true(x.instance_config.mask_sample)", pl.Boolean, "excluded from the loss by the agent"),
+    "is_failure": Column(
+        """filled(x._ng_failure_class) IS NOT NULL
+        OR (len(completion_units) = 0 AND filled(x.error) IS NOT NULL)
+        OR coalesce(regexp_matches(x.response.id, '-(failed|timeout|killed|skipped|incomplete)$')
+            AND regexp_matches(completion_units[-1].t, '^"(Failed|Timed out|Killed|Skipped)\\b'), false)""",
+        pl.Boolean,
+        "the infrastructure failed, not the model",
+    ),
+    "is_unverified": Column("is_true(x.verification_skipped)", pl.Boolean, "the reward is a constant, not a score"),
+    "is_truncated": Column(
+        """x.response.incomplete_details.reason IS NOT NULL OR coalesce(x.response.status = 'incomplete', false)
+        OR is_true(x.context_length_exceeded_error)
+        OR (ends_with(completion_kinds, 'A') AND contains(completion_units[-1].t, '<think>') AND NOT contains(completion_units[-1].t, '</think>'))""",
+        pl.Boolean,
+        "cut off before its end",
+    ),
+    "has_media": Column(
+        "contains(prompt_kinds, 'M') OR contains(completion_kinds, 'M') OR nullif(json_extract(x.responses_create_params.metadata, '/audio_url'), 'null') IS NOT NULL",
+        pl.Boolean,
+        "holds images, audio, video or files",
+    ),
+    "is_prompt_empty": Column(
+        "len(list_filter(prompt_units, lambda u: u.k = 'M' OR (u.k = 'U' AND NOT is_blank(u.t)))) = 0", pl.Boolean, "the prompt has no user message with text"
+    ),
+    "prompt_kinds": Column("prompt_kinds", pl.String, "one letter for each thing in the prompt (see `sql/units.sql`)"),
+    "completion_kinds": Column("completion_kinds", pl.String, "one letter for each thing in the completion"),
+    "has_inexact_number": Column(
+        """len(list_filter(list_concat(prompt_units, completion_units), lambda u: u.k = 'C'
+            AND regexp_matches(regexp_replace(u.t, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g'), '[0-9][.eE]|[0-9]{16}'))) > 0""",
+        pl.Boolean,
+        "arguments of a tool call hold a fraction or an integer of 16 digits or more",
+    ),
+    "num_messages": Column("length(regexp_replace(regexp_replace(prompt_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g'))", pl.Int64, "messages of the prompt"),
+    "num_turns": Column("length(regexp_replace(regexp_replace(regexp_replace(completion_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g'), '[^A]', '', 'g'))", pl.Int64, "assistant messages of the completion"),
+    "num_tool_calls": Column("length(regexp_replace(completion_kinds, '[^Cc]', '', 'g'))", pl.Int64, "tool calls of the completion"),
+    "num_unanswered": Column("count_unanswered(prompt_units, prompt_kinds, 'prompt_call_') + count_unanswered(completion_units, completion_kinds, 'call_')", pl.Int64, "calls that another turn follows, but no result"),
+    "num_orphans": Column("count_orphans(prompt_units, prompt_kinds, 'prompt_call_') + count_orphans(completion_units, completion_kinds, 'call_')", pl.Int64, "results without a call"),
+    "num_encrypted": Column("length(regexp_replace(completion_kinds, '[^r]', '', 'g'))", pl.Int64, "reasoning items without readable text, left out"),
+    "num_empty": Column("length(regexp_replace(completion_kinds, '[^E]', '', 'g'))", pl.Int64, "empty assistant texts (dummy token items too), left out"),
+    "num_unknown": Column("length(regexp_replace(prompt_kinds || completion_kinds, '[^X]', '', 'g'))", pl.Int64, "items that are not understood, left out"),
+    "prompt_tokens": Column("coalesce(x.response.usage.input_tokens, x.response.usage.prompt_tokens)", pl.Int64, "as the model server counted"),
+    "completion_tokens": Column("coalesce(x.response.usage.output_tokens, x.response.usage.completion_tokens)", pl.Int64, "as the model server counted"),
+    "statics": Column(_STATICS, pl.String, "JSON of the fields that must agree inside a group"),
+    "metrics": Column("CASE WHEN x IS NOT NULL THEN metrics_of(text) END", pl.String, "JSON object of every other finite number at the top level"),
+    "extra": Column("CASE WHEN x IS NOT NULL THEN extra_of(text) END", pl.String, "JSON object of the other top-level fields, sorted"),
+    "gym_row": Column("CASE WHEN x IS NOT NULL THEN gym_row_of(text) END", pl.String, "JSON object of the row without response, scores and verifier output: a prompt for Gym"),
+}
+"""Columns of the canonical table, in order."""
+
+IS_ROLLOUT = """(x.responses_create_params IS NOT NULL OR x.response IS NOT NULL OR x.output IS NOT NULL OR x.messages IS NOT NULL
+    OR x.reward IS NOT NULL OR x._ng_rollout_index IS NOT NULL OR x._ng_failure_class IS NOT NULL)"""
+"""A line is a rollout when it is a JSON object with a prompt, a response, a reward or an attempt number."""
+
+SCHEMA = pl.Schema({name: column.dtype for name, column in COLUMNS.items()})

@@ -1,0 +1,76 @@
+-- The parts of a rollout beside what was said: where items stand, tools, metadata, calls and their answers, metrics.
+
+-- The first of several parts of a row that is there and holds something. The row is parsed once for all of them.
+CREATE OR REPLACE MACRO first_present(text, paths) AS list_filter(
+    list_transform(json_extract(text, paths), lambda j: filled(j)), lambda j: j IS NOT NULL
+)[1];
+
+-- A list of items, the last of a list of transitions (each repeats the one before), one item, or a text.
+CREATE OR REPLACE MACRO items_of(j) AS json_transform(CASE
+    WHEN json_type(j, '$[0]') = 'ARRAY' THEN json_extract(j, '$[#-1]')::VARCHAR
+    WHEN starts_with(j, '[') THEN j
+    WHEN starts_with(j, '{') THEN concat('[', j, ']')
+    WHEN is_string(j) THEN concat('[{"content":', j, '}]')
+    ELSE '[]'
+END, '{{items}}');
+
+-- Tools of either spelling as chat tools; keys that only responses have (defer_loading, output_schema, ...) are left out.
+CREATE OR REPLACE MACRO tools_of(tools) AS CASE WHEN starts_with(tools, '[') THEN nullif(concat('[', array_to_string(list_filter(list_transform(
+    json_transform(tools, '[{"name":"JSON","description":"JSON","parameters":"JSON","strict":"JSON","function":"JSON"}]'),
+    lambda t: CASE
+        WHEN t.function IS NOT NULL THEN concat('{"type":"function","function":', t.function, '}')
+        WHEN t.name IS NOT NULL THEN concat('{"type":"function","function":{"name":', t.name,
+            ',"description":' || t.description, ',"parameters":' || t.parameters, ',"strict":' || t.strict, '}}')
+    END
+), lambda t: t IS NOT NULL), ','), ']'), '[]') END;
+
+-- Keys and values of an object. A map refuses a key that stands twice; the first is used then, key by key.
+CREATE OR REPLACE MACRO entries_of(text) AS CASE
+    WHEN json_transform(text, '"MAP(VARCHAR, JSON)"') IS NOT NULL THEN map_entries(json_transform(text, '"MAP(VARCHAR, JSON)"'))
+    ELSE list_transform(
+        list_filter(json_keys(text), lambda k, i: list_position(json_keys(text), k) = i),
+        lambda k: struct_pack(key := k, value := nullif(json_extract(text, '/' || replace(replace(k, '~', '~0'), '/', '~1')), 'null'))
+    )
+END;
+
+-- Metadata is part of the prompt (a picture, a problem statement), except extra_body, which holds the run's knobs.
+CREATE OR REPLACE MACRO metadata_of(metadata) AS CASE WHEN starts_with(metadata::VARCHAR, '{"') THEN nullif(array_to_string(list_sort(list_transform(
+    list_filter(entries_of(metadata), lambda e: e.key <> 'extra_body'), lambda e: concat(to_json(e.key), ':', e.value)
+)), ','), '') END;
+
+-- Calls without a result although something other than reasoning and calls follows them, and results that answer no call.
+CREATE OR REPLACE MACRO ids_of(units, ks, prefix, wanted) AS list_transform(
+    list_filter(CASE WHEN lacks_ids(units) THEN with_ids(units, ks, prefix) ELSE units END, lambda u: strpos(wanted, u.k) > 0), lambda u: u.id
+);
+CREATE OR REPLACE MACRO without_answer(asked, given) AS len(list_filter(asked, lambda id: NOT list_contains(given, id)));
+CREATE OR REPLACE MACRO calls_followed(ks) AS length(regexp_replace(regexp_extract(ks, '^(.*)[OUSDMA]', 1), '[^Cc]', '', 'g'));
+CREATE OR REPLACE MACRO count_unanswered(units, ks, prefix) AS CASE WHEN NOT regexp_matches(ks, '[Cc].*[OUSDMA]') THEN 0
+    ELSE without_answer(ids_of(units, ks, prefix, 'Cc')[:calls_followed(ks)], ids_of(units, ks, prefix, 'O')) END;
+CREATE OR REPLACE MACRO count_orphans(units, ks, prefix) AS CASE WHEN strpos(ks, 'O') = 0 THEN 0
+    ELSE without_answer(ids_of(units, ks, prefix, 'O'), ids_of(units, ks, prefix, 'Cc')) END;
+
+-- Numbers at the top level that are scores; not the reward itself, not ids and seeds, not what starts with an underscore.
+CREATE OR REPLACE MACRO is_metric_name(name) AS
+    NOT starts_with(name, '_') AND name <> 'reward' AND NOT regexp_matches(name, '(?i)^(id|uid|uuid|seed)$|_(id|idx|index|seed)$');
+CREATE OR REPLACE MACRO object_of(entries) AS concat('{', array_to_string(list_sort(list_transform(entries, lambda e: concat(to_json(e.key), ':', e.value))), ','), '}');
+CREATE OR REPLACE MACRO metrics_of(text) AS object_of(list_transform(
+    list_filter(entries_of(text), lambda e: is_metric_name(e.key) AND isfinite(to_number(e.value::VARCHAR))),
+    lambda e: struct_pack(key := e.key, value := to_json(to_number(e.value::VARCHAR))::VARCHAR)
+));
+CREATE OR REPLACE MACRO extra_of(text) AS object_of(list_filter(
+    entries_of(text),
+    lambda e: e.key NOT IN ('responses_create_params', 'response', 'output', 'messages', 'tools', 'reward', 'agent_ref', '_ng_task_index', '_ng_rollout_index', 'ng_trajectory', 'ng_model_call_capture', 'ng_agent_observations')
+        AND NOT holds_nonfinite(e.value::VARCHAR)
+));
+
+-- The row as a prompt for Gym again: without what the run added (response, scores, indices) and without what verifiers answer.
+-- Verifiers get every field of the row back, and refuse those that they set themselves.
+CREATE OR REPLACE MACRO is_verifier_output(name) AS regexp_matches(
+    name,
+    '^_|^ng_|^(extracted|predicted|parsed|judge|judgement|verdict|generated|final|is|num|eval|agent)_|_(reward|score|verdict|error|status|time|patch|output|result|evaluations)$'
+    || '|^(response|output|messages|reward|reward_components|accuracy|mask_sample|error|generation|success|terminated|truncated|info|score|result|turns_used|finished_naturally|verification_skipped|exception_type|skills_ref)$'
+) AND name NOT IN ('agent_ref', 'expected_output', 'expected_result');
+CREATE OR REPLACE MACRO gym_row_of(text) AS concat('{', array_to_string(list_transform(list_filter(
+    entries_of(text),
+    lambda e: e.value IS NOT NULL AND NOT is_verifier_output(e.key)
+), lambda e: concat(to_json(e.key), ':', e.value)), ','), '}');

@@ -1,0 +1,146 @@
+-- From items (Responses API items or chat messages) to units: {k, t, id, name}, one for each thing that was said or done.
+--   k  kind     A assistant text   E the same, empty   R reasoning   r reasoning without readable text
+--               C tool call        c tool call whose arguments are no JSON object, or that has no name
+--               O tool result      U user   S system   D developer   M any message with media   X not understood
+--   t  JSON     the text as a JSON string (C: the arguments as an object, M: the content list as it came)
+--   id, name    of calls and results, as JSON strings; for M the name is the role
+
+-- Chat messages hold text, reasoning and calls at once: one item for each.
+CREATE OR REPLACE MACRO chat_calls(tool_calls) AS list_transform(
+    json_transform(tool_calls, '[{"id":"JSON","name":"JSON","arguments":"VARCHAR","function":{"name":"JSON","arguments":"VARCHAR"}}]'),
+    lambda c: struct_pack(
+        type := 'function_call', role := NULL::VARCHAR, content := NULL::JSON, name := coalesce(c.function.name, c.name),
+        arguments := coalesce(c.function.arguments, c.arguments), call_id := c.id, output := NULL::JSON, summary := NULL::JSON,
+        tool_calls := NULL::JSON, tool_call_id := NULL::JSON, reasoning_content := NULL::JSON
+    )
+);
+CREATE OR REPLACE MACRO chat_reasoning(x) AS struct_pack(
+    type := 'reasoning', role := NULL::VARCHAR, content := x.reasoning_content, name := NULL::JSON,
+    arguments := NULL::VARCHAR, call_id := NULL::JSON, output := NULL::JSON, summary := NULL::JSON,
+    tool_calls := NULL::JSON, tool_call_id := NULL::JSON, reasoning_content := NULL::JSON
+);
+CREATE OR REPLACE MACRO unfolded(items) AS CASE
+    WHEN len(list_filter(items, lambda x: x.tool_calls IS NOT NULL OR x.reasoning_content IS NOT NULL)) = 0 THEN items
+    ELSE flatten(list_transform(items, lambda x: list_concat(
+        CASE WHEN x.reasoning_content IS NULL THEN [] ELSE [chat_reasoning(x)] END,
+        CASE WHEN len(chat_calls(x.tool_calls)) > 0 AND filled(x.content) IS NULL THEN [] ELSE [x] END,
+        CASE WHEN x.tool_calls IS NULL THEN [] ELSE chat_calls(x.tool_calls) END
+    )))
+END;
+
+CREATE OR REPLACE MACRO kind(x, speaker) AS CASE
+    WHEN x.type = 'reasoning' THEN 'R'
+    WHEN x.type = 'function_call' OR (x.type IS NULL AND x.role IS NULL AND x.arguments IS NOT NULL) THEN 'C'
+    WHEN x.type = 'function_call_output' OR x.role = 'tool' THEN 'O'
+    WHEN x.type = 'message' OR (x.type IS NULL AND (x.role IS NOT NULL OR x.content IS NOT NULL)) THEN
+        CASE WHEN holds_media(x.content) AND coalesce(x.role, speaker) IN ('assistant', 'user', 'system', 'developer') THEN 'M' ELSE
+            CASE coalesce(x.role, speaker) WHEN 'assistant' THEN 'A' WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' ELSE 'X' END
+        END
+    ELSE 'X'
+END;
+
+CREATE OR REPLACE MACRO unit_text(x, k) AS CASE k
+    WHEN 'R' THEN joined(list_concat(
+        coalesce(part_texts(CASE WHEN starts_with(x.summary::VARCHAR, '[') THEN x.summary END), []),
+        coalesce(part_texts(CASE WHEN starts_with(x.content::VARCHAR, '[') THEN x.content END), []),
+        CASE WHEN is_string(x.content::VARCHAR) THEN [x.content::VARCHAR] ELSE [] END
+    ), '\n\n')
+    WHEN 'C' THEN CASE WHEN coalesce(is_string(x.name::VARCHAR), false) THEN coalesce(arguments_object(x.arguments), to_json(x.arguments)::VARCHAR)
+        ELSE to_json(coalesce(arguments_object(x.arguments), x.arguments))::VARCHAR END
+    WHEN 'O' THEN content_text(coalesce(x.output, x.content))
+    WHEN 'M' THEN x.content::VARCHAR
+    WHEN 'X' THEN NULL
+    ELSE content_text(x.content)
+END;
+
+CREATE OR REPLACE MACRO id_text(j) AS CASE WHEN is_string(j::VARCHAR) THEN j::VARCHAR ELSE to_json(j::VARCHAR)::VARCHAR END;
+
+CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
+    list_transform(
+        list_transform(unfolded(items), lambda x: struct_pack(k := kind(x, speaker), x := x)),
+        lambda y: struct_pack(
+            k := y.k, t := unit_text(y.x, y.k),
+            id := id_text(coalesce(y.x.call_id, y.x.tool_call_id)),
+            name := CASE y.k WHEN 'M' THEN coalesce(y.x.role, speaker) WHEN 'C' THEN y.x.name::VARCHAR WHEN 'O' THEN y.x.name::VARCHAR END
+        )
+    ),
+    lambda u: struct_pack(
+        k := CASE
+            WHEN u.k = 'A' AND is_blank(u.t) THEN 'E'
+            WHEN u.k = 'R' AND is_blank(u.t) THEN 'r'
+            WHEN u.k = 'C' AND NOT (starts_with(u.t, '{') AND coalesce(is_string(u.name), false)) THEN 'c'
+            ELSE u.k
+        END,
+        t := CASE WHEN u.k = 'C' AND starts_with(u.t, '{') AND NOT coalesce(is_string(u.name), false) THEN to_json(u.t)::VARCHAR ELSE u.t END,
+        id := u.id,
+        name := CASE WHEN u.k = 'C' AND NOT coalesce(is_string(u.name), false) THEN '""' ELSE u.name END
+    )
+);
+
+-- Most rollouts are plain: messages with one text, reasoning with a summary, calls with an id. They were parsed with their
+-- texts already; these three do without a second look at the JSON.
+CREATE OR REPLACE MACRO is_plain_input(x) AS
+    (x.type IS NULL OR x.type = 'message') AND coalesce(x.role IN ('user', 'system', 'assistant', 'developer'), false)
+    AND coalesce(is_string(x.content::VARCHAR), false) AND x.tool_calls IS NULL AND x.reasoning_content IS NULL;
+CREATE OR REPLACE MACRO is_plain_output(x) AS CASE x.type
+    WHEN 'message' THEN coalesce(x.role, 'assistant') = 'assistant' AND len(x.content) = 1 AND is_string(x.content[1].text::VARCHAR) AND x.tool_calls IS NULL AND x.reasoning_content IS NULL
+    WHEN 'reasoning' THEN len(x.summary) = 1 AND is_string(x.summary[1].text::VARCHAR) AND len(coalesce(x.content, [])) = 0
+    WHEN 'function_call' THEN is_string(x.name::VARCHAR) AND is_string(x.call_id::VARCHAR)
+    WHEN 'function_call_output' THEN is_string(x.output::VARCHAR) AND is_string(x.call_id::VARCHAR)
+END;
+CREATE OR REPLACE MACRO plain_input_units(items) AS list_transform(items, lambda x: struct_pack(
+    k := CASE x.role WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' ELSE CASE WHEN is_blank(x.content::VARCHAR) THEN 'E' ELSE 'A' END END,
+    t := x.content::VARCHAR, id := NULL::VARCHAR, name := NULL::VARCHAR
+));
+CREATE OR REPLACE MACRO plain_output_units(items) AS list_transform(
+    list_transform(items, lambda x: struct_pack(
+        k := CASE x.type WHEN 'message' THEN 'A' WHEN 'reasoning' THEN 'R' WHEN 'function_call' THEN 'C' ELSE 'O' END,
+        t := CASE x.type
+            WHEN 'message' THEN x.content[1].text::VARCHAR
+            WHEN 'reasoning' THEN x.summary[1].text::VARCHAR
+            WHEN 'function_call' THEN arguments_object(x.arguments)
+            ELSE x.output::VARCHAR
+        END,
+        raw := CASE x.type WHEN 'function_call' THEN x.arguments END,
+        id := x.call_id::VARCHAR, name := CASE WHEN x.type IN ('function_call', 'function_call_output') THEN x.name::VARCHAR END
+    )),
+    lambda u: struct_pack(
+        k := CASE u.k WHEN 'A' THEN CASE WHEN is_blank(u.t) THEN 'E' ELSE 'A' END WHEN 'R' THEN CASE WHEN is_blank(u.t) THEN 'r' ELSE 'R' END
+            WHEN 'C' THEN CASE WHEN u.t IS NULL THEN 'c' ELSE 'C' END ELSE u.k END,
+        t := CASE WHEN u.t IS NULL THEN to_json(u.raw)::VARCHAR ELSE u.t END,
+        id := u.id, name := u.name
+    )
+);
+
+CREATE OR REPLACE MACRO kinds(units) AS array_to_string(list_transform(units, lambda u: u.k), '');
+
+CREATE OR REPLACE MACRO said_by(role_kind, json_text) AS struct_pack(k := role_kind, t := json_text, id := NULL::VARCHAR, name := NULL::VARCHAR);
+
+-- The text that keys are made of: what was said and done, without ids.
+CREATE OR REPLACE MACRO said(units) AS array_to_string(list_transform(units, lambda u: concat(u.k, u.name, u.t)), chr(31));
+
+-- Reasoning that stands in the text, up to the last </think>; the opening tag may stand in the prompt's template instead.
+CREATE OR REPLACE MACRO after_think(t) AS concat('"', regexp_replace(t, '^.*</think>(?:\\[nrt]| )*', ''));
+CREATE OR REPLACE MACRO before_think(t) AS concat('"', regexp_replace(regexp_replace(
+    regexp_extract(t, '^"(.*)</think>', 1), '^(?:\\[nrt]| )*(?:<think>)?(?:\\[nrt]| )*', ''
+), '((?:^|[^\\])(?:\\\\)*)(?:\\[nrt]| )*$', '\1'), '"');
+CREATE OR REPLACE MACRO without_think(units) AS list_transform(units, lambda u: CASE
+    WHEN u.k = 'A' AND strpos(u.t, '</think>') > 0 THEN struct_pack(
+        k := CASE WHEN is_blank(after_think(u.t)) THEN 'E' ELSE 'A' END, t := after_think(u.t), id := u.id, name := u.name)
+    ELSE u
+END);
+CREATE OR REPLACE MACRO with_think_apart(units) AS flatten(list_transform(units, lambda u: CASE
+    WHEN u.k = 'A' AND strpos(u.t, '</think>') > 0 THEN [
+        struct_pack(k := CASE WHEN is_blank(before_think(u.t)) THEN 'r' ELSE 'R' END, t := before_think(u.t), id := u.id, name := u.name),
+        struct_pack(k := CASE WHEN is_blank(after_think(u.t)) THEN 'E' ELSE 'A' END, t := after_think(u.t), id := u.id, name := u.name)
+    ]
+    ELSE [u]
+END));
+
+-- The text of the last user message, and that of the assistant message that ends the completion.
+CREATE OR REPLACE MACRO question_of(units) AS list_transform(list_filter(units, lambda u: u.k = 'U' OR (u.k = 'M' AND u.name = 'user'))[-1:], lambda u:
+    CASE u.k WHEN 'M' THEN joined(part_texts(u.t::JSON), '') ELSE u.t END)[1];
+CREATE OR REPLACE MACRO answer_of(units, ks) AS CASE
+    WHEN ends_with(ks, 'AA') THEN joined(list_transform(units[-length(regexp_extract(ks, 'A+$')):], lambda u: u.t), '\n\n')
+    WHEN ends_with(ks, 'A') THEN units[-1].t
+END;
