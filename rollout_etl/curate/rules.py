@@ -1,0 +1,99 @@
+"""Named reasons to drop a rollout. Each is one boolean expression over the canonical table; the first that holds is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from rollout_etl.errors import UsageError
+
+TOLERANCE = 1e-9
+"""Rewards are compared with this much slack: verifiers write 0.9999999999999998 and mean 1."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A named reason to drop a rollout."""
+
+    name: str
+    drops: pl.Expr
+    meaning: str
+
+    @property
+    def columns(self) -> list[str]:
+        """Canonical columns that the rule looks at."""
+        return self.drops.meta.root_names()
+
+
+_LAST_TURN = pl.col("completion_kinds").str.extract("([RrACcEX]*)$")
+_SAID_SOMETHING = _LAST_TURN.str.contains("[ACc]")
+_ENDS_BY_ASSISTANT = _LAST_TURN.str.contains("[RrACcE]") | (pl.col("completion_kinds") == "")
+
+RULES: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        Rule("failure_row", pl.col("is_failure"), "the infrastructure failed, not the model"),
+        Rule("masked", pl.col("is_masked"), "mask_sample is set: the agent excludes it from the loss"),
+        Rule("verification_skipped", pl.col("is_unverified"), "the reward is a constant, not a score"),
+        Rule("nonfinite_reward", pl.col("is_nonfinite"), "the reward is NaN or infinite"),
+        Rule("missing_reward", pl.col("reward").is_null() & ~pl.col("is_nonfinite"), "the reward is missing, null or not a number"),
+        Rule("truncated", pl.col("is_truncated"), "cut off: token limit, context overflow, or a <think> that never closes"),
+        Rule("media", pl.col("has_media"), "holds images, audio, video or files, which text formats lose"),
+        Rule("empty_prompt", pl.col("is_prompt_empty"), "the prompt has no user message with text"),
+        Rule("unfinished", ~_ENDS_BY_ASSISTANT, "does not end in an assistant message"),
+        Rule("empty_answer", _ENDS_BY_ASSISTANT & ~_SAID_SOMETHING, "the last assistant message has neither text nor tool calls"),
+        Rule("invalid_tool_call", pl.concat_str("prompt_kinds", "completion_kinds").str.contains("c", literal=True),
+             "a tool call has no name, or arguments that are no JSON object"),
+        Rule("unanswered_tool_call", pl.col("num_unanswered") > 0, "a tool call before the last turn has no result"),
+        Rule("orphan_tool_result", pl.col("num_orphans") > 0, "a tool result answers no call"),
+        Rule("flattened_prompt", pl.col("num_messages") > 1, "the format holds one question: system text and earlier turns are lost"),
+        Rule("flattened_completion", (pl.col("num_turns") > 1) | (pl.col("num_tool_calls") > 0),
+             "the format holds one text: tool calls and earlier turns are lost"),
+        Rule("tool_prompt", pl.col("prompt_kinds").str.contains("[CcO]"), "the prompt holds tool calls, and the format only roles and texts"),
+        Rule("inexact_number", pl.col("has_inexact_number"),
+             "tool arguments hold a fraction or a huge integer, which the loader's JSON reader changes in the last digits"),
+        Rule("missing_ground_truth", pl.col("ground_truth").is_null(), "there is nothing to verify an answer with"),
+    )
+}
+"""All rules, in the order in which they are asked."""
+
+SOUND = ("failure_row", "masked", "verification_skipped", "nonfinite_reward", "missing_reward")
+"""The reward says something about the model."""
+TRAINABLE = ("truncated", "media", "empty_prompt", "unfinished", "empty_answer", "invalid_tool_call", "unanswered_tool_call", "orphan_tool_result")
+"""The completion is fit to be learnt from."""
+
+
+def below_threshold(threshold: float) -> Rule:
+    """Rewards under a threshold that itself is good enough."""
+    return Rule("below_threshold", pl.col("reward") < threshold - TOLERANCE, f"the reward is under {threshold:g}")
+
+
+def chosen_rules(defaults: Iterable[str], keep: Sequence[str], drop: Sequence[str], extra: Iterable[Rule] = (), fixed: Sequence[str] = ()) -> list[Rule]:
+    """The default rules less `keep`, plus `drop`, in their order, then `extra`. `fixed` cannot be kept.
+
+    Raises `UsageError` for a name that is no rule.
+    """
+    extras = list(extra)
+    names = [*RULES, *(rule.name for rule in extras)]
+    for name in [*keep, *drop]:
+        if name not in names:
+            raise UsageError(f"no rule '{name}'; rules are {', '.join(names)}")
+    for name in keep:
+        if name in fixed:
+            raise UsageError(f"--keep {name}: this format cannot hold such rollouts")
+    wanted = (set(defaults) | set(drop)) - set(keep)
+    return [rule for rule in RULES.values() if rule.name in wanted] + [rule for rule in extras if rule.name not in keep]
+
+
+def verdict(rules: Sequence[Rule]) -> pl.Expr:
+    """The name of the first rule that drops a rollout, null for those that are kept. Column `rule`, String."""
+    if not rules:
+        return pl.lit(None, dtype=pl.String).alias("rule")
+    return pl.coalesce(pl.when(rule.drops).then(pl.lit(rule.name)) for rule in rules).alias("rule")
+
+
+def columns_of(rules: Iterable[Rule]) -> list[str]:
+    """Canonical columns that a set of rules looks at, each once."""
+    return list(dict.fromkeys(name for rule in rules for name in rule.columns))

@@ -1,0 +1,67 @@
+"""Group relative policy optimisation: prompts with what their answers are verified against.
+
+GRPO samples its own answers and scores them with its own environment, so prompts and ground truth matter; recorded answers
+and rewards do not. Rollouts that failed are prompts all the same.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from rollout_etl.curate.rules import SOUND, Rule, below_threshold, chosen_rules, verdict
+from rollout_etl.recipes.options import GrpoOptions
+
+NARROW = ("row", "task_key", "prompt_key", "reward", "attempt", "completion_key", "source", "line")
+"""Canonical columns that decide which rollout stands for its group."""
+COLUMNS = {
+    "response": ("prompt_text", "response_text", "ground_truth_text"),
+    "gym": ("gym_row", "agent_name"),
+}
+_MISSING_AGENT = Rule("missing_agent", pl.col("agent_name").is_null(), "no agent_ref.name, and no --agent-name")
+_WITHOUT_TEXT = Rule("empty_answer", pl.col("response_text").fill_null("").str.strip_chars(" \t\r\n") == "", "there is no answer text for the output field")
+
+
+def rules(options: GrpoOptions) -> list[Rule]:
+    """The rules that drop rollouts. What ails the completion alone does not count, unless rewards are asked for."""
+    extra, defaults, fixed = [], ["failure_row"], ["missing_agent"]
+    if options.reward_threshold is not None:
+        defaults += SOUND
+        extra.append(below_threshold(options.reward_threshold))
+    if options.format == "response":
+        defaults += ["media", "empty_prompt"]
+        if not options.no_ground_truth:
+            defaults.append("missing_ground_truth")
+            fixed.append("missing_ground_truth")
+    else:
+        extra.append(Rule("missing_input", pl.col("shape").str.contains(r"empty_input|no_prompt|messages|response_only"),
+                          "responses_create_params.input is missing or empty"))
+        if options.agent_name is None:
+            extra.append(_MISSING_AGENT)
+    return chosen_rules(defaults, options.keep, options.drop, extra, fixed)
+
+
+def stand_ins(kept: pl.DataFrame, options: GrpoOptions) -> pl.DataFrame:
+    """The rollout that stands for each group: the best reward, ties by attempt, content, file and line. In input order."""
+    if options.all_rollouts:
+        return kept.sort("row")
+    order = ["reward", "attempt", "completion_key", "source", "line"]
+    first = kept.sort(order, descending=[True, *[False] * 4], nulls_last=True).unique(["task_key", "prompt_key"], keep="first", maintain_order=True)
+    return first.sort("row")
+
+
+def example_rules(options: GrpoOptions) -> list[Rule]:
+    """Rules for examples: the response format has an output field, and the loaders refuse an empty one."""
+    return [_WITHOUT_TEXT] if options.format == "response" and "empty_answer" not in options.keep else []
+
+
+def grpo_prompts(rollouts: pl.LazyFrame, options: GrpoOptions | None = None) -> pl.LazyFrame:
+    """Prompts for GRPO, one for each group (each rollout with `all_rollouts`).
+
+    `rollouts` is the canonical table. The result has `prompt_text`, `response_text` and `ground_truth_text` for the format
+    `response`, `gym_row` (JSON text) and `agent_name` for `gym`.
+    """
+    options = options or GrpoOptions()
+    kept = rollouts.filter(verdict(rules(options)).is_null())
+    rows = stand_ins(kept.select(NARROW).collect(), options)["row"]
+    examples = kept.filter(pl.col("row").is_in(rows.implode())).select(COLUMNS[options.format])
+    return examples.filter(verdict(example_rules(options)).is_null())
