@@ -1,0 +1,67 @@
+"""What the command line does, for Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from rollout_etl.errors import UsageError
+from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
+from rollout_etl.run import Run, execute
+
+_OPTIONS: dict[str, type[AnyOptions]] = {"sft": SftOptions, "dpo": DpoOptions, "grpo": GrpoOptions}
+_FORMATS = {
+    "nemo_rl_grpo": ("grpo", "response"),
+    "nemo_rl_gym": ("grpo", "gym"),
+    "nemo_rl_sft": ("sft", "openai"),
+    "nemo_rl_dpo": ("dpo", "binary"),
+    "grpo": ("grpo", "response"),
+    "gym": ("grpo", "gym"),
+    "sft": ("sft", "openai"),
+    "openai": ("sft", "openai"),
+    "simple": ("sft", "simple"),
+    "dpo": ("dpo", "binary"),
+    "binary": ("dpo", "binary"),
+    "preference": ("dpo", "preference"),
+}
+
+
+def write(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    recipe: Literal["sft", "dpo", "grpo"],
+    options: AnyOptions | None = None,
+    **run: Any,
+) -> dict[str, Any]:
+    """Run a recipe over files and write its training file, run file and manifest; returns the run report.
+
+    `run` takes the other fields of `rollout_etl.run.Run`, for example `think="strip"`. Raises `RolloutETLError`.
+    """
+    if recipe not in _OPTIONS:
+        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(_OPTIONS)}")
+    inputs = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    return execute(Run(inputs=[os.fspath(p) for p in inputs], output=Path(output), options=options or _OPTIONS[recipe](), **run)).to_json()
+
+
+def transform_rollouts(rollouts: Iterable[Mapping[str, Any]], target_format: str, **options: Any) -> list[dict[str, Any]]:
+    """Rollouts as dicts to training rows as dicts, for data that fits in memory.
+
+    `target_format` is a recipe (`sft`, `dpo`, `grpo`) or one of its formats (`openai`, `simple`, `binary`, `preference`,
+    `gym`); `options` are those of the recipe, for example `reward_threshold=0.8`. Rows that are no rollouts are left out.
+    """
+    if target_format not in _FORMATS:
+        raise UsageError(f"no target format '{target_format}'; formats are {', '.join(_FORMATS)}")
+    recipe, shape = _FORMATS[target_format]
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder, "rollouts.jsonl"), Path(folder, "rows.jsonl")
+        source.write_text("".join(json.dumps(row) + "\n" for row in rollouts), encoding="utf-8")
+        chosen = _OPTIONS[recipe](**{"format": shape, **options})
+        report = execute(Run(inputs=[str(source)], output=output, options=chosen, config=False, max_bad_fraction=1.0, refuse_dates=False))
+        if not report.written:
+            return []
+        return [json.loads(line) for line in output.read_bytes().split(b"\n") if line]

@@ -1,0 +1,77 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class SftFormat(StrEnum):
+    openai = "openai"
+    simple = "simple"
+
+
+class DpoFormat(StrEnum):
+    binary = "binary"
+    preference = "preference"
+
+
+class GrpoFormat(StrEnum):
+    response = "response"
+    gym = "gym"
+
+
+class ToolCallStyle(StrEnum):
+    nested = "nested"
+    flat = "flat"
+
+
+class Strategy(StrEnum):
+    same_prompt = "same_prompt"
+    stratified = "stratified"
+
+
+class PromptAs(StrEnum):
+    auto = "auto"
+    text = "text"
+    messages = "messages"
+
+
+class ThinkPolicy(StrEnum):
+    KEEP = "keep"
+    STRIP = "strip"
+    MOVE = "move"
+
+
+class TargetName(StrEnum):
+    nemo_rl = "nemo-rl"
+
+
+class LayoutName(StrEnum):
+    current = "current"
+    v0_5 = "v0.5"
+
+
+Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="Files, folders, globs or URLs.", show_default=False)]
+Input = Annotated[list[str] | None, typer.Option("--input", metavar="INPUT", help="The same as INPUT.", show_default=False)]
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Training file: .jsonl or .parquet.", show_default=False)]
+Target = Annotated[TargetName, typer.Option("--target", help="Trainer to write for.")]
+Think = Annotated[ThinkPolicy, typer.Option("--think", help="<think> text in answers: keep, strip, or move to reasoning_content.")]
+Keep = Annotated[list[str] | None, typer.Option("--keep", metavar="RULE", help="Do not apply this rule.", show_default=False)]
+Drop = Annotated[list[str] | None, typer.Option("--drop", metavar="RULE", help="Apply this rule as well.", show_default=False)]
+GroundTruthField = Annotated[
+    str | None, typer.Option("--ground-truth-field", metavar="PATH", help="Field that holds the ground truth, as in verifier_metadata.answer.")
+]
+TaskInputs = Annotated[str | None, typer.Option("--task-inputs", metavar="FILE", help="Tasks the rollouts were made from: ground truth is looked up there.")]
+GroupBy = Annotated[str | None, typer.Option("--group-by", metavar="FIELD[,FIELD]", help="Fields that tell tasks apart.")]
+Quarantine = Annotated[Path | None, typer.Option("--quarantine", metavar="FILE", help="Keep lines that are no rollouts here.", show_default=False)]
+MaxBadFraction = Annotated[float, typer.Option("--max-bad-fraction", min=0.0, max=1.0, help="Largest share of such lines.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of random choices.")]
+Layout = Annotated[LayoutName, typer.Option("--nemo-rl-layout", help="Layout of the run file; v0.5 for NeMo RL up to 0.5.")]
+NoConfig = Annotated[bool, typer.Option("--no-config", "--config-none", help="Write no run file.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="Threads to use.", show_default="all")]
+Json = Annotated[bool, typer.Option("--json", help="Print the run report as JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary.")]

@@ -1,0 +1,85 @@
+"""From parsed options to a run and its exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
+
+
+def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoReturn:
+    """Run a recipe with the options of its command, show what became of it, and exit."""
+    given = {name: str(value) if isinstance(value, StrEnum) else value for name, value in given.items()}
+    try:
+        code = _run(recipe, given, names)
+    except RolloutETLError as error:
+        print(f"rollout-etl: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("rollout-etl: interrupted; nothing was published", file=sys.stderr)
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        code = ExitCode.DONE
+    except OSError as error:
+        print(f"rollout-etl: {error.strerror or error}", file=sys.stderr)
+        code = ExitCode.UNREADABLE
+    except MemoryError:
+        print("rollout-etl: out of memory; split the input into several runs", file=sys.stderr)
+        code = ExitCode.UNREADABLE
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, AttributeError):
+            stream.flush()
+    # Native threads may still hold on to what Python would tear down; all files are closed by now.
+    os._exit(int(code))
+
+
+def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
+    inputs = [*(given["inputs"] or []), *(given["input"] or [])]
+    if not inputs:
+        raise UsageError("no input given: name files, folders or globs")
+    if given["output"] is None:
+        raise UsageError("no output given: name it with -o FILE")
+    if given["threads"] is not None:
+        os.environ["POLARS_MAX_THREADS"] = str(given["threads"])
+
+    from rollout_etl.cli.summary import Progress, show
+    from rollout_etl.read.canonical import Lookup
+    from rollout_etl.recipes.options import DpoOptions, GrpoOptions, SftOptions
+    from rollout_etl.run import Run, execute
+
+    options = {"sft": SftOptions, "dpo": DpoOptions, "grpo": GrpoOptions}[recipe](
+        keep=tuple(given["keep"] or ()), drop=tuple(given["drop"] or ()), seed=given["seed"], **{name: given[name] for name in names}
+    )
+    run = Run(
+        inputs=inputs,
+        output=given["output"],
+        options=options,
+        target=given["target"],
+        think=given["think"],
+        lookup=Lookup(
+            ground_truth_field=given["ground_truth_field"],
+            group_by=tuple(name for name in (given["group_by"] or "").split(",") if name),
+        ),
+        task_inputs=given["task_inputs"],
+        quarantine=given["quarantine"],
+        max_bad_fraction=given["max_bad_fraction"],
+        config=not given["no_config"],
+        layout=given["nemo_rl_layout"],
+        threads=given["threads"],
+    )
+    with Progress(enabled=not given["quiet"]) as progress:
+        report = execute(run, progress.advance)
+    if not given["quiet"]:
+        show(report)
+    if given["json"]:
+        print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
+    if not report.written:
+        print(f"rollout-etl: nothing to write; {run.output} is as it was", file=sys.stderr)
+        return ExitCode.NOTHING_TO_WRITE
+    return ExitCode.DONE

@@ -1,0 +1,94 @@
+"""The record of a run: what was read, dropped and written. Printed by `--json`, kept as the manifest beside the output."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from rollout_etl import __version__
+from rollout_etl.publish.files import Written
+
+
+def by_count(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts from the largest to the smallest; equal ones by name, so that the same run gives the same report."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+@dataclass
+class Report:
+    """Counts of a run. `read = quarantined + sum(dropped) + kept` and `built = sum(examples_dropped) + written`."""
+
+    recipe: str
+    target: str
+    inputs: list[str]
+    options: dict[str, Any]
+    read: int = 0
+    quarantined: int = 0
+    quarantine_reasons: dict[str, int] = field(default_factory=dict)
+    repaired: dict[str, int] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+    groups: int | None = None
+    shapes: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    built: int = 0
+    examples_dropped: Counter[str] = field(default_factory=Counter)
+    written: int = 0
+    statistics: dict[str, float] = field(default_factory=dict)
+    outputs: list[Written] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    launch: str | None = None
+
+    def count_rollouts(self, frame: pl.DataFrame) -> None:
+        """Add the rollouts of a frame with the column `rule`."""
+        for rule, count in frame["rule"].drop_nulls().value_counts().iter_rows():
+            self.dropped[rule] += count
+        self.kept += frame["rule"].null_count()
+
+    def count_examples(self, frame: pl.DataFrame) -> None:
+        """Add the examples of a frame with the column `rule`."""
+        for rule, count in frame["rule"].drop_nulls().value_counts().iter_rows():
+            self.examples_dropped[rule] += count
+        self.built += len(frame)
+        self.written += frame["rule"].null_count()
+
+    def check(self) -> None:
+        """Nothing disappears without a name and a count."""
+        if self.read != self.quarantined + self.dropped.total() + self.kept or self.built != self.examples_dropped.total() + self.written:
+            raise AssertionError(f"rows are unaccounted for: {self.to_json()}")
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "recipe": self.recipe,
+            "target": self.target,
+            "inputs": self.inputs,
+            "rollouts": {
+                "read": self.read,
+                "quarantined": self.quarantined,
+                "quarantine_reasons": self.quarantine_reasons,
+                "repaired": self.repaired,
+                "dropped": by_count(self.dropped),
+                "kept": self.kept,
+                "groups": self.groups,
+                "shapes": by_count(self.shapes),
+                "left_out": {name: count for name, count in self.left_out.items() if count},
+            },
+            "examples": {
+                "built": self.built,
+                "dropped": by_count(self.examples_dropped),
+                "written": self.written,
+                "statistics": self.statistics,
+            },
+            "outputs": [written.__dict__ for written in self.outputs],
+            "options": self.options,
+            "warnings": self.warnings,
+            "notes": self.notes,
+            "launch": self.launch,
+            "version": __version__,
+        }
