@@ -1,0 +1,216 @@
+"""From items (Responses API items or chat messages) to units: one for each thing that was said or done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .jsontext import Object, dumps, get, parse
+
+TEXT_PARTS = ("text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text")
+_KIND_OF_ROLE = {"assistant": "A", "user": "U", "system": "S", "developer": "D"}
+_SPACE = " \t\r\n"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One thing that was said or done. `kind` is a letter:
+
+    A assistant text, E the same but blank, R reasoning, r reasoning without readable text, C tool call, c invalid tool call,
+    O tool result, U user, S system, D developer, M message with media, X not understood.
+    """
+
+    kind: str
+    value: Any = None
+    """The text; of a call the arguments as an object, of an invalid call as text; of a media message its content."""
+    id: str | None = None
+    name: Any = None
+    """Of calls and results. Of a media message the role."""
+
+
+def items_of(value: Any) -> list[Any]:
+    """The items of a list, of the last of a list of lists, of a single item, or of a text."""
+    if isinstance(value, list):
+        if value and isinstance(value[0], list):
+            return value[-1] if isinstance(value[-1], list) else []
+        return value
+    if isinstance(value, Object):
+        return [value]
+    if isinstance(value, str):
+        return [Object([("content", value)])]
+    return []
+
+
+def units_of(items: list[Any], speaker: str) -> list[Unit]:
+    """What the items say and do. `speaker` is the role of messages that do not name theirs."""
+    units = []
+    for item in items:
+        for single in _unfolded(item):
+            units.append(_unit(single, speaker))
+    return units
+
+
+def said(units: list[Unit]) -> str:
+    """The text that keys are made of: everything except ids."""
+    return "\x1f".join(_said(unit) for unit in units)
+
+
+def _said(unit: Unit) -> str:
+    if unit.kind == "X":
+        return "X"
+    if unit.kind == "M":
+        return f"M{unit.name}{dumps(unit.value)}"
+    name = dumps(unit.name) if unit.kind in ("C", "c", "O") and unit.name is not None else ""
+    return unit.kind + name + dumps(unit.value)
+
+
+def _unfolded(item: Any) -> list[Any]:
+    """A chat message holds reasoning, text and calls at once: one item for each, in this order."""
+    reasoning, calls = get(item, "reasoning_content"), get(item, "tool_calls")
+    parts = []
+    if reasoning is not None:
+        parts.append(Object([("type", "reasoning"), ("content", reasoning)]))
+    if not (isinstance(calls, list) and calls and is_empty(get(item, "content"))):
+        parts.append(item)
+    if isinstance(calls, list):
+        parts.extend(_chat_call(call) for call in calls)
+    return parts
+
+
+def _chat_call(call: Any) -> Object:
+    """Nested calls keep name and arguments in `function`, flat ones beside the id."""
+    name, arguments = get(call, "function", "name"), get(call, "function", "arguments")
+    return Object(
+        [
+            ("type", "function_call"),
+            ("call_id", get(call, "id")),
+            ("name", get(call, "name") if name is None else name),
+            ("arguments", get(call, "arguments") if arguments is None else arguments),
+        ]
+    )
+
+
+def _unit(item: Any, speaker: str) -> Unit:
+    if not isinstance(item, Object):
+        return Unit("X")
+    kind, role = as_text(item.get("type")), as_text(item.get("role"))
+    if kind == "reasoning":
+        return _reasoning(item)
+    if kind == "function_call" or (kind is None and role is None and item.get("arguments") is not None):
+        return _call(item)
+    if kind == "function_call_output" or role == "tool":
+        return _result(item)
+    if kind == "message" or (kind is None and (role is not None or item.get("content") is not None)):
+        return _message(item.get("content"), speaker if role is None else role)
+    return Unit("X")
+
+
+def _message(content: Any, role: str) -> Unit:
+    if role not in _KIND_OF_ROLE:
+        return Unit("X")
+    if holds_media(content):
+        return Unit("M", content, name=role)
+    text = content_text(content)
+    return Unit("E" if role == "assistant" and is_blank(text) else _KIND_OF_ROLE[role], text)
+
+
+def _reasoning(item: Object) -> Unit:
+    content = item.get("content")
+    texts = part_texts(item.get("summary")) + ([content] if isinstance(content, str) else part_texts(content))
+    text = "\n\n".join(text for text in texts if text != "")
+    return Unit("r" if is_blank(text) else "R", text)
+
+
+def _call(item: Object) -> Unit:
+    name, text = item.get("name"), as_text(item.get("arguments"))
+    arguments = _arguments_object(text)
+    if isinstance(name, str) and arguments is not None:
+        return Unit("C", arguments, call_id(item), name)
+    shown = text if arguments is None else dumps(arguments)
+    return Unit("c", shown, call_id(item), name if isinstance(name, str) else "")
+
+
+def _arguments_object(text: str | None) -> Object | None:
+    """None where the text is no JSON object. A call without arguments is recorded without them, as `""` or as `{}`."""
+    if text is None or is_blank(text):
+        return Object([])
+    try:
+        value = parse(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, Object) else None
+
+
+def _result(item: Object) -> Unit:
+    output = item.get("output")
+    return Unit("O", content_text(item.get("content") if output is None else output), call_id(item), item.get("name"))
+
+
+def call_id(item: Object) -> str | None:
+    first = item.get("call_id")
+    return as_text(item.get("tool_call_id") if first is None else first)
+
+
+def as_text(value: Any) -> str | None:
+    """A text as it is, anything else as JSON."""
+    return value if value is None or isinstance(value, str) else dumps(value)
+
+
+def is_blank(text: str) -> bool:
+    return text.strip(_SPACE) == ""
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value holds nothing. 0 and false do hold something."""
+    return value is None or value == [] or value == Object([]) or (isinstance(value, str) and is_blank(value))
+
+
+def part_texts(parts: Any) -> list[str]:
+    """The texts of a part list; parts without a text are left out."""
+    texts = []
+    for part in parts if isinstance(parts, list) else []:
+        text = get(part, "refusal") if get(part, "text") is None else get(part, "text")
+        if isinstance(text, str):
+            texts.append(text)
+    return texts
+
+
+def content_text(content: Any) -> str:
+    """The content of a message as text: parts are joined as they stand."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(part_texts(content))
+    return dumps(content)
+
+
+def holds_media(content: Any) -> bool:
+    """Whether a part list holds something else than text: an image, audio, video, a file."""
+    for part in content if isinstance(content, list) else []:
+        kind = as_text(get(part, "type"))
+        if kind is not None and kind not in TEXT_PARTS:
+            return True
+    return False
+
+
+def kinds(units: list[Unit]) -> str:
+    return "".join(unit.kind for unit in units)
+
+
+def styled(units: list[Unit], think: str) -> list[Unit]:
+    """Units as they are written: without the empty ones and the unknown ones, `<think>` text kept, taken out or moved."""
+    shown = []
+    for unit in units:
+        if unit.kind == "A" and think != "keep" and "</think>" in unit.value:
+            thought, _, answer = unit.value.rpartition("</think>")
+            thought = thought.lstrip(_SPACE).removeprefix("<think>").strip(_SPACE)
+            answer = answer.lstrip(_SPACE)
+            if think == "move" and thought:
+                shown.append(Unit("R", thought))
+            if answer:
+                shown.append(replace(unit, value=answer))
+        elif unit.kind not in ("E", "r", "X"):
+            shown.append(unit)
+    return shown

@@ -1,0 +1,114 @@
+"""The vectorised code equals the plain Python of `tests/oracle`, byte for byte, on random rollouts and on real ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from rollout_etl.read.canonical import Lookup, Style
+from rollout_etl.read.inputs import find_inputs
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.read.schema import COLUMNS
+from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
+from rollout_etl.run import Run, execute
+from rollout_etl.targets import nemo_rl
+from tests.oracle.reading import canonical
+from tests.oracle.recipes import lines_of
+from tests.strategies import bad_lines, damaged_lines, lines_with_repeated_keys, rollout_groups, rollout_lines
+
+REAL = Path(__file__).resolve().parents[1].parent / "shared" / "rollouts"
+CHECKED = [name for name in COLUMNS if name != "row"]
+# Many lines go through one query; the assertion names the line that differs, so nothing is shrunk.
+BATCH = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.generate))
+
+RECIPES: dict[str, AnyOptions] = {
+    "sft openai": SftOptions(reward_threshold=0.5),
+    "sft simple": SftOptions(reward_threshold=0.0, format="simple"),
+    "dpo binary": DpoOptions(),
+    "dpo text": DpoOptions(prompt_as="text", with_rewards=True),
+    "dpo preference": DpoOptions(format="preference", with_rewards=True),
+    "dpo stratified": DpoOptions(strategy="stratified", high_threshold=0.6, low_threshold=0.5, min_gap=0.1),
+    "dpo cross-prompt": DpoOptions(strategy="stratified", cross_prompt=True),
+    "grpo response": GrpoOptions(),
+    "grpo all": GrpoOptions(all_rollouts=True, no_ground_truth=True),
+    "grpo gym": GrpoOptions(format="gym", agent_name="an agent"),
+}
+
+
+@cache
+def expected(path: Path, style: Style, lookup: Lookup | None = None) -> list[dict[str, object]]:
+    """Canonical rows of a file, or of the rollout files of a folder."""
+    rows = []
+    for item in find_inputs(str(path))[0]:
+        for number, line in enumerate(Path(item.path).read_bytes().split(b"\n"), start=1):
+            if line.strip(b" \t\r\n"):
+                row = canonical(line, source=item.path, line_number=number, namespace=item.namespace, style=style, lookup=lookup or Lookup())
+                rows += [] if row is None else [row]
+    return rows
+
+
+def check_columns(path: Path, style: Style, lookup: Lookup | None = None) -> None:
+    rollouts = Rollouts(str(path), style=style, lookup=lookup)
+    rollouts._task_inputs._sidecars = {}  # what lies beside the files is tested on its own
+    found = pl.concat(list(rollouts.batches(CHECKED))).to_dicts()
+    wanted = expected(path, style, lookup)
+    assert len(found) == len(wanted)
+    for got, want in zip(found, wanted, strict=True):
+        different = {name: (got[name], want[name]) for name in CHECKED if got[name] != want[name]}
+        assert not different, (want["source"], want["line"], different)
+
+
+@pytest.mark.parametrize(
+    "style", [Style(), Style(think="strip", arguments="string", developer="system"), Style(think="move", tool_calls="flat")], ids=["plain", "strip", "move"]
+)
+@BATCH
+@given(lines=st.lists(st.one_of(rollout_lines, rollout_lines, rollout_lines, lines_with_repeated_keys(), damaged_lines(), bad_lines), min_size=60, max_size=80))
+def test_every_column_of_random_lines(tmp_path_factory: pytest.TempPathFactory, style: Style, lines: list[bytes]) -> None:
+    path = tmp_path_factory.mktemp("lines") / "rollouts.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    check_columns(path, style)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@settings(BATCH, max_examples=6)
+@given(groups=st.lists(rollout_groups(), min_size=15, max_size=25))
+def test_every_recipe_on_random_groups(tmp_path_factory: pytest.TempPathFactory, name: str, groups: list[list[bytes]]) -> None:
+    path = tmp_path_factory.mktemp("groups") / "rollouts.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for group in groups for line in group))
+    check_recipe(path, RECIPES[name], path.with_name("output.jsonl"))
+
+
+def check_recipe(path: Path, options: AnyOptions, output: Path) -> None:
+    wanted, dropped = lines_of(expected(path, nemo_rl.style(options, "keep")), options)
+    report = execute(Run(inputs=[str(path)], output=output, options=options, config=False, max_bad_fraction=1.0))
+    assert Counter(report.dropped) == dropped
+    found = output.read_text(encoding="utf-8") if report.written else ""
+    assert found == "".join(wanted)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real rollouts beside the checkout")
+def test_every_column_of_real_rollouts() -> None:
+    check_columns(REAL, Style())
+
+
+@pytest.fixture(scope="module")
+def real_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real rollouts without their sidecars: ground truth from those is tested on its own."""
+    folder = tmp_path_factory.mktemp("real")
+    for item in find_inputs(str(REAL))[0]:
+        copy = folder / Path(item.path).relative_to(REAL)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(Path(item.path).read_bytes())
+    return folder
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real rollouts beside the checkout")
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_on_real_rollouts(tmp_path: Path, real_copy: Path, name: str) -> None:
+    check_recipe(real_copy, RECIPES[name], tmp_path / "output.jsonl")
