@@ -137,8 +137,9 @@ class Rollouts:
 
     def _query(self, lines: pa.RecordBatchReader | pa.Table, columns: list[str], tolerant: bool = True) -> duckdb.DuckDBPyRelation:
         namespaces = [item.namespace for item in self.inputs]
-        query = rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant)
-        return self._connection.from_arrow(lines).query("lines", query)
+        self._connection.register("lines", lines)
+        # Planning takes a while: a relation made of another one is planned once more.
+        return self._connection.sql(rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant))
 
     def _batch_rows(self) -> int:
         """Rows of a batch: some 32 MB of lines, judged by the start of the files."""
