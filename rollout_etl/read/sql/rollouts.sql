@@ -3,19 +3,23 @@
 WITH parsed AS (
     SELECT row, source, line, text AS recorded, {{parse}} AS x FROM lines
 ),
+-- A question with one answer, the usual case, is used as it stands.
+simplified AS (
+    SELECT *,
+        is_simple_prompt(x.responses_create_params.input) AND NOT coalesce(is_string(filled(x.responses_create_params.instructions)), false) AS simple_prompt,
+        {{think_stays}} AND is_simple_completion(x.response.output) AS simple_completion
+    FROM parsed
+),
 lettered AS (
     SELECT *,
         -- No text where it is no JSON: what looks into it again must not fail.
         CASE WHEN x IS NOT NULL THEN recorded END AS text,
-        input_letters(x.responses_create_params.input) AS input_letters,
-        output_letters(x.response.output) AS output_letters
-    FROM parsed
+        CASE WHEN NOT simple_prompt THEN input_letters(x.responses_create_params.input) WHEN len(x.responses_create_params.input) = 1 THEN 'U' ELSE 'SU' END AS input_letters,
+        CASE WHEN NOT simple_completion THEN output_letters(x.response.output) WHEN len(x.response.output) = 1 THEN 'A' ELSE 'RA' END AS output_letters
+    FROM simplified
 ),
--- A simple prompt is a question, a simple completion an answer: they are used as they stand, without units.
 looked_at AS (
     SELECT *,
-        input_letters IN ('U', 'SU') AND NOT coalesce(is_string(filled(x.responses_create_params.instructions)), false) AS simple_prompt,
-        {{think_stays}} AND output_letters IN ('A', 'RA') AS simple_completion,
         strpos(input_letters, '?') = 0 AND strpos(input_letters, '0') = 0 AS plain_input,
         output_letters <> '' AND strpos(output_letters, '?') = 0 AS plain_output,
         replace(input_letters, '0', '') <> '' AS input_listed
