@@ -170,13 +170,19 @@ END
 || CASE WHEN transitions THEN '+transitions' ELSE '' END
 || CASE WHEN is_string(filled(x.responses_create_params.instructions)) THEN '+instructions' ELSE '' END"""
 
+IS_ROLLOUT = """(x.responses_create_params IS NOT NULL OR x.response IS NOT NULL OR x.output IS NOT NULL OR x.messages IS NOT NULL
+    OR x.reward IS NOT NULL OR x._ng_rollout_index IS NOT NULL OR x._ng_failure_class IS NOT NULL)"""
+"""A line is a rollout when it is a JSON object with a prompt, a response, a reward or an attempt number."""
+IS_UNANSWERED = "x.response IS NULL AND x.output IS NULL AND x.reward IS NULL"
+"""A row of task inputs."""
+
 COLUMNS: dict[str, Column] = {
     "row": Column("row", pl.Int64, "number of the row within the scan, from 0"),
     "source": Column("source", pl.String, "file"),
     "line": Column("line", pl.Int64, "line of the file, from 1; row of a Parquet file or element of a JSON array"),
     "shape": Column(_SHAPE, pl.String, "where the row keeps what was said"),
     "task_name": Column("x.task_name->>'$'", pl.String, "name of the task family, null where the row has none"),
-    "agent_name": Column("x.agent_ref.name", pl.String, "agent that ran"),
+    "agent_name": Column("x.agent_ref.name", pl.String, "agent that ran; from the task inputs where the rollout names none"),
     "task_index": Column("x._ng_task_index::VARCHAR", pl.String, "`_ng_task_index` as text"),
     "attempt": Column("x._ng_rollout_index", pl.Int64, "`_ng_rollout_index`"),
     "task_key": Column(_TASK_KEY, pl.String, "md5 that the attempts at one task share"),
@@ -242,12 +248,12 @@ COLUMNS: dict[str, Column] = {
     "statics": Column(_STATICS, pl.String, "JSON of the fields that must agree inside a group"),
     "metrics": Column("CASE WHEN x IS NOT NULL THEN metrics_of(text) END", pl.String, "JSON object of every other finite number at the top level"),
     "extra": Column("CASE WHEN x IS NOT NULL THEN extra_of(text) END", pl.String, "JSON object of the other top-level fields, sorted"),
-    "gym_row": Column("CASE WHEN x IS NOT NULL THEN gym_row_of(text) END", pl.String, "JSON object of the row without response, scores and verifier output: a prompt for Gym"),
+    "gym_row": Column(
+        f"CASE WHEN x IS NOT NULL THEN gym_row_of(text, {IS_UNANSWERED}) END",
+        pl.String,
+        "JSON object of the row without response, scores and verifier output: a prompt for Gym; from the task inputs where there are any",
+    ),
 }
 """Columns of the canonical table, in order."""
-
-IS_ROLLOUT = """(x.responses_create_params IS NOT NULL OR x.response IS NOT NULL OR x.output IS NOT NULL OR x.messages IS NOT NULL
-    OR x.reward IS NOT NULL OR x._ng_rollout_index IS NOT NULL OR x._ng_failure_class IS NOT NULL)"""
-"""A line is a rollout when it is a JSON object with a prompt, a response, a reward or an attempt number."""
 
 SCHEMA = pl.Schema({name: column.dtype for name, column in COLUMNS.items()})

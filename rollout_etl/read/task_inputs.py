@@ -1,13 +1,13 @@
-"""Ground truth from the inputs of a run, for rollouts that do not carry it.
+"""What rollouts do not carry, from the inputs of their run: ground truth, and the whole row as a prompt for Gym.
 
-The verify step drops fields that its response class does not declare, so the ground truth often stands only in the input
-dataset, or in `<stem>_materialized_inputs.jsonl`, which `gym eval run` writes beside the rollouts.
+The verify step drops fields that its response class does not declare, so they often stand only in the input dataset, or in
+`<stem>_materialized_inputs.jsonl`, which `gym eval run` writes beside the rollouts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -23,7 +23,7 @@ _KEYS = ("source", "task_index", "prompt_key")
 
 
 class TaskInputs:
-    """Looks ground truth up: by `_ng_task_index` where both sides have it, else by prompt."""
+    """Looks up what the inputs hold: by `_ng_task_index` where both sides have it, else by prompt."""
 
     def __init__(self, rollouts: Rollouts, path: str | None) -> None:
         self._rollouts = rollouts
@@ -40,30 +40,55 @@ class TaskInputs:
 
     def needed_for(self, columns: Sequence[str]) -> list[str]:
         """Columns that the look-up needs."""
-        return [*_KEYS, *_FOUND] if self._sidecars and set(columns) & set(_FOUND) else []
+        looked_up = self._looked_up(columns)
+        return [*_KEYS, *looked_up] if looked_up else []
 
-    @cached_property
-    def _table(self) -> pl.DataFrame:
+    def filled(self, frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+        """`frame` with ground truth from the inputs where the rollout has none, and with their Gym rows."""
+        names = self._looked_up(columns)
+        if not names:
+            return frame
+        by_index, by_prompt = self._tables(tuple(names))
+        joined = frame.join(by_index, on=["source", "task_index"], how="left", suffix="_of_index", maintain_order="left")
+        joined = joined.join(by_prompt, on=["source", "prompt_key"], how="left", suffix="_of_prompt", maintain_order="left")
+        found = joined.with_columns(pl.coalesce(f"{name}_of_index", f"{name}_of_prompt").alias(f"{name}_input") for name in names)
+        return found.with_columns(self._chosen(names)).select(frame.columns)
+
+    def _looked_up(self, columns: Sequence[str]) -> list[str]:
+        if not self._sidecars:
+            return []
+        names = [*(_FOUND if set(columns) & set(_FOUND) else ()), *(name for name in ("agent_name", "gym_row") if name in columns)]
+        return [*names, "agent_name"] if "gym_row" in names and "agent_name" not in names else names
+
+    @cache  # noqa: B019 - as long-lived as the scan
+    def _tables(self, names: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """`names` by source and index, and by source and prompt: for inputs without index, or all where no input has one."""
         from rollout_etl.read.scan import Rollouts
 
         inputs = Rollouts(list(dict.fromkeys(self._sidecars.values())), style=self._rollouts.style, lookup=self._rollouts.lookup)
-        names = ["source", "task_index", "prompt_key", *_FOUND]
-        found = pl.concat([pl.DataFrame(schema={name: SCHEMA[name] for name in names}), *inputs.batches(names)]).rename({"source": "inputs"})
-        beside = pl.DataFrame({"source": list(self._sidecars), "inputs": list(self._sidecars.values())}, schema=dict.fromkeys(("source", "inputs"), pl.String))
-        return found.drop_nulls("ground_truth").join(beside, on="inputs").drop("inputs")
-
-    def filled(self, frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-        """`frame` with ground truth from the inputs where the rollout has none."""
-        if not self.needed_for(columns) or not frame["ground_truth"].has_nulls():
-            return frame
-        origin = pl.format("task_inputs.{}", "ground_truth_origin")
-        table = self._table.with_columns(ground_truth_origin=origin)
+        wanted = [*_KEYS, *names]
+        table = pl.concat([pl.DataFrame(schema={name: SCHEMA[name] for name in wanted}), *inputs.batches(wanted)]).rename({"source": "inputs"})
+        if "ground_truth" in names:
+            table = table.with_columns(ground_truth_origin=pl.format("task_inputs.{}", "ground_truth_origin"))
+            # Of repeated inputs the first that tells.
+            table = table.sort(pl.col("ground_truth").is_null(), maintain_order=True)
+        paths = {"source": list(self._sidecars), "inputs": list(self._sidecars.values())}
+        table = table.join(pl.DataFrame(paths, schema=dict.fromkeys(paths, pl.String)), on="inputs", maintain_order="left").drop("inputs")
         by_index = table.drop_nulls("task_index").unique(["source", "task_index"], keep="first", maintain_order=True)
         by_prompt = table.unique(["source", "prompt_key"], keep="first", maintain_order=True)
         unindexed = by_prompt if by_index.is_empty() else by_prompt.filter(pl.col("task_index").is_null())
-        for found, keys in ((by_index, ["source", "task_index"]), (unindexed, ["source", "prompt_key"])):
-            frame = frame.join(found.select(*keys, *_FOUND), on=keys, how="left", suffix="_input", maintain_order="left")
+        return by_index.drop("prompt_key"), unindexed.drop("task_index")
+
+    @staticmethod
+    def _chosen(names: Sequence[str]) -> list[pl.Expr]:
+        """Ground truth and agent of the rollout before those of the inputs; the Gym row of the inputs, unless it lacks the agent."""
+        chosen = []
+        if "ground_truth" in names:
             missing = pl.col("ground_truth").is_null()
-            frame = frame.with_columns(pl.when(missing).then(f"{name}_input").otherwise(name).alias(name) for name in _FOUND)
-            frame = frame.drop(f"{name}_input" for name in _FOUND)
-        return frame
+            chosen += [pl.when(missing).then(f"{name}_input").otherwise(name).alias(name) for name in _FOUND]
+        if "agent_name" in names:
+            chosen.append(pl.coalesce("agent_name", "agent_name_input"))
+        if "gym_row" in names:
+            whole = pl.col("gym_row_input").is_not_null() & (pl.col("agent_name_input").is_not_null() | pl.col("agent_name").is_null())
+            chosen.append(pl.when(whole).then("gym_row_input").otherwise("gym_row").alias("gym_row"))
+        return chosen

@@ -74,8 +74,11 @@ def extra_of(x: Object) -> str:
 
 
 def gym_row_of(x: Object) -> str:
-    """The row as a prompt for Gym again: every field that neither the run nor the verifier added."""
-    return dumps(Object([(key, value) for key, value in x.first_pairs() if value is not None and not _is_verifier_output(key)]))
+    """The row as a prompt for Gym again: every field that neither the run nor the verifier added. Inputs were not run yet."""
+    fields = [(key, value) for key, value in x.first_pairs() if value is not None]
+    if not {"response", "output", "reward"} & {key for key, _ in fields}:
+        return dumps(Object([(key, value) for key, value in fields if not key.startswith("_ng_")]))
+    return dumps(Object([(key, value) for key, value in fields if not _is_verifier_output(key)]))
 
 
 def _is_verifier_output(name: str) -> bool:

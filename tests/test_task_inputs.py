@@ -1,0 +1,102 @@
+"""What rollouts do not carry is looked up in the inputs of their run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.recipes.options import GrpoOptions
+from rollout_etl.run import Run, execute
+
+REAL = (Path(__file__).parent.parent.parent / "shared" / "rollouts").resolve()
+INPUTS = sorted(REAL.rglob("*_materialized_inputs.jsonl")) if REAL.is_dir() else []
+COLUMNS = ("task_index", "ground_truth", "ground_truth_text", "ground_truth_origin")
+
+
+def rollout(question: str, **fields: Any) -> dict[str, Any]:
+    output = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "an answer"}]}]
+    return {**task(question), "response": {"output": output}, "reward": 1.0, **fields}
+
+
+def task(question: str, **fields: Any) -> dict[str, Any]:
+    return {"responses_create_params": {"input": [{"role": "user", "content": question}]}, **fields}
+
+
+def written(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def truths(path: Path, task_inputs: Path | None = None) -> list[tuple[str | None, str | None]]:
+    frames = Rollouts(str(path), task_inputs=None if task_inputs is None else str(task_inputs)).batches(COLUMNS)
+    return [(row["ground_truth_text"], row["ground_truth_origin"]) for frame in frames for row in frame.to_dicts()]
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "inputs", "expected"),
+    [
+        pytest.param([rollout("q", _ng_task_index=1)], [task("p", _ng_task_index=1, answer="a")], ("a", "task_inputs.answer"), id="index before prompt"),
+        pytest.param([rollout("q")], [task("p", answer="b"), task("q", answer="a")], ("a", "task_inputs.answer"), id="prompt"),
+        pytest.param([rollout("q", _ng_task_index=1)], [task("q", answer="a")], ("a", "task_inputs.answer"), id="prompt without index"),
+        pytest.param([rollout("q", _ng_task_index=1)], [task("q", _ng_task_index=2, answer="a")], (None, None), id="another index"),
+        pytest.param([rollout("q", label="own")], [task("q", answer="a")], ("own", "label"), id="the rollout first"),
+        pytest.param([rollout("q", label=0)], [task("q", answer="a")], ("0", "label"), id="zero counts"),
+        pytest.param([rollout("q", label="")], [task("q", answer="a")], ("a", "task_inputs.answer"), id="blank does not"),
+        pytest.param([rollout("q")], [task("q"), task("q", answer="a")], ("a", "task_inputs.answer"), id="the first that tells"),
+        pytest.param([rollout("q")], [task("q")], (None, None), id="nowhere"),
+    ],
+)
+@pytest.mark.parametrize("given", [False, True], ids=["beside", "given"])
+def test_ground_truth(tmp_path: Path, rollouts: list[dict[str, Any]], inputs: list[dict[str, Any]], expected: tuple[str, str], given: bool) -> None:
+    path = written(tmp_path / "run.jsonl", rollouts)
+    found = written(tmp_path / ("tasks.jsonl" if given else "run_materialized_inputs.jsonl"), inputs)
+    assert truths(path, found if given else None) == [expected]
+
+
+def test_inputs_belong_to_the_file_they_lie_beside(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        written(tmp_path / f"{name}.jsonl", [rollout("q", _ng_task_index=0)])
+        written(tmp_path / f"{name}_materialized_inputs.jsonl", [task("q", _ng_task_index=0, answer=name)])
+    assert [truth for truth, _ in truths(tmp_path)] == ["one", "two"]
+
+
+def gym_rows(tmp_path: Path, path: Path, agent_name: str | None = None) -> list[dict[str, Any]]:
+    output = tmp_path / "gym.jsonl"
+    execute(Run(inputs=[str(path)], output=output, options=GrpoOptions(format="gym", agent_name=agent_name, all_rollouts=True)))
+    return [json.loads(line) for line in output.read_bytes().split(b"\n")[:-1]]
+
+
+def test_gym_rows_are_the_inputs(tmp_path: Path) -> None:
+    path = written(tmp_path / "run.jsonl", [rollout("q", _ng_task_index=0, agent_ref={"name": "a"}, is_correct=True)])
+    row = task("q", verifier_metadata={"is_easy": True}, is_hard=False, agent_ref={"name": "a"})
+    assert gym_rows(tmp_path, path) == [task("q", agent_ref={"name": "a"})]
+    written(tmp_path / "run_materialized_inputs.jsonl", [row | {"_ng_task_index": 0, "_ng_rollout_index": 0}])
+    assert gym_rows(tmp_path, path) == [row]
+
+
+def test_gym_rows_keep_their_agent(tmp_path: Path) -> None:
+    path = written(tmp_path / "run.jsonl", [rollout("q", _ng_task_index=0, agent_ref={"name": "a"})])
+    written(tmp_path / "run_materialized_inputs.jsonl", [task("q", _ng_task_index=0, seed=1)])
+    assert gym_rows(tmp_path, path) == [task("q", agent_ref={"name": "a"})]
+
+
+@pytest.mark.parametrize("inputs", INPUTS, ids=lambda path: path.parent.name)
+def test_real_inputs(tmp_path: Path, inputs: Path) -> None:
+    path = inputs.with_name(inputs.name.replace("_materialized_inputs", ""))
+    rows = {row["_ng_task_index"]: row for row in map(json.loads, inputs.read_text(encoding="utf-8").split("\n")[:-1])}
+    asked = [json.loads(line)["_ng_task_index"] for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    expected = [{key: value for key, value in rows[index].items() if not key.startswith("_ng_") and value is not None} for index in asked]
+    found = gym_rows(tmp_path, path)
+    assert found
+    assert all(row in expected for row in found)
+    for frame in Rollouts(str(path)).batches(COLUMNS):
+        for row in frame.to_dicts():
+            if row["ground_truth_origin"] is not None and row["ground_truth_origin"].startswith("task_inputs."):
+                value: Any = rows[int(row["task_index"])]
+                for name in row["ground_truth_origin"].split(".")[1:]:
+                    value = value[name]
+                assert json.loads(row["ground_truth"]) == value
