@@ -22,7 +22,7 @@ from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
 from rollout_etl.steps import Steps
 from rollout_etl.targets import nemo_rl_config
-from rollout_etl.targets.target import Form, Job, Settings, Target, beside, loader_of
+from rollout_etl.targets.target import Form, Job, Settings, beside, loader_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,8 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     job = job_of(run)
     target = targets.load(run.target)
     loader_of(target, job)
+    if run.mapping and run.target != "custom":
+        raise UsageError("--map is for --target custom, whose columns you name")
     target.check(job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
     rollouts = Rollouts(run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, threads=run.threads)
@@ -65,12 +67,13 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [cut_name] if cut_name else []
     with ExitStack() as stack:
-        file = Steps(job, target, rollouts, report, progress).write(stack)
+        steps = Steps(job, target, rollouts, report, progress)
+        file = steps.write(stack)
         _write_quarantine(run, rollouts)
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
         if report.written:
-            _publish(run, job, target, report, file, stack)
+            _publish(run, steps, file, stack)
     advice.advise(report, run.options)
     return report
 
@@ -124,8 +127,9 @@ def _write_quarantine(run: Run, rollouts: Rollouts) -> None:
         file.publish()
 
 
-def _publish(run: Run, job: Job, target: Target, report: Report, file: RowsFile, stack: ExitStack) -> None:
+def _publish(run: Run, steps: Steps, file: RowsFile, stack: ExitStack) -> None:
     """Move data, the files beside it and the manifest to their places; the manifest goes last."""
+    job, target, report = steps.job, steps.target, steps.report
     if run.refuse_dates and run.output.suffix == ".jsonl":
         _refuse_guesses(run, target.rows(job, longer_prompts=False).reader, file)
     written = file.finish()
@@ -133,11 +137,11 @@ def _publish(run: Run, job: Job, target: Target, report: Report, file: RowsFile,
     staged = [file.staged]
     texts = {beside(run.output, suffix): text for suffix, text in target.beside(job).items()}
     if run.config:
-        settings = Settings(run_file=beside(run.output, target.RUN_SUFFIX), train=run.output, rows=written.rows, statistics=report.statistics)
-        text = target.run_file(job, settings)
-        if text is not None:
-            texts[settings.run_file] = text
-            report.launch = target.launch(job, settings)
+        statistics = {**report.statistics, **steps.counts}
+        settings = Settings(run_file=beside(run.output, target.RUN_SUFFIX), train=run.output, rows=written.rows, statistics=statistics)
+        run_files = target.run_files(job, settings)
+        texts |= run_files
+        report.launch = target.launch(job, settings) if run_files else None
     for path, text in texts.items():
         staged.append(_staged(path, text, stack))
         report.outputs.append(staged[-1].finish())

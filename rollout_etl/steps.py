@@ -6,6 +6,7 @@ rollout for each prompt: they decide on narrow columns first, and fetch what was
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -34,6 +35,8 @@ class Steps:
 
     def __init__(self, job: Job, target: Target, rollouts: Rollouts, report: Report, progress: Callable[[int], None]) -> None:
         self.job, self.target, self.rollouts, self.report, self.progress = job, target, rollouts, report, progress
+        self.counts: Counter[str] = Counter()
+        """How often each of the rows' `counts` held."""
 
     def write(self, stack: ExitStack) -> RowsFile:
         """Write the staged file of the job."""
@@ -67,6 +70,8 @@ class Steps:
         self.report.count_examples(judged)
         kept = judged.filter(pl.col("rule").is_null())
         file.append(kept)
+        for name, holds in rows.counts.items():
+            self.counts[name] += int(kept.select(holds.sum()).item() or 0)
         return kept
 
     def _rollouts(self, stack: ExitStack) -> RowsFile:

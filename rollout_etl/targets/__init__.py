@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 REGISTRY = {
     "nemo-rl": "nemo_rl",
+    "trl": "trl",
 }
 """The module of each target, by the name that `--target` takes."""
 

@@ -17,6 +17,7 @@ Source: `nemo_rl/data/datasets` and `nemo_rl/data/processors.py` at commit 7ea27
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import polars as pl
 
@@ -95,9 +96,9 @@ def beside(job: Job) -> dict[str, str]:
     return {}
 
 
-def run_file(job: Job, settings: Settings) -> str:
-    """The text of the run file."""
-    return nemo_rl_config.run_file(job.options, settings, job.layout)
+def run_files(job: Job, settings: Settings) -> dict[Path, str]:
+    """The run file."""
+    return {settings.run_file: nemo_rl_config.run_file(job.options, settings, job.layout)}
 
 
 def launch(job: Job, settings: Settings) -> str:

@@ -75,6 +75,8 @@ class Rows:
     """Those columns, and the columns of the examples that each is made of."""
     reader: Literal["exact", "dates", "guesses"] = "exact"
     """How JSON lines are read: as they stand, through a reader that takes dates for timestamps, or one that guesses all types."""
+    counts: Mapping[str, pl.Expr] = field(default_factory=dict)
+    """Boolean expressions over examples; the run file is told how often each holds."""
     flat: bool = False
     """Rows hold the last question: earlier turns and system text are lost."""
 
@@ -83,6 +85,7 @@ class Rows:
         """Columns of the examples that the rows are made of, each once."""
         names = [name for f in self.fields for name in f.sources]
         names += [name for rule in self.example_rules for name in rule.columns]
+        names += [name for expression in self.counts.values() for name in expression.meta.root_names()]
         return list(dict.fromkeys(source for name in names for source in self.prepared_from.get(name, (name,))))
 
 
@@ -116,6 +119,7 @@ class Settings:
     max_rollout_turns: int | None = None
     batch: int | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
+    """Statistics of the report, and the `counts` of the rows."""
 
     def batch_of(self, usual: int) -> int:
         """The batch: as asked for, or the trainer's usual one, or the largest power of two that the rows fill."""
@@ -150,8 +154,8 @@ class Target(Protocol):
     def beside(self, job: Job) -> Mapping[str, str]:
         """Files that the data cannot be loaded without: what is appended to its name, and their text."""
 
-    def run_file(self, job: Job, settings: Settings) -> str | None:
-        """The text of the run file; None where there is nothing to run."""
+    def run_files(self, job: Job, settings: Settings) -> Mapping[Path, str]:
+        """The run file, `settings.run_file`, and what it needs beside it; nothing where there is nothing to run."""
 
     def launch(self, job: Job, settings: Settings) -> str:
         """The command that starts the training with the run file."""
