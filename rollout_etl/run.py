@@ -22,7 +22,7 @@ from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
 from rollout_etl.steps import Steps
 from rollout_etl.targets import nemo_rl_config
-from rollout_etl.targets.target import Form, Job, Settings, beside, loader_of
+from rollout_etl.targets.target import Form, Job, Settings, companion, loader_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +135,10 @@ def _publish(run: Run, steps: Steps, file: RowsFile, stack: ExitStack) -> None:
     written = file.finish()
     report.outputs = [written]
     staged = [file.staged]
-    texts = {beside(run.output, suffix): text for suffix, text in target.beside(job).items()}
+    texts = {companion(run.output, suffix): text for suffix, text in target.beside(job).items()}
     if run.config:
         statistics = {**report.statistics, **steps.counts}
-        settings = Settings(run_file=beside(run.output, target.RUN_SUFFIX), train=run.output, rows=written.rows, statistics=statistics)
+        settings = Settings(run_file=companion(run.output, target.RUN_SUFFIX), train=run.output, rows=written.rows, statistics=statistics)
         run_files = target.run_files(job, settings)
         texts |= run_files
         report.launch = target.launch(job, settings) if run_files else None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 REGISTRY = {
     "nemo-rl": "nemo_rl",
     "trl": "trl",
+    "verl": "verl",
 }
 """The module of each target, by the name that `--target` takes."""
 

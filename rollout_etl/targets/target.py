@@ -171,6 +171,6 @@ def loader_of(target: Target, job: Job) -> Loader:
     return found
 
 
-def beside(output: Path, suffix: str) -> Path:
+def companion(output: Path, suffix: str) -> Path:
     """Path of a file that lies beside an output."""
     return output.with_name(output.name + suffix)

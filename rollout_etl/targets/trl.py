@@ -19,6 +19,7 @@ Run: TRL 1.16.0 with transformers 5.23.0 and datasets 5.2.0. Source: `trl/data_u
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -165,4 +166,4 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
 
 def launch(job: Job, settings: Settings) -> str:
     """The command that starts the training."""
-    return f"trl {_SCRIPTS[job.recipe]} --config {settings.run_file.resolve()}"
+    return shlex.join(["trl", _SCRIPTS[job.recipe], "--config", str(settings.run_file.resolve())])
