@@ -14,6 +14,8 @@ REGISTRY = {
     "nemo-rl": "nemo_rl",
     "trl": "trl",
     "verl": "verl",
+    "openrlhf": "openrlhf",
+    "custom": "custom",
 }
 """The module of each target, by the name that `--target` takes."""
 

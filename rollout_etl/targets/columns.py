@@ -19,7 +19,7 @@ STATISTICS: dict[str, tuple[type[pl.DataType], str]] = {
     "group_size": (pl.Int64, "rollouts of the group that have a sound reward"),
 }
 """Statistics of a rollout's group; rollouts without a sound reward do not count."""
-_OF_THE_GROUP = (
+OF_THE_GROUP = (
     *STATISTICS, "task_name", "task_key", "prompt_key", "task_index", "prompt", "prompt_text", "tools", "ground_truth", "ground_truth_text",
     "ground_truth_origin", "prompt_kinds", "num_messages",
 )
@@ -52,7 +52,7 @@ def extras(job: Job) -> list[Field]:
         plain = column(name)
         if job.per != "pair":
             fields.append(plain)
-        elif name in _OF_THE_GROUP:
+        elif name in OF_THE_GROUP:
             fields.append(column(name, "chosen_"))
         else:
             fields += [Field(f"{side}_{plain.name}", plain.kind, column(name, f"{side}_").value) for side in ("chosen", "rejected")]
