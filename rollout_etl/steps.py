@@ -187,7 +187,8 @@ class Steps:
 
     def _note_flattened(self, lossy: int) -> None:
         if lossy:
-            other = "--as messages" if self.job.form == "text" else "--format gym" if self.job.recipe == "grpo" else "--format openai"
+            ways = {"sft": "--format openai", "grpo": "--format gym"}
+            other = "--as messages" if self.job.form == "text" else ways.get(self.job.recipe, "another target")
             self.report.warnings.append(
                 f"{lossy} example(s) lost the system text or earlier turns of their prompt: this format holds one question. "
                 f"{other} keeps them, --drop flattened_prompt leaves them out"

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -16,8 +16,13 @@ from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
 def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoReturn:
     """Run a recipe with the options of its command, show what became of it, and exit."""
     given = {name: str(value) if isinstance(value, StrEnum) else value for name, value in given.items()}
+    guarded(lambda: _run(recipe, given, names))
+
+
+def guarded(run: Callable[[], ExitCode]) -> NoReturn:
+    """Run and exit. What goes wrong is said in one line."""
     try:
-        code = _run(recipe, given, names)
+        code = run()
     except RolloutETLError as error:
         print(f"rollout-etl: {error}", file=sys.stderr)
         code = error.exit_code

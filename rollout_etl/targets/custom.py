@@ -33,6 +33,7 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "custom"
 VERSIONS = "any"
+VARIANTS: tuple[dict[str, object], ...] = ()
 RUN_SUFFIX = ".custom"
 LOADERS: dict[str, Loader | Missing] = {recipe: Loader("your own", (".jsonl", ".parquet")) for recipe in ("sft", "dpo", "grpo", "kto", "rm", "ppo")}
 _SAID = {"input": "prompt", "prompt": "prompt", "output": "completion", "response": "completion", "completion": "completion"}

@@ -33,14 +33,19 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 TITLE = "NeMo RL"
 VERSIONS = "commit 7ea279abf (2026-08-22)"
 RUN_SUFFIX = ".nemo-rl.yaml"
+VARIANTS = (
+    {"format": "openai"}, {"format": "simple"}, {"format": "binary"}, {"format": "preference"}, {"format": "response"},
+    {"format": "response", "no_ground_truth": True}, {"format": "gym", "agent_name": "any"},
+)
 _BOTH = (".jsonl", ".parquet")
+_ONLINE = ("reward_scale", "max_rollout_turns")
 LOADERS: dict[str, Loader | Missing] = {
     "sft": Loader("openai_format, ResponseDataset", _BOTH),
     "dpo": Loader("BinaryPreferenceDataset, PreferenceDataset", _BOTH),
-    "grpo": Loader("ResponseDataset, NemoGymDataset", _BOTH),
+    "grpo": Loader("ResponseDataset, NemoGymDataset", _BOTH, _ONLINE),
     "kto": Missing("NeMo RL has no KTO trainer; --target trl has one, and pairs go to NeMo RL with the recipe dpo"),
     "rm": Loader("BinaryPreferenceDataset, PreferenceDataset", _BOTH),
-    "ppo": Loader("ResponseDataset, NemoGymDataset", _BOTH),
+    "ppo": Loader("ResponseDataset", _BOTH, _ONLINE),
 }
 
 
@@ -84,7 +89,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
     assert isinstance(options, GrpoOptions)
     if options.format == "gym":
         # The row is made of the rollout's and of what was asked for, which is no column.
-        return Rows([Field("", "json", gym_row(options.agent_name))], cannot_hold=None, reader="exact")
+        return Rows([Field("", "json", gym_row(options.agent_name))], cannot_hold=None, whole_row_has=("responses_create_params", "agent_ref"))
     if isinstance(options, PpoOptions) and options.with_responses:
         answered = [*fields(options), Field("reward", "number", pl.col("reward"))]
         return Rows(answered, cannot_hold=("flattened_completion",), reader="dates", flat=True)

@@ -80,6 +80,14 @@ class Rows:
     flat: bool = False
     """Rows hold the last question: earlier turns and system text are lost."""
 
+    whole_row_has: Sequence[str] = ()
+    """Keys of a row that is one field without a name."""
+
+    @property
+    def required(self) -> list[str]:
+        """Columns that every row has."""
+        return [f.name for f in self.fields if f.name and not f.optional] + list(self.whole_row_has)
+
     @property
     def columns(self) -> list[str]:
         """Columns of the examples that the rows are made of, each once."""
@@ -95,6 +103,10 @@ class Loader:
 
     name: str
     containers: tuple[str, ...]
+    takes: tuple[str, ...] = ()
+    """Settings beyond the usual that a run file can state: `reward_scale`, `max_rollout_turns`."""
+    needs_validation: bool = False
+    """Training does not start without a validation file."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,8 @@ class Target(Protocol):
     """Versions that were run."""
     LOADERS: Mapping[str, Loader | Missing]
     """What loads each recipe."""
+    VARIANTS: Sequence[Mapping[str, object]]
+    """Options of a recipe (and `form`) that change the columns, each as a mapping; a file is recognised by its columns."""
     RUN_SUFFIX: str
     """What is appended to the name of the data for that of the run file."""
 

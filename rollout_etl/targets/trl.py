@@ -34,12 +34,13 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "TRL"
 VERSIONS = "1.16.0"
+VARIANTS: tuple[dict[str, object], ...] = ({}, {"no_ground_truth": True})
 RUN_SUFFIX = ".trl.yaml"
 _CONTAINERS = (".parquet", ".jsonl")
 LOADERS: dict[str, Loader | Missing] = {
     "sft": Loader("SFTTrainer", _CONTAINERS),
     "dpo": Loader("DPOTrainer", _CONTAINERS),
-    "grpo": Loader("GRPOTrainer", _CONTAINERS),
+    "grpo": Loader("GRPOTrainer", _CONTAINERS, ("max_rollout_turns",)),
     "kto": Loader("KTOTrainer", _CONTAINERS),
     "rm": Loader("RewardTrainer", _CONTAINERS),
     "ppo": Missing("TRL has had no PPO trainer since 1.12.0; use --target verl, openrlhf or nemo-rl, or the recipe grpo for TRL's GRPO and RLOO"),
@@ -155,6 +156,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     if job.recipe == "grpo":
         lines += [
             f"num_generations: {max(batch, 2)}",
+            *([] if settings.max_rollout_turns is None else [f"max_tool_calling_iterations: {settings.max_rollout_turns}"]),
             "reward_funcs: [accuracy_reward]  # compares with the column solution; or the dotted path of your own function",
         ]
     files = {settings.run_file: "\n".join(lines) + "\n"}

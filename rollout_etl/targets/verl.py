@@ -34,15 +34,16 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, com
 
 TITLE = "verl"
 VERSIONS = "0.9.1"
+VARIANTS: tuple[dict[str, object], ...] = ({}, {"form": "messages"}, {"with_responses": True}, {"no_ground_truth": True})
 RUN_SUFFIX = ".verl.yaml"
 _NONE = "verl has no {} trainer; {} has: --target {}"
 LOADERS: dict[str, Loader | Missing] = {
     "sft": Loader("MultiTurnSFTDataset", (".parquet",)),
     "dpo": Missing(_NONE.format("DPO", "TRL", "trl") + ", or openrlhf"),
-    "grpo": Loader("RLHFDataset", (".parquet",)),
+    "grpo": Loader("RLHFDataset", (".parquet",), ("max_rollout_turns",), needs_validation=True),
     "kto": Missing(_NONE.format("KTO", "TRL", "trl")),
     "rm": Loader("RMDataset", (".parquet",)),
-    "ppo": Loader("RLHFDataset", (".parquet",)),
+    "ppo": Loader("RLHFDataset", (".parquet",), ("max_rollout_turns",), needs_validation=True),
 }
 RESERVED = ("index", "split", "need_tools_kwargs", "tools_kwargs", "interaction_kwargs", "tool_selection", "messages", "enable_thinking", "images", "videos")
 _CLASS_SUFFIX = ".verl.py"
@@ -141,6 +142,8 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     """A Hydra configuration on top of verl's own; nothing for `rm`, which no trainer of verl reads."""
     if job.recipe == "rm":
         return {}
+    if settings.run_file.suffix != ".yaml":
+        raise UsageError(f"Hydra finds files that end with .yaml only: give {settings.run_file} another name")
     base = "sft_trainer_engine" if job.recipe == "sft" else "ppo_trainer"
     note = "" if settings.model else " Set the model's path."
     head = f"# Run file for {settings.train.name}, on top of verl's {base}.{note}\nhydra: {{searchpath: ['pkg://verl.trainer.config']}}\n"
