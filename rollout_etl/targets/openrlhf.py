@@ -37,7 +37,7 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "OpenRLHF"
 VERSIONS = "0.11.2"
-VARIANTS: tuple[dict[str, object], ...] = ({}, {"form": "text"}, {"no_ground_truth": True})
+VARIANTS: tuple[dict[str, object], ...] = ({}, {"form": "text"}, {"with_responses": True}, {"no_ground_truth": True})
 RUN_SUFFIX = ".openrlhf.sh"
 _CONTAINERS = (".jsonl", ".parquet")
 LOADERS: dict[str, Loader | Missing] = {
