@@ -60,9 +60,7 @@ class Steps:
         self.report.quarantine_reasons, self.report.repaired = account.reasons(), dict(account.repaired)
 
     def _open(self, rows: Rows, stack: ExitStack) -> RowsFile:
-        file = RowsFile(self.job.output, rows.fields, guessed_messages=rows.reader == "guesses")
-        stack.enter_context(file.staged)
-        return file
+        return stack.enter_context(RowsFile(self.job.output, rows.fields, guessed_messages=rows.reader == "guesses"))
 
     def _append(self, file: RowsFile, rows: Rows, examples: pl.DataFrame) -> pl.DataFrame:
         """Count examples and write those that no rule drops."""

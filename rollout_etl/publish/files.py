@@ -183,3 +183,14 @@ class RowsFile:
             with plain_write_errors(self.staged.path):
                 self._parquet.close()
         return self.staged.finish()
+
+    def __enter__(self) -> Self:
+        self.staged.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # A writer that is left open writes its end when it is collected, into a file that is gone by then.
+        with contextlib.suppress(Exception):
+            if self._parquet is not None:
+                self._parquet.close()
+        self.staged.__exit__(kind, error, trace)

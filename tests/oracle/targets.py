@@ -177,7 +177,8 @@ def _verl(examples: list[tuple[Row, Row]], job: Job) -> Iterator[dict[str, Any]]
             about = {"split": "train", "task_key": row["task_key"], "tools": row["tools"] or "[]"}
             if isinstance(job.options, PpoOptions) and job.options.with_responses:
                 about |= {"response": row["completion"], "reward": row["reward"]}
-            truth = {"style": "rule", "ground_truth": row["ground_truth_text"] or ""}
+            known = "" if job.options.no_ground_truth else row["ground_truth_text"] or ""  # type: ignore[union-attr]
+            truth = {"style": "rule", "ground_truth": known}
             prompt = Chat(json.loads(row["prompt"]))
             yield {"data_source": f"nemo_gym/{_source(row)}", "prompt": prompt, "ability": _source(row), "reward_model": truth, "extra_info": about}
 
