@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,20 +121,13 @@ def _look_at_lines(path: Path) -> _Data:
 
 def _recognised(target: Target, recipe: str, data: _Data, layout: str) -> tuple[Job, Rows]:
     """The job whose rows have the columns of the data. Raises `UsageError` where no variant has."""
-    kind = RECIPES[recipe]
-    known = {f.name for f in fields(kind)}
     first: tuple[Job, Rows] | None = None
-    for variant in target.VARIANTS:
+    for variant in target.VARIANTS.get(recipe, ()):
         options: dict[str, Any] = {name: value for name, value in variant.items() if name != "form"}
-        if not options.keys() <= known:
-            continue
         form: Any = variant.get("form")
-        try:
-            job = Job(options=kind(**options), output=data.path, form=form, layout=layout)  # type: ignore[arg-type]
-            target.check(job)
-            rows = target.rows(job, longer_prompts=False)
-        except (UsageError, KeyError):
-            continue
+        job = Job(options=RECIPES[recipe](**options), output=data.path, form=form, layout=layout)  # type: ignore[arg-type]
+        target.check(job)
+        rows = target.rows(job, longer_prompts=False)
         if set(rows.required) <= set(data.columns):
             return job, rows
         first = first or (job, rows)

@@ -18,6 +18,7 @@ Run: rows of TRL and OpenRLHF 0.9.5 (its KTO trainer), written with `--map`, thr
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -33,7 +34,7 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "custom"
 VERSIONS = "any"
-VARIANTS: tuple[dict[str, object], ...] = ()
+VARIANTS: dict[str, Sequence[Mapping[str, object]]] = {}
 RUN_SUFFIX = ".custom"
 LOADERS: dict[str, Loader | Missing] = {recipe: Loader("your own", (".jsonl", ".parquet")) for recipe in ("sft", "dpo", "grpo", "kto", "rm", "ppo")}
 _SAID = {"input": "prompt", "prompt": "prompt", "output": "completion", "response": "completion", "completion": "completion"}

@@ -17,6 +17,7 @@ Source: `nemo_rl/data/datasets` and `nemo_rl/data/processors.py` at commit 7ea27
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -33,10 +34,15 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 TITLE = "NeMo RL"
 VERSIONS = "commit 7ea279abf (2026-08-22)"
 RUN_SUFFIX = ".nemo-rl.yaml"
-VARIANTS = (
-    {"format": "openai"}, {"format": "simple"}, {"format": "binary"}, {"format": "preference"}, {"format": "response"},
-    {"format": "response", "no_ground_truth": True}, {"format": "gym", "agent_name": "any"},
-)
+_PAIRS = ({"format": "binary"}, {"format": "preference"})
+_RESPONSE = ({"format": "response"}, {"format": "response", "no_ground_truth": True})
+VARIANTS: dict[str, Sequence[Mapping[str, object]]] = {
+    "sft": ({"format": "openai"}, {"format": "simple"}),
+    "dpo": _PAIRS,
+    "rm": _PAIRS,
+    "grpo": (*_RESPONSE, {"format": "gym", "agent_name": "any"}),
+    "ppo": _RESPONSE,
+}
 _BOTH = (".jsonl", ".parquet")
 _ONLINE = ("reward_scale", "max_rollout_turns")
 LOADERS: dict[str, Loader | Missing] = {

@@ -18,7 +18,7 @@ Run: OpenRLHF 0.11.2 with transformers 5.15.0 and datasets 5.2.0. Source: `openr
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +37,14 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "OpenRLHF"
 VERSIONS = "0.11.2"
-VARIANTS: tuple[dict[str, object], ...] = ({}, {"form": "text"}, {"with_responses": True}, {"no_ground_truth": True})
+_FORMS: tuple[dict[str, object], ...] = ({}, {"form": "text"})
+VARIANTS: dict[str, Sequence[Mapping[str, object]]] = {
+    "sft": _FORMS,
+    "dpo": _FORMS,
+    "rm": _FORMS,
+    "grpo": ({}, {"no_ground_truth": True}),
+    "ppo": ({}, {"with_responses": True}, {"no_ground_truth": True}),
+}
 RUN_SUFFIX = ".openrlhf.sh"
 _CONTAINERS = (".jsonl", ".parquet")
 LOADERS: dict[str, Loader | Missing] = {

@@ -151,8 +151,8 @@ class Target(Protocol):
     """Versions that were run."""
     LOADERS: Mapping[str, Loader | Missing]
     """What loads each recipe."""
-    VARIANTS: Sequence[Mapping[str, object]]
-    """Options of a recipe (and `form`) that change the columns, each as a mapping; a file is recognised by its columns."""
+    VARIANTS: Mapping[str, Sequence[Mapping[str, object]]]
+    """For each recipe, the options (and `form`) that change the columns: a file is recognised by its columns, the first that fits."""
     RUN_SUFFIX: str
     """What is appended to the name of the data for that of the run file."""
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -34,7 +35,7 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "TRL"
 VERSIONS = "1.16.0"
-VARIANTS: tuple[dict[str, object], ...] = ({}, {"no_ground_truth": True})
+VARIANTS: dict[str, Sequence[Mapping[str, object]]] = {recipe: ({},) for recipe in ("sft", "dpo", "kto", "rm")} | {"grpo": ({}, {"no_ground_truth": True})}
 RUN_SUFFIX = ".trl.yaml"
 _CONTAINERS = (".parquet", ".jsonl")
 LOADERS: dict[str, Loader | Missing] = {

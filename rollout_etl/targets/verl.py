@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -34,7 +34,12 @@ from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, com
 
 TITLE = "verl"
 VERSIONS = "0.9.1"
-VARIANTS: tuple[dict[str, object], ...] = ({}, {"form": "messages"}, {"with_responses": True}, {"no_ground_truth": True})
+VARIANTS: dict[str, Sequence[Mapping[str, object]]] = {
+    "sft": ({}, {"form": "messages"}),
+    "grpo": ({},),
+    "ppo": ({"with_responses": True},),
+    "rm": ({},),
+}
 RUN_SUFFIX = ".verl.yaml"
 _NONE = "verl has no {} trainer; {} has: --target {}"
 LOADERS: dict[str, Loader | Missing] = {
