@@ -123,9 +123,9 @@ def _recognised(target: Target, recipe: str, data: _Data, layout: str) -> tuple[
     """The job whose rows have the columns of the data. Raises `UsageError` where no variant has."""
     first: tuple[Job, Rows] | None = None
     for variant in target.VARIANTS.get(recipe, ()):
-        options: dict[str, Any] = {name: value for name, value in variant.items() if name != "form"}
-        form: Any = variant.get("form")
-        job = Job(options=RECIPES[recipe](**options), output=data.path, form=form, layout=layout)  # type: ignore[arg-type]
+        options: dict[str, Any] = {name: value for name, value in variant.items() if name not in ("form", "token_ids")}
+        shape: dict[str, Any] = {name: value for name, value in variant.items() if name not in options}
+        job = Job(options=RECIPES[recipe](**options), output=data.path, layout=layout, **shape)  # type: ignore[arg-type]
         target.check(job)
         rows = target.rows(job, longer_prompts=False)
         if set(rows.required) <= set(data.columns):

@@ -60,6 +60,8 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     loader_of(target, job)
     if run.mapping and run.target != "custom":
         raise UsageError("--map is for --target custom, whose columns you name")
+    if run.token_ids and (run.target, job.recipe) != ("trl", "sft"):
+        raise UsageError("--token-ids is for the recipe sft with --target trl: no other loader takes tokens")
     target.check(job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
     rollouts = Rollouts(run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, threads=run.threads)

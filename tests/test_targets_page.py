@@ -71,7 +71,7 @@ def jobs(name: str) -> Iterator[Rows]:
     for recipe, found in target.LOADERS.items():
         for variant in target.VARIANTS[recipe] if isinstance(found, Loader) else ():
             options: dict[str, Any] = {key: value for key, value in variant.items() if key != "form"}
-            if "no_ground_truth" in options:
+            if "no_ground_truth" in options or "token_ids" in options:
                 continue
             job = Job(options=RECIPES[recipe](**options), output=Path("rows").with_suffix(found.containers[0]), form=variant.get("form"))  # type: ignore[arg-type, union-attr]
             yield target.rows(job, longer_prompts=True)

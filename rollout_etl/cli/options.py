@@ -92,3 +92,4 @@ NoConfig = Annotated[bool, typer.Option("--no-config", "--config-none", help="Wr
 Threads = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="Threads to use.", show_default="all")]
 Json = Annotated[bool, typer.Option("--json", help="Print the run report as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary.")]
+TokenIds = Annotated[bool, typer.Option("--token-ids", help="trl, sft: write the tokens that were sampled, in place of messages.")]

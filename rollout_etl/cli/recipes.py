@@ -18,6 +18,7 @@ _LAST: dict[str, tuple[Any, Any]] = {
     "arguments": (o.Arguments, None),
     "extra": (o.Extra, None),
     "map": (o.Map, None),
+    "token_ids": (o.TokenIds, False),
     "think": (o.Think, o.ThinkPolicy.KEEP),
     "keep": (o.Keep, None),
     "drop": (o.Drop, None),

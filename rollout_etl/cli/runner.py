@@ -80,6 +80,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
         arguments=given["arguments"],
         extra=given["extra"] or (),
         mapping=given["map"] or (),
+        token_ids=given["token_ids"],
         lookup=Lookup(
             ground_truth_field=given["ground_truth_field"],
             group_by=tuple(name for name in (given["group_by"] or "").split(",") if name),

@@ -16,7 +16,7 @@ class Field:
     """A field of a training row."""
 
     name: str
-    kind: Literal["text", "json", "number", "integer", "flag", "chat", "names", "struct"]
+    kind: Literal["text", "json", "number", "integer", "flag", "chat", "integers", "struct"]
     """How the value is written.
 
     | kind | value | JSON | Arrow |
@@ -24,7 +24,7 @@ class Field:
     | `text` | String | string | string |
     | `json` | String, a JSON list | spliced in as it is | list of `arrow.json` |
     | `chat` | String, a JSON list of messages with role and content alone | spliced in as it is | list of `{role, content}` |
-    | `names` | String, a JSON list of strings | spliced in as it is | list of strings |
+    | `integers` | String, a JSON list of integers | spliced in as it is | list of int64 |
     | `number`, `integer`, `flag` | Float64, Int64, Boolean | number, true, false | double, int64, bool |
     | `struct` | none, it has `members` | object | struct, never null |
     """
@@ -89,20 +89,18 @@ def _column(frame: pl.DataFrame, field: Field) -> pa.Array:
     return _elements(values, field.kind) if field.kind in _LISTS else values
 
 
-_LISTS = {"json": '["JSON"]', "chat": '[{"role":"VARCHAR","content":"VARCHAR"}]', "names": '["VARCHAR"]'}
+_LISTS = {"json": '["JSON"]', "chat": '[{"role":"VARCHAR","content":"VARCHAR"}]', "integers": '["BIGINT"]'}
 
 
 def _elements(lists: pa.Array, kind: str) -> pa.ListArray:
-    """JSON lists as Arrow lists of JSON values, of messages, or of strings."""
+    """JSON lists as Arrow lists of JSON values, of messages, or of integers."""
     import duckdb
 
     cast = "::VARCHAR[]" if kind == "json" else ""
     query = f"SELECT json_transform(j, '{_LISTS[kind]}'){cast} FROM lists"
     split = duckdb.connect().from_arrow(pa.table({"j": lists})).query("lists", query).to_arrow_table().column(0).combine_chunks()
-    if kind == "chat":
+    if kind != "json":
         return split
     split = split if isinstance(split, pa.ListArray) else split.cast(pa.list_(pa.string()))
-    if kind == "names":
-        return split.cast(pa.list_(pa.string()))
     values = pa.ExtensionArray.from_storage(pa.json_(pa.string()), split.values.cast(pa.string()))
     return pa.ListArray.from_arrays(split.offsets, values, mask=split.is_null())

@@ -38,6 +38,7 @@ class Job:
     mapping: tuple[str, ...] = ()
     """`FIELD=SOURCE`, for the target `custom`."""
     token_ids: bool = False
+    """The tokens that were sampled, in place of messages."""
     layout: Literal["current", "v0.5"] = "current"
 
     @property
@@ -152,7 +153,7 @@ class Target(Protocol):
     LOADERS: Mapping[str, Loader | Missing]
     """What loads each recipe."""
     VARIANTS: Mapping[str, Sequence[Mapping[str, object]]]
-    """For each recipe, the options (and `form`) that change the columns: a file is recognised by its columns, the first that fits."""
+    """For each recipe, the options (and `form`, `token_ids`) that change the columns: a file is recognised by its columns, the first that fits."""
     RUN_SUFFIX: str
     """What is appended to the name of the data for that of the run file."""
 

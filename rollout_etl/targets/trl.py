@@ -4,6 +4,7 @@
 |---|---|---|
 | sft | SFTTrainer, prompt-completion | `prompt`, `completion`, `tools` |
 | dpo | DPOTrainer, explicit prompt | `prompt`, `chosen`, `rejected`, `tools` |
+| sft --token-ids | SFTTrainer, tokenised | `input_ids`, `labels`: the tokens that were sampled (`token_ids.py`) |
 | kto | KTOTrainer | `prompt`, `completion`, `label`, `tools` |
 | rm | RewardTrainer | `prompt`, `chosen`, `rejected`, `margin`, `tools` |
 | grpo | GRPOTrainer | `prompt`, `solution`, `tools`; all but the prompt go to the reward functions |
@@ -30,12 +31,17 @@ from rollout_etl.publish.rows import Field
 from rollout_etl.read.canonical import Style
 from rollout_etl.recipes.dpo import identical_sides, without_ids
 from rollout_etl.recipes.options import GrpoOptions
+from rollout_etl.targets import token_ids
 from rollout_etl.targets.columns import extras, refuse_names
 from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "TRL"
 VERSIONS = "1.16.0"
-VARIANTS: dict[str, Sequence[Mapping[str, object]]] = {recipe: ({},) for recipe in ("sft", "dpo", "kto", "rm")} | {"grpo": ({}, {"no_ground_truth": True})}
+VARIANTS: dict[str, Sequence[Mapping[str, object]]] = {
+    "sft": ({}, {"token_ids": True}),
+    **{recipe: ({},) for recipe in ("dpo", "kto", "rm")},
+    "grpo": ({}, {"no_ground_truth": True}),
+}
 RUN_SUFFIX = ".trl.yaml"
 _CONTAINERS = (".parquet", ".jsonl")
 LOADERS: dict[str, Loader | Missing] = {
@@ -59,6 +65,8 @@ def check(job: Job) -> None:
     """Raise `UsageError` for what TRL cannot load."""
     if job.form == "json":
         raise UsageError("--as json is not for TRL, whose trainers want messages or text")
+    if job.token_ids and (job.form is not None or job.think != "keep" or job.arguments is not None):
+        raise UsageError("--token-ids takes the tokens as they were sampled: leave --as, --think and --arguments out")
     refuse_names(extras(job), [field.name for field in _fields(job)], RESERVED, "TRL")
 
 
@@ -69,6 +77,9 @@ def style_of(job: Job) -> Style:
 
 def rows(job: Job, longer_prompts: bool) -> Rows:
     """The rows of a job."""
+    if job.token_ids:
+        made = dict.fromkeys(token_ids.COLUMNS, ("token_calls",))
+        return Rows([*_fields(job), *extras(job)], (), token_ids.RULES, token_ids.with_token_ids, made, reader="guesses")
     text, lines = job.form == "text", job.container == ".jsonl"
     pair, prompt = job.per == "pair", job.per == "prompt"
     cannot_hold: tuple[str, ...]
@@ -87,6 +98,8 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
 
 def _fields(job: Job) -> list[Field]:
     """The columns without the extra ones."""
+    if job.token_ids:
+        return [Field(name, "integers", pl.col(name)) for name in ("input_ids", "labels")]
     text, side = job.form == "text", "chosen_" if job.per == "pair" else ""
 
     def said(name: str, column: str, prefix: str = "") -> Field:
