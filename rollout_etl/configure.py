@@ -43,9 +43,9 @@ def configure(
     recipe: str,
     *,
     target: str,
-    train: Path,
-    validation: Path | None = None,
-    run_file: Path | None = None,
+    train: str | Path,
+    validation: str | Path | None = None,
+    run_file: str | Path | None = None,
     model: str | None = None,
     reward_scale: str | None = None,
     max_rollout_turns: int | None = None,
@@ -56,6 +56,7 @@ def configure(
 
     Raises `UsageError` where the trainer could not use the data as it is.
     """
+    train, validation = Path(train), None if validation is None else Path(validation)
     if recipe not in RECIPES:
         raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
     dialect = targets.load(target)
@@ -73,7 +74,7 @@ def configure(
     if batch is not None and data.rows < batch:
         raise UsageError(f"{train} has {data.rows} row(s), fewer than one batch of {batch}: lower --batch-size")
     settings = Settings(
-        run_file=run_file or companion(train, dialect.RUN_SUFFIX),
+        run_file=Path(run_file) if run_file else companion(train, dialect.RUN_SUFFIX),
         train=train,
         rows=data.rows,
         validation=validation,

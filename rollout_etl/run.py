@@ -22,7 +22,7 @@ from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
 from rollout_etl.steps import Steps
 from rollout_etl.targets import nemo_rl_config
-from rollout_etl.targets.target import Form, Job, Settings, companion, loader_of
+from rollout_etl.targets.target import Form, Job, Settings, companion, loader_of, refuse_kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     if run.token_ids and (run.target, job.recipe) != ("trl", "sft"):
         raise UsageError("--token-ids is for the recipe sft with --target trl: no other loader takes tokens")
     target.check(job)
+    refuse_kept(target, job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
     rollouts = Rollouts(run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, threads=run.threads)
     _refuse_overwriting(run, rollouts)

@@ -189,3 +189,13 @@ def loader_of(target: Target, job: Job) -> Loader:
 def companion(output: Path, suffix: str) -> Path:
     """Path of a file that lies beside an output."""
     return output.with_name(output.name + suffix)
+
+
+_LOST_IF_KEPT = ("tool_prompt", "tool_completion", "tool_schemas", "reasoning", "reasoning_prompt")
+
+
+def refuse_kept(target: Target, job: Job) -> None:
+    """Raise `UsageError` for a `--keep` that would lose calls, schemas or reasoning in silence."""
+    for name in target.rows(job, longer_prompts=False).cannot_hold or ():
+        if name in _LOST_IF_KEPT and name in job.options.keep:
+            raise UsageError(f"--keep {name}: these rows cannot hold such rollouts")

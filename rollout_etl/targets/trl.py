@@ -151,7 +151,8 @@ def _quoted(path: Path) -> str:
 
 def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     """YAML for `trl RECIPE --config`; with validation, the dataset card that it names as well."""
-    batch = settings.batch_of(_BATCH)
+    # Of GRPO a batch is of completions: a few prompts fill it, but one completion has no group.
+    batch = max(settings.batch or _BATCH, 2) if job.recipe == "grpo" else settings.batch_of(_BATCH)
     lines = [
         f"# Run file for {settings.train.name}, for TRL's {LOADERS[job.recipe].name}." + ("" if settings.model else " Set model_name_or_path to your model."),  # type: ignore[union-attr]
         f"model_name_or_path: {json.dumps(settings.model or 'Qwen/Qwen3-0.6B')}",
@@ -169,7 +170,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
         lines += [f"{name}: {value!r}  # makes both labels count the same" for name, value in weights.items()]
     if job.recipe == "grpo":
         lines += [
-            f"num_generations: {max(batch, 2)}",
+            f"num_generations: {batch}",
             *([] if settings.max_rollout_turns is None else [f"max_tool_calling_iterations: {settings.max_rollout_turns}"]),
             "reward_funcs: [accuracy_reward]  # compares with the column solution; or the dotted path of your own function",
         ]

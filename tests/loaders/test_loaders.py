@@ -93,8 +93,9 @@ def write(rollouts: Path, folder: Path, recipe: str, target: str, suffix: str, *
     return output
 
 
-PAIRS = [(hostile()[number], hostile()[number + 1]) for number in range(0, FILLER + CALLING, 2)]
-"""Better and worse rollout of each prompt."""
+def pairs() -> list[Any]:
+    """Better and worse rollout of each prompt."""
+    return [(hostile()[number], hostile()[number + 1]) for number in range(0, FILLER + CALLING, 2)]
 
 
 def same_tools(text: str | None, tools: Any) -> bool:
@@ -113,13 +114,13 @@ def test_trl(recipe: str, rollouts: Path, tmp_path: Path) -> None:
             assert [row["label"] for row in rows] == [row["reward"] >= 0.5 for row, *_ in hostile()]
         said = [(text, completion) for texts, (_, _, completion, _) in zip(prepared, hostile(), strict=True) for text in texts[:1]]
     elif recipe == "grpo":
-        assert [(row["prompt"], row["solution"]) for row in rows] == [(better[1], "2024-02-02") for better, _ in PAIRS]
-        said = [(text, better[1]) for (text,), (better, _) in zip(prepared, PAIRS, strict=True)]
+        assert [(row["prompt"], row["solution"]) for row in rows] == [(better[1], "2024-02-02") for better, _ in pairs()]
+        said = [(text, better[1]) for (text,), (better, _) in zip(prepared, pairs(), strict=True)]
     else:
-        assert [(row["prompt"], row["chosen"], row["rejected"]) for row in rows] == [(a[1], a[2], b[2]) for a, b in PAIRS]
+        assert [(row["prompt"], row["chosen"], row["rejected"]) for row in rows] == [(a[1], a[2], b[2]) for a, b in pairs()]
         if recipe == "rm":
-            assert [row["margin"] for row in rows] == [a[0]["reward"] - b[0]["reward"] for a, b in PAIRS]
-        said = [(text, side[2]) for texts, pair in zip(prepared, PAIRS, strict=True) for text, side in zip(texts, pair, strict=True)]
+            assert [row["margin"] for row in rows] == [a[0]["reward"] - b[0]["reward"] for a, b in pairs()]
+        said = [(text, side[2]) for texts, pair in zip(prepared, pairs(), strict=True) for text, side in zip(texts, pair, strict=True)]
     assert_said(said)
     if recipe == "sft":
         trained = [text for _, text in prepared]
@@ -127,9 +128,9 @@ def test_trl(recipe: str, rollouts: Path, tmp_path: Path) -> None:
         assert_said([(text, [m for m in side[2] if m["role"] == "assistant"]) for text, side in zip(trained, hostile(), strict=True)])
 
 
-def assert_said(pairs: list[tuple[str, Any]]) -> None:
+def assert_said(found: list[tuple[str, Any]]) -> None:
     """Every text, thought, call and number of the messages stands in what the trainer made of them."""
-    for text, messages in pairs:
+    for text, messages in found:
         for message in messages:
             assert message["content"] in text and message.get("reasoning_content", "") in text
             for call in message.get("tool_calls", []):
@@ -146,16 +147,16 @@ def test_verl(recipe: str, rollouts: Path, tmp_path: Path) -> None:
     custom = [f"{output}.verl.py"] if recipe == "sft" and not plain else []
     found = inside("verl", "rows", recipe, str(output), *custom, folder=tmp_path)
     if recipe == "rm":
-        assert found["rows"] == [[a[1][0]["content"], a[2][0]["content"], b[2][0]["content"]] for a, b in PAIRS[: FILLER // 2]]
+        assert found["rows"] == [[a[1][0]["content"], a[2][0]["content"], b[2][0]["content"]] for a, b in pairs()[: FILLER // 2]]
     elif recipe == "sft":
         wanted = hostile()[:FILLER] if plain else hostile()
         assert found["rows"] == [[[*prompt, *completion], tools] for _, prompt, completion, tools in wanted]
         assert_said([(text, side[2]) for (text, _), side in zip(found["prepared"], wanted, strict=True)])
         assert not any("result" in trained or "Question" in trained for _, trained in found["prepared"])
     else:
-        assert [row["raw_prompt"] for row in found["rows"]] == [better[1] for better, _ in PAIRS]
+        assert [row["raw_prompt"] for row in found["rows"]] == [better[1] for better, _ in pairs()]
         assert {row["reward_model"]["ground_truth"] for row in found["rows"]} == {"2024-02-02"}
-        assert [row["extra_info"]["accuracy"] for row in found["rows"]] == [better[0]["accuracy"] for better, _ in PAIRS]
+        assert [row["extra_info"]["accuracy"] for row in found["rows"]] == [better[0]["accuracy"] for better, _ in pairs()]
 
 
 @pytest.mark.parametrize("recipe", ["sft", "dpo", "rm", "grpo", "ppo"])
@@ -164,15 +165,15 @@ def test_openrlhf(recipe: str, rollouts: Path, tmp_path: Path) -> None:
     output = write(rollouts, tmp_path, recipe, "openrlhf", ".parquet", *options)
     found = inside("openrlhf", "rows", recipe, f"{output}.openrlhf.sh", folder=tmp_path)
     if recipe == "rm":
-        assert [row["margin"] for row in found["rows"]] == [a[0]["reward"] - b[0]["reward"] for a, b in PAIRS]
+        assert [row["margin"] for row in found["rows"]] == [a[0]["reward"] - b[0]["reward"] for a, b in pairs()]
     if recipe == "sft":
         said = [(text, side) for (text, _), side in zip(found["prepared"], hostile(), strict=True)]
         assert not any("result" in trained or "Question" in trained for _, trained in found["prepared"])
     elif recipe in ("dpo", "rm"):
-        said = [(text, side) for texts, pair in zip(found["prepared"], PAIRS, strict=True) for text, side in zip(texts, pair, strict=True)]
+        said = [(text, side) for texts, pair in zip(found["prepared"], pairs(), strict=True) for text, side in zip(texts, pair, strict=True)]
     else:
-        assert [label for _, label in found["prepared"]] == ["2024-02-02"] * len(PAIRS)
-        said = [(text, (*better[:2], [], better[3])) for (text, _), (better, _) in zip(found["prepared"], PAIRS, strict=True)]
+        assert [label for _, label in found["prepared"]] == ["2024-02-02"] * len(pairs())
+        said = [(text, (*better[:2], [], better[3])) for (text, _), (better, _) in zip(found["prepared"], pairs(), strict=True)]
     for text, (_, prompt, completion, tools) in said:
         assert prompt[0]["content"] in text
         assert (json.dumps(tools, separators=(",", ":")) if tools else "") in text
