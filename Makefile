@@ -8,16 +8,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types bench lock clean
+.PHONY: help demo test test-loaders lint types bench lock clean
 
 help:  ## show this
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 demo: $(READY)  ## build a GRPO, an SFT and a DPO set from demo/rollouts.jsonl
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run.sh
 
 test: $(READY)  ## run the tests; ARGS="..." goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-loaders: $(READY)  ## load our files with the code of TRL, verl and OpenRLHF (installs them, 2 GB)
+	@$(BIN)/python tests/loaders/install.py
+	@LOADERS=1 $(BIN)/python -m pytest -rs tests/loaders $(ARGS)
 
 lint: $(READY)  ## ruff
 	@$(BIN)/python -m ruff check .
@@ -34,7 +38,7 @@ lock:  ## write requirements.lock anew; ARGS=--upgrade takes newer releases (nee
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock $(ARGS) pyproject.toml
 
 clean:  ## remove .venv and everything that was made
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo/out
+	@rm -rf $(VENV) .loaders .pytest_cache .mypy_cache .ruff_cache .hypothesis demo/out
 
 # The environment is made from scratch whenever what it is made from changes.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))

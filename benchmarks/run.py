@@ -23,7 +23,13 @@ RECIPES = {
     "dpo binary": ["dpo"],
     "dpo preference": ["dpo", "--format", "preference"],
     "grpo response": ["grpo"],
+    "sft trl": ["sft", "--target", "trl"],
+    "grpo verl": ["grpo", "--target", "verl"],
+    "dpo openrlhf": ["dpo", "--target", "openrlhf"],
+    "sft custom": ["sft", "--target", "custom", "--map", "prompt=input", "--map", "completion=output", "--map", "score=reward"],
 }
+PARQUET = ("sft trl", "grpo verl")
+"""Recipes that write Parquet, which these trainers prefer or demand."""
 
 
 def measured(command: list[str]) -> tuple[float, float]:
@@ -54,7 +60,8 @@ def main() -> None:
         for repeat in range(options.repeat):
             runs.setdefault("scan", []).append(measured([*script, "scan", str(data), str(output)]))
             for name, recipe in RECIPES.items():
-                runs.setdefault(name, []).append(measured([*ours, *recipe, str(data), "-o", str(output), "-q"]))
+                path = output.with_suffix(".parquet" if name in PARQUET else ".jsonl")
+                runs.setdefault(name, []).append(measured([*ours, *recipe, str(data), "-o", str(path), "-q"]))
             for recipe_name in ("sft", "dpo", "grpo") if repeat == 0 else ():
                 runs[recipe_name] = [measured([*script, recipe_name, str(data), str(output)])]
         megabytes = data.stat().st_size / 1e6

@@ -1,4 +1,4 @@
-"""Rollouts of NeMo Gym to training data for NeMo RL, with Polars and DuckDB.
+"""Rollouts of NeMo Gym to training data for NeMo RL, TRL, verl and OpenRLHF, with Polars and DuckDB.
 
     import rollout_etl
 
@@ -16,10 +16,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rollout_etl.api import transform_rollouts, write
+    from rollout_etl.configure import configure
     from rollout_etl.read.scan import scan_rollouts
     from rollout_etl.recipes.dpo import preference_pairs
     from rollout_etl.recipes.grpo import grpo_prompts
-    from rollout_etl.recipes.options import DpoOptions, GrpoOptions, SftOptions
+    from rollout_etl.recipes.kto import kto_examples
+    from rollout_etl.recipes.options import DpoOptions, GrpoOptions, KtoOptions, PpoOptions, RmOptions, SftOptions
     from rollout_etl.recipes.sft import sft_examples
 
 _HOMES = {
@@ -30,12 +32,18 @@ _HOMES = {
     "SftOptions": "rollout_etl.recipes.options",
     "DpoOptions": "rollout_etl.recipes.options",
     "GrpoOptions": "rollout_etl.recipes.options",
+    "KtoOptions": "rollout_etl.recipes.options",
+    "PpoOptions": "rollout_etl.recipes.options",
+    "RmOptions": "rollout_etl.recipes.options",
+    "kto_examples": "rollout_etl.recipes.kto",
+    "configure": "rollout_etl.configure",
     "transform_rollouts": "rollout_etl.api",
     "write": "rollout_etl.api",
 }
 
 __all__ = [
-    "DpoOptions", "GrpoOptions", "SftOptions", "grpo_prompts", "preference_pairs", "scan_rollouts", "sft_examples", "transform_rollouts", "write",
+    "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RmOptions", "SftOptions", "configure", "grpo_prompts", "kto_examples",
+    "preference_pairs", "scan_rollouts", "sft_examples", "transform_rollouts", "write",
 ]
 
 

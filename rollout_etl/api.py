@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rollout_etl.errors import UsageError
-from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
+from rollout_etl.recipes.options import RECIPES, AnyOptions
 from rollout_etl.run import Run, execute
 
-_OPTIONS: dict[str, type[AnyOptions]] = {"sft": SftOptions, "dpo": DpoOptions, "grpo": GrpoOptions}
 _FORMATS = {
     "nemo_rl_grpo": ("grpo", "response"),
     "nemo_rl_gym": ("grpo", "gym"),
@@ -34,7 +33,7 @@ def write(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
-    recipe: Literal["sft", "dpo", "grpo"],
+    recipe: Literal["sft", "dpo", "grpo", "kto", "rm", "ppo"],
     options: AnyOptions | None = None,
     **run: Any,
 ) -> dict[str, Any]:
@@ -42,10 +41,10 @@ def write(
 
     `run` takes the other fields of `rollout_etl.run.Run`, for example `think="strip"`. Raises `RolloutETLError`.
     """
-    if recipe not in _OPTIONS:
-        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(_OPTIONS)}")
+    if recipe not in RECIPES:
+        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
     inputs = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    return execute(Run(inputs=[os.fspath(p) for p in inputs], output=Path(output), options=options or _OPTIONS[recipe](), **run)).to_json()
+    return execute(Run(inputs=[os.fspath(p) for p in inputs], output=Path(output), options=options or RECIPES[recipe](), **run)).to_json()
 
 
 def transform_rollouts(rollouts: Iterable[Mapping[str, Any]], target_format: str, **options: Any) -> list[dict[str, Any]]:
@@ -60,7 +59,7 @@ def transform_rollouts(rollouts: Iterable[Mapping[str, Any]], target_format: str
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder, "rollouts.jsonl"), Path(folder, "rows.jsonl")
         source.write_text("".join(json.dumps(row) + "\n" for row in rollouts), encoding="utf-8")
-        chosen = _OPTIONS[recipe](**{"format": shape, **options})
+        chosen = RECIPES[recipe](**{"format": shape, **options})
         report = execute(Run(inputs=[str(source)], output=output, options=chosen, config=False, max_bad_fraction=1.0, refuse_dates=False))
         if not report.written:
             return []

@@ -50,3 +50,9 @@ class NothingToWriteError(RolloutETLError):
     """No example came of the input."""
 
     exit_code = ExitCode.NOTHING_TO_WRITE
+
+
+class GateError(RolloutETLError):
+    """The data is not fit for what it is meant for."""
+
+    exit_code = ExitCode.GATE_FAILED

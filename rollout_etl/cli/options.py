@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from rollout_etl.targets import REGISTRY
+
 
 class SftFormat(StrEnum):
     openai = "openai"
@@ -46,8 +48,15 @@ class ThinkPolicy(StrEnum):
     MOVE = "move"
 
 
-class TargetName(StrEnum):
-    nemo_rl = "nemo-rl"
+class FormName(StrEnum):
+    messages = "messages"
+    text = "text"
+    json = "json"
+
+
+class ArgumentsName(StrEnum):
+    object = "object"
+    string = "string"
 
 
 class LayoutName(StrEnum):
@@ -58,7 +67,13 @@ class LayoutName(StrEnum):
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="Files, folders, globs or URLs.", show_default=False)]
 Input = Annotated[list[str] | None, typer.Option("--input", metavar="INPUT", help="The same as INPUT.", show_default=False)]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Training file: .jsonl or .parquet.", show_default=False)]
-Target = Annotated[TargetName, typer.Option("--target", help="Trainer to write for.")]
+Target = Annotated[str, typer.Option("--target", metavar="|".join(REGISTRY), help="Trainer to write for.")]
+As = Annotated[FormName | None, typer.Option("--as", help="Not for nemo-rl: conversations as messages, last question and answer as text, or JSON text.")]
+Arguments = Annotated[ArgumentsName | None, typer.Option("--arguments", help="Arguments of tool calls.", show_default="object")]
+Extra = Annotated[
+    list[str] | None, typer.Option("--extra", metavar="COLUMN", help="Not for nemo-rl: write this column as well, as in reward, pass_rate, metrics.accuracy.")
+]
+Map = Annotated[list[str] | None, typer.Option("--map", metavar="FIELD=SOURCE", help="custom: write this field from that column, as in prompt=input.")]
 Think = Annotated[ThinkPolicy, typer.Option("--think", help="<think> text in answers: keep, strip, or move to reasoning_content.")]
 Keep = Annotated[list[str] | None, typer.Option("--keep", metavar="RULE", help="Do not apply this rule.", show_default=False)]
 Drop = Annotated[list[str] | None, typer.Option("--drop", metavar="RULE", help="Apply this rule as well.", show_default=False)]
@@ -70,8 +85,11 @@ GroupBy = Annotated[str | None, typer.Option("--group-by", metavar="FIELD[,FIELD
 Quarantine = Annotated[Path | None, typer.Option("--quarantine", metavar="FILE", help="Keep lines that are no rollouts here.", show_default=False)]
 MaxBadFraction = Annotated[float, typer.Option("--max-bad-fraction", min=0.0, max=1.0, help="Largest share of such lines.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of random choices.")]
-Layout = Annotated[LayoutName, typer.Option("--nemo-rl-layout", help="Layout of the run file; v0.5 for NeMo RL up to 0.5.")]
+Layout = Annotated[
+    LayoutName | None, typer.Option("--nemo-rl-layout", help="Layout of the run file; v0.5 for NeMo RL up to 0.5.", show_default="current")
+]
 NoConfig = Annotated[bool, typer.Option("--no-config", "--config-none", help="Write no run file.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="Threads to use.", show_default="all")]
 Json = Annotated[bool, typer.Option("--json", help="Print the run report as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary.")]
+TokenIds = Annotated[bool, typer.Option("--token-ids", help="trl, sft: write the tokens that were sampled, in place of messages.")]

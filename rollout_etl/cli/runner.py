@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -16,8 +16,13 @@ from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
 def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoReturn:
     """Run a recipe with the options of its command, show what became of it, and exit."""
     given = {name: str(value) if isinstance(value, StrEnum) else value for name, value in given.items()}
+    guarded(lambda: _run(recipe, given, names))
+
+
+def guarded(run: Callable[[], ExitCode]) -> NoReturn:
+    """Run and exit. What goes wrong is said in one line."""
     try:
-        code = _run(recipe, given, names)
+        code = run()
     except RolloutETLError as error:
         print(f"rollout-etl: {error}", file=sys.stderr)
         code = error.exit_code
@@ -39,6 +44,14 @@ def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoRe
     os._exit(int(code))
 
 
+def _refuse_nemo_rl_options(given: dict[str, Any]) -> None:
+    """An option without effect would look like one that worked."""
+    if given["target"] != "nemo-rl":
+        for name in ("format", "tool_call_style", "prompt_as", "with_rewards", "agent_name", "nemo_rl_layout"):
+            if given.get(name):
+                raise UsageError(f"--{name.replace('_', '-')} is for --target nemo-rl only" + ("; use --extra reward" if name == "with_rewards" else ""))
+
+
 def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
     inputs = [*(given["inputs"] or []), *(given["input"] or [])]
     if not inputs:
@@ -50,18 +63,24 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
 
     from rollout_etl.cli.summary import Progress, show
     from rollout_etl.read.canonical import Lookup
-    from rollout_etl.recipes.options import DpoOptions, GrpoOptions, SftOptions
+    from rollout_etl.recipes.options import RECIPES
     from rollout_etl.run import Run, execute
 
-    options = {"sft": SftOptions, "dpo": DpoOptions, "grpo": GrpoOptions}[recipe](
-        keep=tuple(given["keep"] or ()), drop=tuple(given["drop"] or ()), seed=given["seed"], **{name: given[name] for name in names}
-    )
+    _refuse_nemo_rl_options(given)
+    # None stands for the default that the recipe states.
+    stated = {name: given[name] for name in names if given[name] is not None}
+    options = RECIPES[recipe](keep=tuple(given["keep"] or ()), drop=tuple(given["drop"] or ()), seed=given["seed"], **stated)
     run = Run(
         inputs=inputs,
         output=given["output"],
         options=options,
         target=given["target"],
         think=given["think"],
+        form=given["form"],
+        arguments=given["arguments"],
+        extra=given["extra"] or (),
+        mapping=given["map"] or (),
+        token_ids=given["token_ids"],
         lookup=Lookup(
             ground_truth_field=given["ground_truth_field"],
             group_by=tuple(name for name in (given["group_by"] or "").split(",") if name),
@@ -70,7 +89,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
         quarantine=given["quarantine"],
         max_bad_fraction=given["max_bad_fraction"],
         config=not given["no_config"],
-        layout=given["nemo_rl_layout"],
+        layout=given["nemo_rl_layout"] or "current",
         threads=given["threads"],
     )
     with Progress(enabled=not given["quiet"]) as progress:

@@ -51,14 +51,22 @@ def show(report: Report) -> None:
     lines += [f"kept         {report.kept:>10,}" + (f" in {report.groups:,} groups" if report.groups is not None else "")]
     lines += [f"left out     {count:>10,} {rule}" for rule, count in by_count(report.examples_dropped).items() if count]
     lines += [f"written      {report.written:>10,} {report.recipe} examples"]
-    if report.statistics:
-        gap, chosen, rejected = (report.statistics[f"mean_{name}"] for name in ("reward_gap", "chosen_reward", "rejected_reward"))
-        lines += [f"rewards      mean gap {gap:.3f}, chosen {chosen:.3f}, rejected {rejected:.3f}"]
+    lines += _statistics(report.statistics)
     lines += [f"note         {note}" for note in report.notes]
     lines += [f"warning      {warning}" for warning in report.warnings]
     lines += [f"output       {written.path} ({written.bytes:,} bytes)" for written in report.outputs]
     lines += [f"launch       {report.launch}"] if report.launch else []
     print("\n".join(plain(line) for line in lines), file=sys.stderr)
+
+
+def _statistics(found: dict[str, float]) -> list[str]:
+    if "mean_reward_gap" in found:
+        gap, chosen, rejected = (found[f"mean_{name}"] for name in ("reward_gap", "chosen_reward", "rejected_reward"))
+        return [f"rewards      mean gap {gap:.3f}, chosen {chosen:.3f}, rejected {rejected:.3f}"]
+    if "label_true" in found:
+        weights = f"desirable_weight {found['desirable_weight']:g}, undesirable_weight {found['undesirable_weight']:g}"
+        return [f"labels       {found['label_true']:,} true, {found['label_false']:,} false: {weights}"]
+    return []
 
 
 def _counts(counts: dict[str, int]) -> str:

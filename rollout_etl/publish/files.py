@@ -19,7 +19,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from rollout_etl.errors import UsageError, WriteError
-from rollout_etl.publish.rows import Field, arrow_table, date_like, json_lines
+from rollout_etl.publish.guesses import TypeGuesses
+from rollout_etl.publish.rows import Field, arrow_table, json_lines
 
 _WRITES_AHEAD = 3
 
@@ -148,25 +149,25 @@ def _is_running(process: int) -> bool:
 class RowsFile:
     """A staged file of training rows, `.jsonl` or `.parquet` by its name."""
 
-    def __init__(self, path: str | os.PathLike[str], fields: Sequence[Field]) -> None:
+    def __init__(self, path: str | os.PathLike[str], fields: Sequence[Field], *, guessed_messages: bool = False) -> None:
         if not str(path).endswith((".jsonl", ".parquet")):
             raise UsageError(f"the output {path} must end with .jsonl or .parquet")
         self.staged = StagedFile(path)
         self._fields = fields
         self._parquet: pq.ParquetWriter | None = None
-        self.dates = {field.name for field in fields if field.kind == "text"}
-        """Text fields that held nothing but dates so far."""
+        self.guesses = TypeGuesses(fields, messages=guessed_messages)
+        """What a reader that guesses types would make of the JSON lines."""
 
     def append(self, frame: pl.DataFrame) -> None:
         """Write the rows that `frame` makes."""
         if frame.is_empty():
             return
-        if self.dates:
-            self.dates &= date_like(frame, self._fields)
         if self.staged.path.suffix == ".jsonl":
-            lines = json_lines(frame, self._fields).to_arrow(compat_level=pl.CompatLevel.oldest())
-            _, offsets, data = lines.buffers()
-            bounds = memoryview(offsets).cast("q")[lines.offset : lines.offset + len(lines) + 1]
+            lines = json_lines(frame, self._fields)
+            self.guesses.look(frame, lines.str.len_bytes())
+            arrow = lines.to_arrow(compat_level=pl.CompatLevel.oldest())
+            _, offsets, data = arrow.buffers()
+            bounds = memoryview(offsets).cast("q")[arrow.offset : arrow.offset + len(arrow) + 1]
             self.staged.write(data[bounds[0] : bounds[-1]], rows=len(frame))
             return
         table = arrow_table(frame, self._fields)
@@ -182,3 +183,14 @@ class RowsFile:
             with plain_write_errors(self.staged.path):
                 self._parquet.close()
         return self.staged.finish()
+
+    def __enter__(self) -> Self:
+        self.staged.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # A writer that is left open writes its end when it is collected, into a file that is gone by then.
+        with contextlib.suppress(Exception):
+            if self._parquet is not None:
+                self._parquet.close()
+        self.staged.__exit__(kind, error, trace)

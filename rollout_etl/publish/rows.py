@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import polars as pl
@@ -15,64 +16,91 @@ class Field:
     """A field of a training row."""
 
     name: str
-    kind: Literal["text", "json", "number"]
-    """`text` becomes a JSON string, `json` is the text of a JSON list that is spliced in as it is, `number` is a Float64."""
-    value: pl.Expr
+    kind: Literal["text", "json", "number", "integer", "flag", "chat", "integers", "struct"]
+    """How the value is written.
+
+    | kind | value | JSON | Arrow |
+    |---|---|---|---|
+    | `text` | String | string | string |
+    | `json` | String, a JSON list | spliced in as it is | list of `arrow.json` |
+    | `chat` | String, a JSON list of messages with role and content alone | spliced in as it is | list of `{role, content}` |
+    | `integers` | String, a JSON list of integers | spliced in as it is | list of int64 |
+    | `number`, `integer`, `flag` | Float64, Int64, Boolean | number, true, false | double, int64, bool |
+    | `struct` | none, it has `members` | object | struct, never null |
+    """
+    value: pl.Expr = field(default_factory=lambda: pl.lit(None))
     optional: bool = False
-    """Left out of the rows where it is null."""
+    """Left out of the JSON rows where it is null."""
+    members: tuple[Field, ...] = ()
+    """Fields of a `struct`."""
 
     @property
     def is_whole_row(self) -> bool:
         """A field without a name is the row itself: a JSON object."""
         return self.name == ""
 
+    @property
+    def sources(self) -> list[str]:
+        """Columns that the value is made of, each once."""
+        names = [name for member in self.members for name in member.sources] if self.kind == "struct" else self.value.meta.root_names()
+        return list(dict.fromkeys(names))
+
+
+def _encoded(name: str, value: pl.Expr) -> pl.Expr:
+    """`"name":"value"`. The encoder is applied to a struct of one field, whose braces go."""
+    return pl.struct(value.alias(name)).struct.json_encode().str.strip_prefix("{").str.strip_suffix("}")
+
 
 def _member(field: Field) -> pl.Expr:
     """`"name":value` for one field."""
-    key = f'"{field.name}":'
     if field.kind == "text":
-        # The encoder is applied to a struct of one field, whose braces go.
-        encoded = pl.struct(field.value.alias(field.name)).struct.json_encode()
-        return encoded.str.strip_prefix("{").str.strip_suffix("}")
-    return pl.concat_str(pl.lit(key), field.value.cast(pl.String))
+        return _encoded(field.name, field.value)
+    key = json.dumps(field.name, ensure_ascii=False) + ":"
+    if field.kind == "struct":
+        return pl.concat_str(pl.lit(key), _object(field.members))
+    return pl.concat_str(pl.lit(key), field.value.cast(pl.String).fill_null("null"))
+
+
+def _object(fields: Sequence[Field]) -> pl.Expr:
+    """A JSON object of the fields."""
+    parts: list[pl.Expr] = [pl.lit("{")]
+    for position, f in enumerate(fields):
+        member = _member(f) if position == 0 else pl.concat_str(pl.lit(","), _member(f))
+        parts.append(pl.when(f.value.is_not_null()).then(member).otherwise(pl.lit("")) if f.optional else member)
+    return pl.concat_str(*parts, pl.lit("}"))
 
 
 def json_lines(frame: pl.DataFrame, fields: Sequence[Field]) -> pl.Series:
     """One JSON object a row, each with its newline. String."""
-    if fields[0].is_whole_row:
-        return frame.select(line=pl.concat_str(fields[0].value, pl.lit("\n")))["line"]
-    parts: list[pl.Expr] = [pl.lit("{")]
-    for position, field in enumerate(fields):
-        member = _member(field) if position == 0 else pl.concat_str(pl.lit(","), _member(field))
-        parts.append(pl.when(field.value.is_not_null()).then(member).otherwise(pl.lit("")) if field.optional else member)
-    return frame.select(line=pl.concat_str(*parts, pl.lit("}\n")))["line"]
+    row = fields[0].value if fields[0].is_whole_row else _object(fields)
+    return frame.select(line=pl.concat_str(row, pl.lit("\n")))["line"]
 
 
 def arrow_table(frame: pl.DataFrame, fields: Sequence[Field]) -> pa.Table:
-    """Columns of Arrow strings, doubles, and lists of `arrow.json` for JSON lists: typed structs would fill absent keys with null."""
-    columns = []
-    for field in fields:
-        values = frame.select(value=field.value)["value"].to_arrow(compat_level=pl.CompatLevel.oldest())
-        columns.append(_json_elements(values) if field.kind == "json" else values)
-    return pa.table(columns, names=[field.name for field in fields])
+    """The rows as Arrow columns. JSON lists become lists of `arrow.json`: typed structs would fill absent keys with null."""
+    return pa.table([_column(frame, field) for field in fields], names=[field.name for field in fields])
 
 
-def _json_elements(lists: pa.Array) -> pa.ListArray:
-    """JSON lists as Arrow lists of JSON values."""
+def _column(frame: pl.DataFrame, field: Field) -> pa.Array:
+    if field.kind == "struct":
+        return pa.StructArray.from_arrays([_column(frame, member) for member in field.members], names=[member.name for member in field.members])
+    # with_columns gives constants the length of the frame.
+    values = frame.with_columns(value=field.value)["value"].to_arrow(compat_level=pl.CompatLevel.oldest())
+    return _elements(values, field.kind) if field.kind in _LISTS else values
+
+
+_LISTS = {"json": '["JSON"]', "chat": '[{"role":"VARCHAR","content":"VARCHAR"}]', "integers": '["BIGINT"]'}
+
+
+def _elements(lists: pa.Array, kind: str) -> pa.ListArray:
+    """JSON lists as Arrow lists of JSON values, of messages, or of integers."""
     import duckdb
 
-    elements = duckdb.connect().from_arrow(pa.table({"j": lists})).query("lists", """SELECT json_transform(j, '["JSON"]')::VARCHAR[] FROM lists""")
-    split = elements.to_arrow_table().column(0).combine_chunks()
+    cast = "::VARCHAR[]" if kind == "json" else ""
+    query = f"SELECT json_transform(j, '{_LISTS[kind]}'){cast} FROM lists"
+    split = duckdb.connect().from_arrow(pa.table({"j": lists})).query("lists", query).to_arrow_table().column(0).combine_chunks()
+    if kind != "json":
+        return split
     split = split if isinstance(split, pa.ListArray) else split.cast(pa.list_(pa.string()))
     values = pa.ExtensionArray.from_storage(pa.json_(pa.string()), split.values.cast(pa.string()))
     return pa.ListArray.from_arrays(split.offsets, values, mask=split.is_null())
-
-
-_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
-
-
-def date_like(frame: pl.DataFrame, fields: Sequence[Field]) -> set[str]:
-    """Names of the text fields whose values all read as dates: Arrow's JSON reader would make timestamps of them."""
-    texts = [field for field in fields if field.kind == "text"]
-    found = frame.select(field.value.str.contains(_DATE).all().alias(field.name) for field in texts)
-    return {field.name for field in texts if found[field.name].item()}

@@ -245,6 +245,13 @@ COLUMNS: dict[str, Column] = {
     "num_unknown": Column("count_letter(prompt_kinds || completion_kinds, 'X')", pl.Int64, "items that are not understood, left out"),
     "prompt_tokens": Column("coalesce(x.response.usage.input_tokens, x.response.usage.prompt_tokens)", pl.Int64, "as the model server counted"),
     "completion_tokens": Column("coalesce(x.response.usage.output_tokens, x.response.usage.completion_tokens)", pl.Int64, "as the model server counted"),
+    "token_calls": Column(
+        """nullif(to_json(list_filter(json_transform(first_present(text, ['$.response.output', '$.output']),
+            '[{"type":"VARCHAR","role":"VARCHAR","prompt_token_ids":["BIGINT"],"generation_token_ids":["BIGINT"]}]'),
+            lambda i: coalesce(i.type IN ('message', 'function_call'), false) AND coalesce(i.role, 'assistant') = 'assistant'))::VARCHAR, '[]')""",
+        pl.String,
+        "JSON list of the assistant's items with their `prompt_token_ids` and `generation_token_ids`, null without items",
+    ),
     "statics": Column(_STATICS, pl.String, "JSON of the fields that must agree inside a group"),
     "metrics": Column("CASE WHEN x IS NOT NULL THEN metrics_of(text) END", pl.String, "JSON object of every other finite number at the top level"),
     "extra": Column("CASE WHEN x IS NOT NULL THEN extra_of(text) END", pl.String, "JSON object of the other top-level fields, sorted"),

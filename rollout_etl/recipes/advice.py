@@ -27,7 +27,7 @@ def _warnings(report: Report, options: AnyOptions) -> list[str]:
         if report.written == 0:
             return [_no_pairs(report, options)]
     elif report.written == 0:
-        return [_no_prompts(report, options)]
+        return [_no_prompts(report, options)] if isinstance(options, GrpoOptions) else ["no answers: no rollout was kept" + _largest(report)]
     return []
 
 

@@ -5,6 +5,8 @@ Which rollouts are paired is decided on keys and rewards alone; what was said is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -21,17 +23,32 @@ _GROUP = ("task_key", "prompt_key")
 _TIES = ("attempt", "completion_key", "source", "line")
 
 
-def rules(options: DpoOptions) -> list[Rule]:
-    """The rules that drop rollouts. One text holds no trajectory, so the binary format drops those; the preference format's
-    loader reads numbers through a JSON reader that is not exact."""
-    flat = ("flattened_completion", "tool_prompt") if options.format == "binary" else ("inexact_number",)
-    return chosen_rules([*SOUND, *TRAINABLE, *flat], options.keep, options.drop, fixed=("missing_reward", "nonfinite_reward", "empty_answer"))
+CANNOT_HOLD = {"binary": ("flattened_completion", "tool_prompt"), "preference": ("inexact_number",)}
+"""Rules for what the rows of each format cannot hold: one text holds no trajectory, and the loader of the preference format
+reads numbers through a JSON reader that is not exact."""
+_IDS = r'"(id|tool_call_id)":"(?:[^"\\]|\\.)*"'
 
 
-def example_rules(options: DpoOptions) -> list[Rule]:
-    """The rules that drop pairs."""
-    sides = ("chosen_response_text", "rejected_response_text") if options.format == "binary" else ("chosen_completion", "rejected_completion")
-    return [Rule("identical_sides", pl.col(sides[0]) == pl.col(sides[1]), "both sides say the same")]
+def rules(options: DpoOptions, cannot_hold: Sequence[str] | None = None) -> list[Rule]:
+    """The rules that drop rollouts. `cannot_hold` names those that a target's rows bring; without it, they are the format's."""
+    rows = CANNOT_HOLD[options.format] if cannot_hold is None else cannot_hold
+    return chosen_rules([*SOUND, *TRAINABLE, *rows], options.keep, options.drop, fixed=("missing_reward", "nonfinite_reward", "empty_answer"))
+
+
+def example_rules(options: DpoOptions, sides: str | None = None) -> list[Rule]:
+    """The rules that drop pairs. `sides` is the canonical column that a target compares; without it, it is the format's."""
+    said = sides or ("response_text" if options.format == "binary" else "completion")
+    return [identical_sides(pl.col(f"chosen_{said}"), pl.col(f"rejected_{said}"))]
+
+
+def identical_sides(chosen: pl.Expr, rejected: pl.Expr) -> Rule:
+    """Pairs whose sides say the same: there is nothing to prefer."""
+    return Rule("identical_sides", chosen == rejected, "both sides say the same")
+
+
+def without_ids(messages: pl.Expr) -> pl.Expr:
+    """JSON messages without the ids of calls, which templates do not show to a model."""
+    return messages.str.replace_all(_IDS, "")
 
 
 def pair_rollouts(kept: pl.DataFrame, options: DpoOptions) -> tuple[pl.DataFrame, int]:
@@ -121,11 +138,10 @@ def _sample(combinations: int, limit: int, seed: int) -> np.ndarray:
     return np.sort(picked)
 
 
-def with_sides(pairs: pl.DataFrame, said: pl.DataFrame, options: DpoOptions) -> pl.DataFrame:
-    """`pairs` with what was said: columns of the format for both sides, prefixed `chosen_` and `rejected_`."""
+def with_sides(pairs: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
+    """`pairs` with what was said: the columns of `said` (by `row`) for both sides, prefixed `chosen_` and `rejected_`."""
     for side in ("chosen", "rejected"):
-        renamed = said.select("row", *COLUMNS[options.format]).select(pl.all().name.prefix(f"{side}_"))
-        pairs = pairs.join(renamed, on=f"{side}_row", how="inner", maintain_order="left")
+        pairs = pairs.join(said.select(pl.all().name.prefix(f"{side}_")), on=f"{side}_row", how="inner", maintain_order="left")
     return pairs
 
 

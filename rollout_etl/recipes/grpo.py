@@ -6,6 +6,8 @@ and rewards do not. Rollouts that failed are prompts all the same.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from rollout_etl.curate.rules import SOUND, Rule, below_threshold, chosen_rules, verdict
@@ -21,13 +23,16 @@ _MISSING_AGENT = Rule("missing_agent", pl.col("agent_name").is_null(), "no agent
 _WITHOUT_TEXT = Rule("empty_answer", pl.col("response_text").fill_null("").str.strip_chars(" \t\r\n") == "", "there is no answer text for the output field")
 
 
-def rules(options: GrpoOptions) -> list[Rule]:
-    """The rules that drop rollouts. What ails the completion alone does not count, unless rewards are asked for."""
-    extra, defaults, fixed = [], ["failure_row"], ["missing_agent"]
+def rules(options: GrpoOptions, cannot_hold: Sequence[str] | None = None) -> list[Rule]:
+    """The rules that drop rollouts. What ails the completion alone does not count, unless rewards are asked for.
+
+    `cannot_hold` names those that a target's rows bring, and such rows hold text; without it, they are the format's.
+    """
+    extra, defaults, fixed = [], ["failure_row", *(cannot_hold or ())], ["missing_agent"]
     if options.reward_threshold is not None:
         defaults += SOUND
         extra.append(below_threshold(options.reward_threshold))
-    if options.format == "response":
+    if options.format == "response" or cannot_hold is not None:
         defaults += ["media", "empty_prompt"]
         if not options.no_ground_truth:
             defaults.append("missing_ground_truth")

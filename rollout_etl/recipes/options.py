@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from rollout_etl.errors import UsageError
 
@@ -13,6 +13,7 @@ from rollout_etl.errors import UsageError
 class RecipeOptions:
     """Options of every recipe."""
 
+    recipe: ClassVar[str]
     keep: tuple[str, ...] = ()
     """Rules that do not apply."""
     drop: tuple[str, ...] = ()
@@ -34,6 +35,7 @@ class RecipeOptions:
 class SftOptions(RecipeOptions):
     """Options of `sft`."""
 
+    recipe: ClassVar[str] = "sft"
     reward_threshold: float = 0.95
     format: Literal["openai", "simple"] = "openai"
     tool_call_style: Literal["nested", "flat"] = "nested"
@@ -43,6 +45,7 @@ class SftOptions(RecipeOptions):
 class DpoOptions(RecipeOptions):
     """Options of `dpo`."""
 
+    recipe: ClassVar[str] = "dpo"
     min_gap: float = 0.2
     strategy: Literal["same_prompt", "stratified"] = "same_prompt"
     high_threshold: float = 0.7
@@ -69,6 +72,7 @@ class DpoOptions(RecipeOptions):
 class GrpoOptions(RecipeOptions):
     """Options of `grpo`."""
 
+    recipe: ClassVar[str] = "grpo"
     reward_threshold: float | None = None
     all_rollouts: bool = False
     no_ground_truth: bool = False
@@ -76,5 +80,41 @@ class GrpoOptions(RecipeOptions):
     agent_name: str | None = None
 
 
-AnyOptions = SftOptions | DpoOptions | GrpoOptions
-__all__ = ["AnyOptions", "DpoOptions", "GrpoOptions", "RecipeOptions", "SftOptions"]
+@dataclass(frozen=True, kw_only=True)
+class KtoOptions(RecipeOptions):
+    """Options of `kto`."""
+
+    recipe: ClassVar[str] = "kto"
+    reward_threshold: float = 0.5
+    """Smallest reward of an answer that is labelled true."""
+    low_threshold: float | None = None
+    """Largest reward of an answer that is labelled false; those between the two are left out. None: all that are not true."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low_threshold is not None and self.low_threshold >= self.reward_threshold:
+            raise UsageError(f"--low-threshold {self.low_threshold:g} must be under --reward-threshold {self.reward_threshold:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RmOptions(DpoOptions):
+    """Options of `rm`: the pairs of `dpo`, for a reward model."""
+
+    recipe: ClassVar[str] = "rm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoOptions(GrpoOptions):
+    """Options of `ppo`: the prompts of `grpo`, or the rollouts themselves."""
+
+    recipe: ClassVar[str] = "ppo"
+    with_responses: bool = False
+    """Write every sound rollout with its answer and its reward, for offline use."""
+
+
+AnyOptions = SftOptions | DpoOptions | GrpoOptions | KtoOptions
+RECIPES: dict[str, type[AnyOptions]] = {
+    options.recipe: options for options in (SftOptions, DpoOptions, GrpoOptions, KtoOptions, RmOptions, PpoOptions)
+}
+"""The options of each recipe, by its name."""
+__all__ = ["RECIPES", "AnyOptions", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RecipeOptions", "RmOptions", "SftOptions"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from rollout_etl.curate.rules import SOUND, TRAINABLE, Rule, below_threshold, chosen_rules, verdict
@@ -14,10 +16,14 @@ COLUMNS = {
 """Canonical columns that an example of each format holds."""
 
 
-def rules(options: SftOptions) -> list[Rule]:
-    """The rules that drop rollouts. One text holds no trajectory, so the simple format drops those as well."""
-    flat = ("flattened_completion",) if options.format == "simple" else ()
-    return chosen_rules([*SOUND, *TRAINABLE, *flat], options.keep, options.drop, [below_threshold(options.reward_threshold)], fixed=("empty_answer",))
+CANNOT_HOLD: dict[str, tuple[str, ...]] = {"openai": (), "simple": ("flattened_completion",)}
+"""Rules for what the rows of each format cannot hold: one text holds no trajectory."""
+
+
+def rules(options: SftOptions, cannot_hold: Sequence[str] | None = None) -> list[Rule]:
+    """The rules that drop rollouts. `cannot_hold` names those that a target's rows bring; without it, they are the format's."""
+    rows = CANNOT_HOLD[options.format] if cannot_hold is None else cannot_hold
+    return chosen_rules([*SOUND, *TRAINABLE, *rows], options.keep, options.drop, [below_threshold(options.reward_threshold)], fixed=("empty_answer",))
 
 
 def sft_examples(rollouts: pl.LazyFrame, options: SftOptions | None = None) -> pl.LazyFrame:

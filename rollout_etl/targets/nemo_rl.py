@@ -8,6 +8,8 @@
 | dpo | preference | PreferenceDataset | `{"context": [...], "completions": [{"rank", "completion"}, {"rank", "completion"}]}` |
 | grpo | response | ResponseDataset, math_hf_data_processor | `{"input", "output", "ground_truth"}` |
 | grpo | gym | NemoGymDataset | a Gym prompt row |
+| rm | as dpo | as dpo | as dpo |
+| ppo | as grpo | as grpo | as grpo, `reward` as well with responses |
 
 Source: `nemo_rl/data/datasets` and `nemo_rl/data/processors.py` at commit 7ea279abf (2026-08-22); run with that checkout.
 """
@@ -15,47 +17,104 @@ Source: `nemo_rl/data/datasets` and `nemo_rl/data/processors.py` at commit 7ea27
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import polars as pl
 
 from rollout_etl.errors import UsageError
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.canonical import Style
-from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
+from rollout_etl.recipes import dpo, grpo
+from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, PpoOptions, SftOptions
+from rollout_etl.targets import nemo_rl_config
+from rollout_etl.targets.messages import joined, prompt_with_tools
+from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
-_TOOLS_HEAD = "# Tools\n\nYou may call these functions. Each is given by its JSON schema:\n<tools>\n"
-_TOOLS_TAIL = "\n</tools>"
+TITLE = "NeMo RL"
+VERSIONS = "commit 7ea279abf (2026-08-22)"
+RUN_SUFFIX = ".nemo-rl.yaml"
+_PAIRS = ({"format": "binary"}, {"format": "preference"})
+_RESPONSE = ({"format": "response"}, {"format": "response", "no_ground_truth": True})
+VARIANTS: dict[str, Sequence[Mapping[str, object]]] = {
+    "sft": ({"format": "openai"}, {"format": "simple"}),
+    "dpo": _PAIRS,
+    "rm": _PAIRS,
+    "grpo": (*_RESPONSE, {"format": "gym", "agent_name": "any"}),
+    "ppo": _RESPONSE,
+}
+_BOTH = (".jsonl", ".parquet")
+_ONLINE = ("reward_scale", "max_rollout_turns")
+LOADERS: dict[str, Loader | Missing] = {
+    "sft": Loader("openai_format, ResponseDataset", _BOTH),
+    "dpo": Loader("BinaryPreferenceDataset, PreferenceDataset", _BOTH),
+    "grpo": Loader("ResponseDataset, NemoGymDataset", _BOTH, _ONLINE),
+    "kto": Missing("NeMo RL has no KTO trainer; --target trl has one, and pairs go to NeMo RL with the recipe dpo"),
+    "rm": Loader("BinaryPreferenceDataset, PreferenceDataset", _BOTH),
+    "ppo": Loader("ResponseDataset", _BOTH, _ONLINE),
+}
 
 
-def style(options: AnyOptions, think: str) -> Style:
+def style(options: AnyOptions, think: str, arguments: str | None = None) -> Style:
     """How messages are written for NeMo RL: argument objects, because most templates encode text a second time."""
     flat = isinstance(options, SftOptions) and options.tool_call_style == "flat"
-    return Style(think=think, arguments="object", tool_calls="flat" if flat else "nested", developer="system")  # type: ignore[arg-type]
+    return Style(think=think, arguments=arguments or "object", tool_calls="flat" if flat else "nested", developer="system")  # type: ignore[arg-type]
 
 
-def check(options: AnyOptions, container: str) -> None:
-    """Raise `UsageError` for containers that NeMo RL cannot load."""
-    if container == ".parquet":
+def style_of(job: Job) -> Style:
+    """How messages are written."""
+    return style(job.options, job.think, job.arguments)
+
+
+def check(job: Job) -> None:
+    """Raise `UsageError` for what NeMo RL cannot load."""
+    options = job.options
+    if job.container == ".parquet":
         if isinstance(options, SftOptions) and options.format == "openai":
             raise UsageError("NeMo RL loads the openai format from JSONL only; name the output .jsonl, or use --format simple")
         if isinstance(options, GrpoOptions) and options.format == "gym":
             raise UsageError("NeMo RL loads Gym rows from JSONL only; name the output .jsonl")
+    if job.form is not None:
+        raise UsageError("--as is not for NeMo RL, whose rows are chosen with --format")
+    if job.extra:
+        raise UsageError("--extra is not for NeMo RL: its datasets take fixed columns; --with-rewards adds the rewards of pairs")
+    if isinstance(options, PpoOptions) and options.format == "gym":
+        raise UsageError("NeMo RL runs Gym with GRPO only; use the recipe grpo, or --format response")
+    if job.recipe == "ppo" and job.layout == "v0.5":
+        raise UsageError("NeMo RL 0.5 has no PPO; --nemo-rl-layout current is for releases that have it")
 
 
-def joined(first: pl.Expr, second: pl.Expr) -> pl.Expr:
-    """Two JSON lists of messages as one."""
-    comma = pl.when((first == "[]") | (second == "[]")).then(pl.lit("")).otherwise(pl.lit(","))
-    return pl.concat_str(first.str.strip_suffix("]"), comma, second.str.strip_prefix("["))
+def rows(job: Job, longer_prompts: bool) -> Rows:
+    """The rows of a job."""
+    options = job.options
+    if isinstance(options, SftOptions):
+        return Rows(fields(options), cannot_hold=None, reader="dates", flat=options.format == "simple")
+    if isinstance(options, DpoOptions):
+        as_messages = options.prompt_as == "messages" or (options.prompt_as == "auto" and longer_prompts)
+        return Rows(fields(options, as_messages), cannot_hold=None, reader="dates", example_rules=dpo.example_rules(options))
+    assert isinstance(options, GrpoOptions)
+    if options.format == "gym":
+        # The row is made of the rollout's and of what was asked for, which is no column.
+        return Rows([Field("", "json", gym_row(options.agent_name))], cannot_hold=None, whole_row_has=("responses_create_params", "agent_ref"))
+    if isinstance(options, PpoOptions) and options.with_responses:
+        answered = [*fields(options), Field("reward", "number", pl.col("reward"))]
+        return Rows(answered, cannot_hold=("flattened_completion",), reader="dates", flat=True)
+    return Rows(fields(options), cannot_hold=None, reader="dates", example_rules=grpo.example_rules(options), flat=True)
 
 
-def prompt_with_tools(prompt: pl.Expr, tools: pl.Expr) -> pl.Expr:
-    """The prompt with the tools in its system message: preference rows have no other place for them."""
-    text = pl.concat_str(pl.lit(_TOOLS_HEAD), tools, pl.lit(_TOOLS_TAIL))
-    encoded = pl.struct(text.alias("t")).struct.json_encode().str.strip_prefix('{"t":"').str.strip_suffix('"}')
-    head = '[{"role":"system","content":"'
-    merged = pl.concat_str(pl.lit(head), encoded, pl.lit("\\n\\n"), prompt.str.strip_prefix(head))
-    added = pl.concat_str(pl.lit(head), encoded, pl.lit('"},'), prompt.str.strip_prefix("["))
-    return pl.when(tools.is_null()).then(prompt).when(prompt.str.starts_with(head)).then(merged).otherwise(added)
+def beside(job: Job) -> dict[str, str]:
+    """Nothing: NeMo RL loads the rows as they are."""
+    return {}
+
+
+def run_files(job: Job, settings: Settings) -> dict[Path, str]:
+    """The run file."""
+    return {settings.run_file: nemo_rl_config.run_file(job.options, settings, job.layout)}
+
+
+def launch(job: Job, settings: Settings) -> str:
+    """The command that starts the run, from a NeMo RL checkout."""
+    return nemo_rl_config.launch_command(job.options, settings.run_file, job.layout)
 
 
 def fields(options: AnyOptions, prompts_are_messages: bool = False) -> list[Field]:
@@ -69,8 +128,7 @@ def fields(options: AnyOptions, prompts_are_messages: bool = False) -> list[Fiel
         return [Field("messages", "json", joined(pl.col("prompt"), pl.col("completion"))), Field("tools", "json", tools, optional=True)]
     if isinstance(options, DpoOptions):
         return _pair_fields(options, prompts_are_messages)
-    if options.format == "gym":
-        return [Field("", "json", pl.col("gym_row"))]
+    assert isinstance(options, GrpoOptions)
     truth = [] if options.no_ground_truth else [Field("ground_truth", "text", pl.col("ground_truth_text"))]
     return [Field("input", "text", pl.col("prompt_text")), Field("output", "text", pl.col("response_text")), *truth]
 

@@ -77,6 +77,7 @@ def canonical(
         "num_encrypted": kinds(found.completion).count("r"),
         "num_empty": kinds(found.completion).count("E"),
         "num_unknown": kinds(found.prompt + found.completion).count("X"),
+        "token_calls": token_calls(x),
         "prompt_tokens": tokens(x, "input_tokens", "prompt_tokens"),
         "completion_tokens": tokens(x, "output_tokens", "completion_tokens"),
         "statics": statics(x),
@@ -260,3 +261,14 @@ def first_filled(x: Object, *paths: str) -> Any:
         if not is_empty(value):
             return value
     return None
+
+
+def token_calls(x: Object) -> str | None:
+    """The assistant's items with the ids of their tokens."""
+    output = first_filled(x, "response.output", "output")
+    calls = []
+    for item in output if isinstance(output, list) else []:
+        if isinstance(item, Object) and item.get("type") in ("message", "function_call") and item.get("role") in (None, "assistant"):
+            ids = [(name, item.get(name)) for name in ("prompt_token_ids", "generation_token_ids")]
+            calls.append(Object([("type", item.get("type")), ("role", item.get("role")), *ids]))
+    return dumps(calls) if calls else None

@@ -1,0 +1,209 @@
+"""A run file for data that is there already: the data is looked at, and a mismatch is refused before a trainer meets it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from rollout_etl import targets
+from rollout_etl.errors import UnreadableError, UsageError
+from rollout_etl.publish.files import StagedFile
+from rollout_etl.read.canonical import quoted
+from rollout_etl.recipes import kto
+from rollout_etl.recipes.options import RECIPES
+from rollout_etl.targets.target import Job, Loader, Rows, Settings, Target, companion, loader_of
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What was written, and how to start the training with it."""
+
+    run_file: Path
+    files: Sequence[Path]
+    rows: int
+    launch: str
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A training file: its columns (those that every row has), and its number of rows."""
+
+    path: Path
+    columns: Sequence[str]
+    rows: int
+
+
+def configure(
+    recipe: str,
+    *,
+    target: str,
+    train: str | Path,
+    validation: str | Path | None = None,
+    run_file: str | Path | None = None,
+    model: str | None = None,
+    reward_scale: str | None = None,
+    max_rollout_turns: int | None = None,
+    batch: int | None = None,
+    layout: str = "current",
+) -> Configured:
+    """Write the run file of `target` for the data of `recipe` in `train`, beside it unless `run_file` is named.
+
+    Raises `UsageError` where the trainer could not use the data as it is.
+    """
+    train, validation = Path(train), None if validation is None else Path(validation)
+    if recipe not in RECIPES:
+        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
+    dialect = targets.load(target)
+    loader = loader_of(dialect, Job(options=RECIPES[recipe](), output=train))
+    _refuse_settings(dialect, recipe, loader, {"reward_scale": reward_scale, "max_rollout_turns": max_rollout_turns})
+    if loader.needs_validation and validation is None:
+        raise UsageError(f"{dialect.TITLE} does not start {recipe} without a validation file: name one with --val")
+    data = _look(train)
+    job, rows = _recognised(dialect, recipe, data, layout)
+    others = None if validation is None else _look(validation)
+    if others is not None:
+        _refuse_missing(dialect, loader, rows, others)
+        if others.path.suffix != train.suffix:
+            raise UsageError(f"{validation} must end with {train.suffix}, as {train} does")
+    if batch is not None and data.rows < batch:
+        raise UsageError(f"{train} has {data.rows} row(s), fewer than one batch of {batch}: lower --batch-size")
+    settings = Settings(
+        run_file=Path(run_file) if run_file else companion(train, dialect.RUN_SUFFIX),
+        train=train,
+        rows=data.rows,
+        validation=validation,
+        validation_rows=others.rows if others else 0,
+        model=model,
+        reward_scale=None if reward_scale is None else _scale(reward_scale),
+        max_rollout_turns=max_rollout_turns,
+        batch=batch,
+        statistics=_statistics(job, rows, data),
+    )
+    return _write(dialect, job, settings)
+
+
+def _look(path: Path) -> _Data:
+    """Raises `UsageError` or `UnreadableError` for a file that holds no training rows."""
+    if not path.is_file():
+        raise UsageError(f"no such file: {path}")
+    if path.suffix not in (".jsonl", ".parquet"):
+        raise UsageError(f"{path} must end with .jsonl or .parquet")
+    try:
+        if path.suffix == ".parquet":
+            table = pq.ParquetFile(path)
+            found = _Data(path, table.schema_arrow.names, table.metadata.num_rows)
+        else:
+            found = _look_at_lines(path)
+    except (duckdb.Error, OSError, ValueError) as error:
+        raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+    if not found.rows:
+        raise UsageError(f"{path} has no rows")
+    return found
+
+
+def _lines(path: Path) -> str:
+    return f"read_json_objects({quoted(str(path))}, format='newline_delimited', maximum_object_size=1000000000)"
+
+
+def _look_at_lines(path: Path) -> _Data:
+    """Keys of JSON lines that stand in every one of them."""
+    with duckdb.connect() as connection:
+        total = connection.sql(f"SELECT count(*) FROM {_lines(path)}").fetchall()[0][0]
+        query = f"SELECT key, count(*) FROM (SELECT unnest(json_keys(json)) AS key FROM {_lines(path)}) GROUP BY key"
+        keys = connection.sql(query).fetchall()
+    return _Data(path, [key for key, count in keys if count == total], total)
+
+
+def _recognised(target: Target, recipe: str, data: _Data, layout: str) -> tuple[Job, Rows]:
+    """The job whose rows have the columns of the data. Raises `UsageError` where no variant has."""
+    first: tuple[Job, Rows] | None = None
+    for variant in target.VARIANTS.get(recipe, ()):
+        options: dict[str, Any] = {name: value for name, value in variant.items() if name not in ("form", "token_ids")}
+        shape: dict[str, Any] = {name: value for name, value in variant.items() if name not in options}
+        job = Job(options=RECIPES[recipe](**options), output=data.path, layout=layout, **shape)  # type: ignore[arg-type]
+        target.check(job)
+        rows = target.rows(job, longer_prompts=False)
+        if set(rows.required) <= set(data.columns):
+            return job, rows
+        first = first or (job, rows)
+    if first is None:
+        raise UsageError(f"there is no run file for {recipe} with --target {target.TITLE}")
+    _refuse_missing(target, loader_of(target, first[0]), first[1], data)
+    raise AssertionError("a column is missing")
+
+
+def _refuse_missing(target: Target, loader: Loader, rows: Rows, data: _Data) -> None:
+    missing = [name for name in rows.required if name not in data.columns]
+    if missing:
+        raise UsageError(
+            f"{data.path} lacks {', '.join(missing)}, which {target.TITLE}'s {loader.name} needs; its columns are {', '.join(data.columns) or 'none'}"
+        )
+
+
+def _refuse_settings(target: Target, recipe: str, loader: Loader, asked: dict[str, object]) -> None:
+    for name, value in asked.items():
+        if value is not None and name not in loader.takes:
+            raise UsageError(f"--{name.replace('_', '-')} has no place in a run of {recipe} with {target.TITLE}")
+
+
+def _scale(text: str) -> tuple[float, float, float, float]:
+    """`0,1:-1,1` as source minimum and maximum, target minimum and maximum."""
+    try:
+        low, high, to_low, to_high = (float(number) for side in text.split(":") for number in side.split(","))
+    except ValueError as error:
+        raise UsageError(f"--reward-scale {text} is no range to another; write it as in 0,1:-1,1") from error
+    if low >= high:
+        raise UsageError(f"--reward-scale {text}: {low:g} must be under {high:g}")
+    return low, high, to_low, to_high
+
+
+def _statistics(job: Job, rows: Rows, data: _Data) -> dict[str, float]:
+    """What the run file depends on: how often the rows' counts hold, and the balance of labels."""
+    source = f"read_parquet({quoted(str(data.path))})" if data.path.suffix == ".parquet" else f"read_json({quoted(str(data.path))}, {_schema(data)})"
+    found: dict[str, float] = {}
+    with duckdb.connect() as connection:
+        for name, expression in rows.counts.items():
+            columns = [column for column in expression.meta.root_names() if column in data.columns]
+            # JSON lists read as text: what our own writers put there, element by element.
+            texts = connection.sql(f"SELECT {', '.join(f'{column}::VARCHAR AS {column}' for column in columns)} FROM {source}").pl()
+            found[name] = int(texts.select(expression.sum()).item())
+        if job.recipe == "kto":
+            good, bad = connection.sql(f"SELECT count(*) FILTER (label::BOOLEAN), count(*) FILTER (NOT label::BOOLEAN) FROM {source}").fetchall()[0]
+            if not (good and bad):
+                raise UsageError(f"all {data.rows} labels of {data.path} are {'true' if good else 'false'}, and KTO needs both")
+            found["desirable_weight"], found["undesirable_weight"] = kto.weights(good, bad)
+    return found
+
+
+def _schema(data: _Data) -> str:
+    columns = ", ".join(f"{quoted(name)}: 'JSON'" for name in data.columns)
+    return f"format='newline_delimited', maximum_object_size=1000000000, columns={{{columns}}}"
+
+
+def _write(target: Target, job: Job, settings: Settings) -> Configured:
+    texts = dict(target.run_files(job, settings))
+    if not texts:
+        raise UsageError(f"there is nothing to run: no trainer of {target.TITLE} reads the rows of {job.recipe}")
+    for suffix, text in target.beside(job).items():
+        path = companion(settings.train, suffix)
+        if not path.exists():
+            texts[path] = text
+    data = {path.resolve() for path in (settings.train, settings.validation) if path is not None}
+    with ExitStack() as stack:
+        staged = []
+        for path, text in texts.items():
+            if path.resolve() in data:
+                raise UsageError(f"{path} is the data; give the run file another name")
+            file = stack.enter_context(StagedFile(path))
+            file.write(text.encode())
+            file.finish()
+            staged.append(file)
+        for file in staged:
+            file.publish()
+    return Configured(settings.run_file, list(texts), settings.rows, target.launch(job, settings))

@@ -1,0 +1,79 @@
+"""What a JSON reader that guesses types would make of a JSONL file.
+
+The reader of `datasets` (pyarrow's) fixes the type of every field by the first 10 MB of a file, and takes texts that all read as
+dates for timestamps. What comes later and does not fit stops it (`datasets/packaged_modules/json/json.py`, 5.2.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from rollout_etl.publish.rows import Field
+
+FIRST_BLOCK = 10_000_000
+"""Bytes of a file that decide its types."""
+_DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
+_TEXT_KEYS = ("content", "reasoning_content")
+_OTHER_KEYS = ('"reasoning_content":"', '"tool_calls":[', '"tool_call_id":"')
+"""Keys of messages beside role and content. Inside a text their quotes would be escaped."""
+
+
+def date_like(frame: pl.DataFrame, fields: Sequence[Field]) -> set[str]:
+    """Names of the text fields whose values all read as dates."""
+    texts = [field for field in fields if field.kind == "text"]
+    found = frame.select(field.value.str.contains(f"^{_DATE}$").all().alias(field.name) for field in texts)
+    return {field.name for field in texts if found[field.name].item()}
+
+
+def _messages_date_like(frame: pl.DataFrame, fields: Sequence[Field]) -> set[str]:
+    """Names of the fields of messages in which all texts of a key read as dates."""
+    names = set()
+    for field in fields:
+        for key in _TEXT_KEYS if field.kind in ("json", "chat") else ():
+            all_texts, dates = (field.value.str.count_matches(pattern).sum() for pattern in (f'"{key}":"', f'"{key}":"{_DATE}"'))
+            total, dated = frame.select(total=all_texts, dated=dates).row(0)
+            if total and total == dated:
+                names.add(field.name)
+    return names
+
+
+class TypeGuesses:
+    """Looks at rows while they are written."""
+
+    def __init__(self, fields: Sequence[Field], *, messages: bool = False) -> None:
+        self._fields = fields
+        self._messages = messages
+        self.dates = {field.name for field in fields if field.kind == "text" or (messages and field.kind in ("json", "chat"))}
+        """Fields that held nothing but dates so far."""
+        self.late: set[str] = set()
+        """With `messages`: fields whose type changed after the first block, or may have."""
+        self._bytes = 0
+        self._early: dict[str, set[str]] = {field.name: set() for field in fields}
+
+    def look(self, frame: pl.DataFrame, sizes: pl.Series) -> None:
+        """Take the rows that `frame` makes into account; `sizes` are the bytes of their lines."""
+        if self.dates:
+            found = date_like(frame, self._fields)
+            self.dates &= found | _messages_date_like(frame, self._fields) if self._messages else found
+        if self._messages:
+            ends = sizes.cum_sum() + self._bytes
+            self._bytes = int(ends[-1])
+            early = int((ends <= FIRST_BLOCK).sum())
+            for field in self._fields:
+                self._early[field.name] |= _traits(frame[:early], field)
+                seen = _traits(frame[early:], field)
+                if seen - self._early[field.name] or '"tool_calls":[' in seen:
+                    self.late.add(field.name)
+
+
+def _traits(frame: pl.DataFrame, field: Field) -> set[str]:
+    """What decides the type that a reader gives a field."""
+    if frame.is_empty() or field.kind == "struct":
+        return set()
+    traits = {"value": field.value.is_not_null().any()}
+    if field.kind == "json":
+        traits |= {key: field.value.str.contains(key, literal=True).any() for key in _OTHER_KEYS}
+    found = frame.select(**traits)
+    return {name for name in traits if found[name].item()}

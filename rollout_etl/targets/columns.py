@@ -1,0 +1,82 @@
+"""Columns that rows carry beside the conversation, chosen with `--extra`: canonical columns, metrics and group statistics."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from rollout_etl.errors import UsageError
+from rollout_etl.publish.rows import Field
+from rollout_etl.read.schema import SCHEMA
+from rollout_etl.targets.target import Job
+
+STATISTICS: dict[str, tuple[type[pl.DataType], str]] = {
+    "pass_rate": (pl.Float64, "share of the group's rollouts whose reward is at least 0.5"),
+    "mean_reward": (pl.Float64, "mean reward of the group"),
+    "group_size": (pl.Int64, "rollouts of the group that have a sound reward"),
+}
+"""Statistics of a rollout's group; rollouts without a sound reward do not count."""
+OF_THE_GROUP = (
+    *STATISTICS, "task_name", "task_key", "prompt_key", "task_index", "prompt", "prompt_text", "tools", "ground_truth", "ground_truth_text",
+    "ground_truth_origin", "prompt_kinds", "num_messages",
+)
+"""What both sides of a pair share."""
+_KINDS: dict[object, str] = {pl.String: "text", pl.Float64: "number", pl.Int64: "integer", pl.UInt64: "integer", pl.Boolean: "flag"}
+
+
+def metric(name: str, of: pl.Expr) -> pl.Expr:
+    """The metric of that name out of the column `metrics`. Float64."""
+    # Keys of a JSON object of numbers: an unescaped quote ends a key and nothing else.
+    key = re.escape(json.dumps(name, ensure_ascii=False))
+    return of.str.extract(rf"[{{,]{key}:(-?[0-9][0-9.eE+-]*)").cast(pl.Float64)
+
+
+def column(name: str, prefix: str = "") -> Field:
+    """A field for a canonical column, `metrics.NAME` or a statistic of the group. Raises `UsageError` for other names."""
+    if name.startswith("metrics.") and name != "metrics.":
+        short = name.removeprefix("metrics.")
+        return Field(short, "number", metric(short, pl.col(f"{prefix}metrics")))
+    dtype = STATISTICS[name][0] if name in STATISTICS else SCHEMA.get(name)
+    if dtype is None or name == "row":
+        raise UsageError(f"no column '{name}'; there are {', '.join(n for n in [*SCHEMA, *STATISTICS] if n != 'row')} and metrics.NAME")
+    return Field(name, _KINDS[dtype], pl.col(f"{prefix}{name}"))  # type: ignore[arg-type]
+
+
+def extras(job: Job) -> list[Field]:
+    """Fields for `--extra`. Of a pair, what differs between the sides is written for both."""
+    fields = []
+    for name in dict.fromkeys(job.extra):
+        plain = column(name)
+        if job.per != "pair":
+            fields.append(plain)
+        elif name in OF_THE_GROUP:
+            fields.append(column(name, "chosen_"))
+        else:
+            fields += [Field(f"{side}_{plain.name}", plain.kind, column(name, f"{side}_").value) for side in ("chosen", "rejected")]
+    return fields
+
+
+def refuse_names(fields: Iterable[Field], taken: Iterable[str], reserved: Sequence[str], trainer: str) -> None:
+    """Raise `UsageError` for a column whose name the row has already, or to which a trainer gives a meaning of its own."""
+    seen = set(taken)
+    for field in fields:
+        if field.name in reserved or field.name.endswith("_ids"):
+            raise UsageError(f"--extra cannot write a column named '{field.name}': {trainer} gives that name a meaning of its own")
+        if field.name in seen:
+            raise UsageError(f"--extra names the column '{field.name}', which the rows have already")
+        seen.add(field.name)
+
+
+def needs_statistics(columns: Iterable[str]) -> bool:
+    """Whether any of the columns is a statistic of the group."""
+    return any(name.removeprefix("chosen_").removeprefix("rejected_") in STATISTICS for name in columns)
+
+
+def group_statistics(rewards: pl.DataFrame) -> pl.DataFrame:
+    """The statistics of each group (`task_key`, `prompt_key`) of sound rewards."""
+    return rewards.group_by("task_key", "prompt_key", maintain_order=True).agg(
+        pass_rate=(pl.col("reward") >= 0.5 - 1e-9).mean(), mean_reward=pl.col("reward").mean(), group_size=pl.len().cast(pl.Int64)
+    )

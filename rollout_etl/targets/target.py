@@ -1,0 +1,201 @@
+"""What a target is: the dialect of one trainer.
+
+A target is one module of this folder with the names of `Target`, and one line of `REGISTRY`. Its docstring says which loader of
+the trainer it serves, which versions were run, and which columns it writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import polars as pl
+
+from rollout_etl.curate.rules import Rule
+from rollout_etl.errors import UsageError
+from rollout_etl.publish.rows import Field
+from rollout_etl.read.canonical import Style
+from rollout_etl.recipes.options import AnyOptions, DpoOptions, PpoOptions
+
+Form = Literal["messages", "text", "json"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a target is asked for: a recipe, and how its rows are to look."""
+
+    options: AnyOptions
+    output: Path
+    think: Literal["keep", "strip", "move"] = "keep"
+    form: Form | None = None
+    """Conversations as lists of messages, as the last question and the last answer, or as JSON text. None: the target's own way."""
+    arguments: Literal["object", "string"] | None = None
+    """Arguments of tool calls. None: the target's own way."""
+    extra: tuple[str, ...] = ()
+    """Canonical columns, metrics and group statistics that go along."""
+    mapping: tuple[str, ...] = ()
+    """`FIELD=SOURCE`, for the target `custom`."""
+    token_ids: bool = False
+    """The tokens that were sampled, in place of messages."""
+    layout: Literal["current", "v0.5"] = "current"
+
+    @property
+    def recipe(self) -> str:
+        """`sft`, `dpo`, `grpo`, `kto`, `rm` or `ppo`."""
+        return self.options.recipe
+
+    @property
+    def container(self) -> str:
+        """`.jsonl` or `.parquet`."""
+        return self.output.suffix
+
+    @property
+    def per(self) -> Literal["rollout", "pair", "prompt"]:
+        """What a row stands for."""
+        if isinstance(self.options, DpoOptions):
+            return "pair"
+        if self.recipe in ("sft", "kto") or (isinstance(self.options, PpoOptions) and self.options.with_responses):
+            return "rollout"
+        return "prompt"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a job, over examples: canonical columns, for a pair those of both sides, prefixed `chosen_` and `rejected_`."""
+
+    fields: Sequence[Field]
+    cannot_hold: Sequence[str] | None = ()
+    """Rules for what the rows cannot hold. None: those of the recipe's own `format`."""
+    example_rules: Sequence[Rule] = ()
+    """Rules that drop examples."""
+    prepare: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame
+    """Columns that the fields need beside those of the examples."""
+    prepared_from: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Those columns, and the columns of the examples that each is made of."""
+    reader: Literal["exact", "dates", "guesses"] = "exact"
+    """How JSON lines are read: as they stand, through a reader that takes dates for timestamps, or one that guesses all types."""
+    counts: Mapping[str, pl.Expr] = field(default_factory=dict)
+    """Boolean expressions over examples; the run file is told how often each holds."""
+    flat: bool = False
+    """Rows hold the last question: earlier turns and system text are lost."""
+
+    whole_row_has: Sequence[str] = ()
+    """Keys of a row that is one field without a name."""
+
+    @property
+    def required(self) -> list[str]:
+        """Columns that every row has."""
+        return [f.name for f in self.fields if f.name and not f.optional] + list(self.whole_row_has)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the examples that the rows are made of, each once."""
+        names = [name for f in self.fields for name in f.sources]
+        names += [name for rule in self.example_rules for name in rule.columns]
+        names += [name for expression in self.counts.values() for name in expression.meta.root_names()]
+        return list(dict.fromkeys(source for name in names for source in self.prepared_from.get(name, (name,))))
+
+
+@dataclass(frozen=True)
+class Loader:
+    """What loads the rows of a recipe, and from which containers; the first is the one to prefer."""
+
+    name: str
+    containers: tuple[str, ...]
+    takes: tuple[str, ...] = ()
+    """Settings beyond the usual that a run file can state: `reward_scale`, `max_rollout_turns`."""
+    needs_validation: bool = False
+    """Training does not start without a validation file."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A recipe that a trainer has no loader for, and where to go."""
+
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run file says beside the data."""
+
+    run_file: Path
+    train: Path
+    rows: int
+    validation: Path | None = None
+    validation_rows: int = 0
+    model: str | None = None
+    reward_scale: tuple[float, float, float, float] | None = None
+    """Source minimum and maximum, target minimum and maximum."""
+    max_rollout_turns: int | None = None
+    batch: int | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
+    """Statistics of the report, and the `counts` of the rows."""
+
+    def batch_of(self, usual: int) -> int:
+        """The batch: as asked for, or the trainer's usual one, or the largest power of two that the rows fill."""
+        if self.batch is not None:
+            return self.batch
+        while usual > max(self.rows, 1):
+            usual //= 2
+        return usual
+
+
+class Target(Protocol):
+    """The dialect of one trainer."""
+
+    TITLE: str
+    """The trainer's own name."""
+    VERSIONS: str
+    """Versions that were run."""
+    LOADERS: Mapping[str, Loader | Missing]
+    """What loads each recipe."""
+    VARIANTS: Mapping[str, Sequence[Mapping[str, object]]]
+    """For each recipe, the options (and `form`, `token_ids`) that change the columns: a file is recognised by its columns, the first that fits."""
+    RUN_SUFFIX: str
+    """What is appended to the name of the data for that of the run file."""
+
+    def check(self, job: Job) -> None:
+        """Raise `UsageError` for what the trainer cannot load."""
+
+    def style_of(self, job: Job) -> Style:
+        """How messages are written."""
+
+    def rows(self, job: Job, longer_prompts: bool) -> Rows:
+        """The rows. `longer_prompts` says that at least one prompt is more than one question (known for pairs only)."""
+
+    def beside(self, job: Job) -> Mapping[str, str]:
+        """Files that the data cannot be loaded without: what is appended to its name, and their text."""
+
+    def run_files(self, job: Job, settings: Settings) -> Mapping[Path, str]:
+        """The run file, `settings.run_file`, and what it needs beside it; nothing where there is nothing to run."""
+
+    def launch(self, job: Job, settings: Settings) -> str:
+        """The command that starts the training with the run file."""
+
+
+def loader_of(target: Target, job: Job) -> Loader:
+    """What loads the job. Raises `UsageError` where nothing does, or not from this container."""
+    found = target.LOADERS[job.recipe]
+    if isinstance(found, Missing):
+        raise UsageError(found.why)
+    if job.container in (".jsonl", ".parquet") and job.container not in found.containers:
+        raise UsageError(f"{target.TITLE} loads {job.recipe} from {found.containers[0]} only; name the output {job.output.stem}{found.containers[0]}")
+    return found
+
+
+def companion(output: Path, suffix: str) -> Path:
+    """Path of a file that lies beside an output."""
+    return output.with_name(output.name + suffix)
+
+
+_LOST_IF_KEPT = ("tool_prompt", "tool_completion", "tool_schemas", "reasoning", "reasoning_prompt")
+
+
+def refuse_kept(target: Target, job: Job) -> None:
+    """Raise `UsageError` for a `--keep` that would lose calls, schemas or reasoning in silence."""
+    for name in target.rows(job, longer_prompts=False).cannot_hold or ():
+        if name in _LOST_IF_KEPT and name in job.options.keep:
+            raise UsageError(f"--keep {name}: these rows cannot hold such rollouts")
