@@ -66,6 +66,8 @@ RULES: dict[str, Rule] = {
              "a message holds several tool calls, which the templates of Llama 3 refuse"),
         Rule("earlier_reasoning", pl.concat_str("prompt", "completion").str.contains('(</think>|"reasoning_content":").*"role":"user"'),
              "a turn that a later question follows holds reasoning, which templates such as Qwen3's do not show"),
+        Rule("text_with_call", pl.concat_str("prompt_kinds", pl.lit("|"), "completion_kinds").str.contains("A[RAErX]*[Cc]|[Cc][RCcErX]*A"),
+             "a message holds a text and a tool call, of which the templates of Llama 3 show the call alone"),
         Rule("inexact_number", pl.col("has_inexact_number"),
              "tool arguments hold a fraction or a huge integer, which the loader's JSON reader changes in the last digits"),
         Rule("missing_ground_truth", pl.col("ground_truth").is_null(), "there is nothing to verify an answer with"),
