@@ -30,7 +30,8 @@ _TOOLS_TAIL = "\n</tools>"
 def style(options: AnyOptions, think: str) -> Style:
     """How messages are written for NeMo RL: argument objects, because most templates encode text a second time."""
     flat = isinstance(options, SftOptions) and options.tool_call_style == "flat"
-    return Style(think=think, arguments="object", tool_calls="flat" if flat else "nested", developer="system")  # type: ignore[arg-type]
+    whole = isinstance(options, GrpoOptions) and options.format == "gym"
+    return Style(think=think, tool_calls="flat" if flat else "nested", developer="system", whole_rows=whole)  # type: ignore[arg-type]
 
 
 def check(options: AnyOptions, container: str) -> None:
