@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Literal
 
@@ -71,6 +72,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
         _write_quarantine(run, rollouts)
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
+        _warn_of_missing_fields(run, rollouts, report)
         if report.written:
             _publish(run, report, file, stack)
     advice.advise(report, run.options)
@@ -138,8 +140,9 @@ class _Work:
         narrow = self._narrow(grpo.rules(options), grpo.NARROW)
         self._look_at_groups(narrow)
         stand_ins = grpo.stand_ins(narrow, options)
-        self.report.built += len(narrow) - len(stand_ins)
-        self.report.examples_dropped["duplicate_prompt"] += len(narrow) - len(stand_ins)
+        if duplicates := len(narrow) - len(stand_ins):
+            self.report.built += duplicates
+            self.report.examples_dropped["duplicate_prompt"] += duplicates
         file = self._open(nemo_rl.fields(options), stack)
         lossy = 0
         columns = (*grpo.COLUMNS[options.format], "num_messages")
@@ -174,7 +177,8 @@ class _Work:
                 written.append(kept.select("reward_gap", "chosen_reward", "rejected_reward"))
         if self.report.written:
             means = pl.concat(written).mean()
-            self.report.statistics = {f"mean_{name}": round(means[name].item(), 6) for name in means.columns}
+            # Huge rewards have no mean that a double holds, and JSON has no infinity.
+            self.report.statistics = {f"mean_{name}": round(mean, 6) for name in means.columns if isfinite(mean := means[name].item())}
         return file
 
     def _narrow(self, rules: Sequence[Rule], columns: Sequence[str]) -> pl.DataFrame:
@@ -220,6 +224,17 @@ def _options(run: Run) -> dict[str, object]:
         "task_inputs": run.task_inputs,
         "max_bad_fraction": run.max_bad_fraction,
     }
+
+
+def _warn_of_missing_fields(run: Run, rollouts: Rollouts, report: Report) -> None:
+    account = rollouts.account
+    if account is None or not account.rollouts:
+        return
+    for option, paths in (("--group-by", run.lookup.group_by), ("--ground-truth-field", (run.lookup.ground_truth_field,))):
+        for path in paths:
+            looked_up_elsewhere = option == "--ground-truth-field" and rollouts.have_task_inputs
+            if path is not None and not account.found[path] and not looked_up_elsewhere:
+                report.warnings.append(f"{option} {path}: no rollout has this field" + advice.nearest(path, rollouts.field_names()))
 
 
 def _refuse_overwriting(run: Run, rollouts: Rollouts) -> None:

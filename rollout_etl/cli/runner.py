@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -32,11 +33,21 @@ def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoRe
     except MemoryError:
         print("rollout-etl: out of memory; split the input into several runs", file=sys.stderr)
         code = ExitCode.UNREADABLE
+    except Exception as error:
+        print(f"rollout-etl: {_internal(error)}", file=sys.stderr)
+        code = ExitCode.INTERNAL
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, AttributeError):
             stream.flush()
     # Native threads may still hold on to what Python would tear down; all files are closed by now.
     os._exit(int(code))
+
+
+def _internal(error: Exception) -> str:
+    """One line for what nobody foresaw: Python's own exit code for it, 1, would say that there was nothing to write."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    said = (str(error) or type(error).__name__).splitlines()[0][:200]
+    return f"internal error, please report it: {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {said}"
 
 
 def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
@@ -80,6 +91,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
     if given["json"]:
         print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
     if not report.written:
-        print(f"rollout-etl: nothing to write; {run.output} is as it was", file=sys.stderr)
+        state = f"{run.output} is as it was" if os.path.exists(run.output) else f"{run.output} was not made"
+        print(f"rollout-etl: nothing to write; {state}", file=sys.stderr)
         return ExitCode.NOTHING_TO_WRITE
     return ExitCode.DONE

@@ -18,7 +18,7 @@ from typing import Any, Self
 import polars as pl
 import pyarrow.parquet as pq
 
-from rollout_etl.errors import UsageError, WriteError
+from rollout_etl.errors import InternalError, UsageError, WriteError
 from rollout_etl.publish.rows import Field, arrow_table, date_like, json_lines
 
 _WRITES_AHEAD = 3
@@ -165,6 +165,8 @@ class RowsFile:
             self.dates &= date_like(frame, self._fields)
         if self.staged.path.suffix == ".jsonl":
             lines = json_lines(frame, self._fields).to_arrow(compat_level=pl.CompatLevel.oldest())
+            if lines.null_count:
+                raise InternalError(f"{lines.null_count} rows came out empty: a bug in rollout-etl, please report it; nothing was published")
             _, offsets, data = lines.buffers()
             bounds = memoryview(offsets).cast("q")[lines.offset : lines.offset + len(lines) + 1]
             self.staged.write(data[bounds[0] : bounds[-1]], rows=len(frame))
