@@ -136,7 +136,7 @@ def grpo(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Prompts with their ground truth, for group relative policy optimisation."""
+    """Prompts and ground truth, for group relative optimisation."""
     given = dict(locals())
     run_recipe("grpo", given, ("reward_threshold", "all_rollouts", "no_ground_truth", "format", "agent_name"))
 
