@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     """A quality gate failed."""
     LOCKED = 5
     """Another run holds the output."""
+    INTERNAL = 70
+    """A bug in rollout-etl."""
     INTERRUPTED = 130
     """Ctrl-C."""
 
@@ -44,6 +46,12 @@ class WriteError(RolloutETLError):
     """The output cannot be written: the disk is full, a folder is missing, permission is denied."""
 
     exit_code = ExitCode.UNREADABLE
+
+
+class InternalError(RolloutETLError):
+    """The run does not add up, which is a bug: nothing is published."""
+
+    exit_code = ExitCode.INTERNAL
 
 
 class NothingToWriteError(RolloutETLError):

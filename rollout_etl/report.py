@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from rollout_etl import __version__
+from rollout_etl.errors import InternalError
 from rollout_etl.publish.files import Written
 
 
@@ -60,7 +61,8 @@ class Report:
     def check(self) -> None:
         """Nothing disappears without a name and a count."""
         if self.read != self.quarantined + self.dropped.total() + self.kept or self.built != self.examples_dropped.total() + self.written:
-            raise AssertionError(f"rows are unaccounted for: {self.to_json()}")
+            counts = f"{self.read} = {self.quarantined} + {self.dropped.total()} + {self.kept}, {self.built} = {self.examples_dropped.total()} + {self.written}"
+            raise InternalError(f"rows are unaccounted for ({counts}): a bug in rollout-etl, please report it; nothing was published")
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""

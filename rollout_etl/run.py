@@ -75,10 +75,22 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
         _write_quarantine(run, rollouts)
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
+        _warn_of_missing_fields(run, rollouts, report)
         if report.written:
             _publish(run, steps, file, stack)
     advice.advise(report, run.options)
     return report
+
+
+def _warn_of_missing_fields(run: Run, rollouts: Rollouts, report: Report) -> None:
+    account = rollouts.account
+    if account is None or not account.rollouts:
+        return
+    for option, paths in (("--group-by", run.lookup.group_by), ("--ground-truth-field", (run.lookup.ground_truth_field,))):
+        for path in paths:
+            looked_up_elsewhere = option == "--ground-truth-field" and rollouts.have_task_inputs
+            if path is not None and not account.found[path] and not looked_up_elsewhere:
+                report.warnings.append(f"{option} {path}: no rollout has this field" + advice.nearest(path, rollouts.field_names()))
 
 
 def job_of(run: Run) -> Job:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
+from math import isfinite
 
 import polars as pl
 
@@ -106,8 +107,9 @@ class Steps:
         narrow = self._narrow(grpo.rules(options, rows.cannot_hold), grpo.NARROW)
         self._look_at_groups(narrow)
         stand_ins = grpo.stand_ins(narrow, options)
-        self.report.built += len(narrow) - len(stand_ins)
-        self.report.examples_dropped["duplicate_prompt"] += len(narrow) - len(stand_ins)
+        if duplicates := len(narrow) - len(stand_ins):
+            self.report.built += duplicates
+            self.report.examples_dropped["duplicate_prompt"] += duplicates
         file = self._open(rows, stack)
         lossy = 0
         columns = list(dict.fromkeys([*_canonical(rows), "num_messages", *self._keys(rows)]))
@@ -144,7 +146,8 @@ class Steps:
                 written.append(kept.select("reward_gap", "chosen_reward", "rejected_reward"))
         if self.report.written:
             means = pl.concat(written).mean()
-            self.report.statistics = {f"mean_{name}": round(means[name].item(), 6) for name in means.columns}
+            # Huge rewards have no mean that a double holds, and JSON has no infinity.
+            self.report.statistics = {f"mean_{name}": round(mean, 6) for name in means.columns if isfinite(mean := means[name].item())}
         return file
 
     def _narrow(self, rules: Sequence[Rule], columns: Sequence[str]) -> pl.DataFrame:

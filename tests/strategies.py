@@ -60,7 +60,7 @@ _PIECES = (
 texts: Strategy = st.lists(st.sampled_from(_PIECES), max_size=4).map("".join) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 names: Strategy = st.sampled_from(("get_weather", "f", "", 'odd "name"'))
 numbers: Strategy = (
-    st.sampled_from([Raw(text) for text in ("0", "-0", "-0.0", "1.10", "1E5", "1e16", "1e22", "1e-7", "1e400", "-1e400", "9" * 30, "2.50e0")])
+    st.sampled_from([Raw(text) for text in ("0", "-0", "-0.0", "1.10", "1E5", "1e16", "1e22", "1e-7", "9" * 30, "2.50e0", "9e307")])
     | st.integers(-3, 100)
     | st.floats(allow_nan=False, allow_infinity=False)
 )
@@ -77,11 +77,14 @@ def some(optional: Mapping[str, Strategy], **required: Strategy) -> Strategy:
 
 
 ids: Strategy = st.sampled_from(("c1", "c2", "c3", 'c"4'))
-maybe_ids: Strategy = st.none() | ids | st.just(7)
+maybe_ids: Strategy = st.none() | ids | st.just(7) | st.just("")
 arguments: Strategy = (
     st.dictionaries(texts, values, max_size=2).map(lambda value: to_json(value, space=True))
     | st.sampled_from(
-        ("", " \n", "not json", "[1]", '"text"', '{"a": NaN}', '{"a": "NaN", "b": 1.10}', '{"a":1', '{"a":1} x', '{"a":"\\ud83d"}', "null", "{}")
+        (
+            "", " \n", "not json", "[1]", '"text"', '{"a": NaN}', '{"a": "NaN", "b": 1.10}', '{"a":1', '{"a":1} x', '{"a":"\\ud83d"}', "null", "{}",
+            '{"a": nan}', '{"a": 1e400}', '{"a": [-1E+999]}', '{"a": "1e400 ,]", "b": 1e300}', '{"a": 1,}', '{"a": [1, ]}', '{"a":' * 99 + "1" + "}" * 99, '{"a":' * 100 + "1" + "}" * 100,
+        )
     )
     | st.dictionaries(texts, values, max_size=2)
     | st.none()
@@ -239,7 +242,7 @@ bodies: Strategy = st.one_of(
 
 # Fields beside what was said
 flags: Strategy = st.sampled_from((True, False, None, 0, 1, "true", "True", "false", Raw("1.0")))
-rewards: Strategy = numbers | st.sampled_from((0.0, 1.0, True, False, None, "1.0", [1], {"a": 1}, -2.0000000000000004))
+rewards: Strategy = numbers | st.sampled_from((0.0, 1.0, True, False, None, "1.0", [1], {"a": 1}, -2.0000000000000004, Raw("1e400"), Raw("-1e400")))
 statics: Strategy = st.sampled_from(("easy", "hard", 1, 2.5, None, ["x"]))
 _fields: dict[str, Strategy] = {
     **dict.fromkeys(("reward",) * 1, rewards),
@@ -252,7 +255,7 @@ _fields: dict[str, Strategy] = {
     "metadata": values | some(dict.fromkeys(("ground_truth", "answer", "expected", "level"), values)),
     "agent_ref": st.none() | some({"name": names | st.none()}),
     "instance_config": st.none() | some({"mask_sample": flags}),
-    "error": values,
+    "error": values | st.sampled_from((False, "", 0)),
     "_ng_failure_class": st.none() | texts,
     "seed": numbers,
     "accuracy": numbers | st.booleans(),
@@ -301,16 +304,16 @@ def lines_with_repeated_keys(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def damaged_lines(draw: st.DrawFn) -> bytes:
-    """Rollouts that need a repair: a byte order mark, half of a surrogate pair, NaN and infinities."""
-    nonfinite = st.sampled_from([Raw("NaN"), Raw("Infinity"), Raw("-Infinity")])
-    row = {
-        **draw(rollouts),
-        "note": draw(texts),
-        **draw(st.fixed_dictionaries({}, optional={"reward": nonfinite, "accuracy": nonfinite, "label": st.lists(nonfinite, max_size=2)})),
-    }
+    """Rollouts that need a repair: a byte order mark, half of a surrogate pair, NaN and infinities, commas before a closing bracket."""
+    nonfinite = st.sampled_from([Raw(text) for text in ("NaN", "Infinity", "-Infinity", "nan", "-inf", "1e400", "-1E+400", "9" * 400)])
+    loose = st.sampled_from((Raw("[1,]"), Raw('{"a": [2] , }'), Raw("[NaN , ]")))
+    wrong = {"reward": nonfinite, "accuracy": nonfinite, "label": st.lists(nonfinite, max_size=2), "seed": loose, "metadata": st.fixed_dictionaries({"reward": nonfinite})}
+    row = {**draw(rollouts), "note": draw(texts), **draw(st.fixed_dictionaries({}, optional=wrong))}
     line = line_of(row, ascii_only=draw(st.booleans()))
     if draw(st.booleans()):
         line = line.replace(b'"note": "', b'"note": "' + draw(st.sampled_from((b"\\ud83d", b"\\ude00x", b"\\ud83d\\ud83d\\ude00", b"\\\\ud83d"))))
+    if draw(st.booleans()):
+        line = line[:-1] + draw(st.sampled_from((b",}", b" , }")))
     return b"\xef\xbb\xbf" + line if draw(st.booleans()) else line
 
 

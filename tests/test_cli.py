@@ -199,3 +199,56 @@ def test_quarantine(limit: str, folder: Path) -> None:
 def test_no_config(folder: Path) -> None:
     run("sft", "good.jsonl", *TO, "--no-config", folder=folder)
     assert "out.jsonl.nemo-rl.yaml" not in tree(folder)
+
+
+BROKEN = """
+import sys
+from rollout_etl.cli.main import main
+from rollout_etl.read.scan import Rollouts
+
+def broken(*arguments, **options):
+    raise TypeError("first line" + chr(10) + "second line")
+
+Rollouts.batches = broken
+main(sys.argv[1:])
+"""
+
+
+def test_a_bug_is_one_line_and_not_the_code_of_nothing_to_write(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", BROKEN, "sft", "good.jsonl", *TO], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == ExitCode.INTERNAL
+    assert done.stderr == "rollout-etl: internal error, please report it: TypeError at <string>:7: first line\n"
+
+
+@pytest.mark.parametrize("recipe", ["sft", "dpo", "grpo"])
+def test_the_summary_adds_up(recipe: str, folder: Path) -> None:
+    done = run(recipe, "rollouts.jsonl", *TO, *RELAXED, folder=folder)
+    sums: list[list[int]] = []
+    for line in done.stderr.splitlines():
+        words = line.split()
+        if words[0] in ("read", "examples"):
+            sums.append([int(words[1])])
+        elif line.startswith("  ") and words[0] in ("quarantined", "dropped", "kept", "written"):
+            sums[-1].append(int(words[1]))
+    assert [total == sum(parts) for total, *parts in sums] == [True, True]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sft", "--help"], ["dpo", "--help"], ["grpo", "--help"], ["sft", "rollouts.jsonl", *TO, *RELAXED]], ids=" ".join)
+def test_nothing_is_cut_off_at_80_columns(arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = run(*arguments, folder=folder)
+    shown = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("launch", "output"))]
+    assert max(map(len, shown)) <= 80
+    assert not any(line.endswith(("...", "…")) for line in shown if not line.startswith("Usage: "))
+
+
+def test_a_bad_option_is_told_what_was_meant(folder: Path) -> None:
+    done = run("grpo", "good.jsonl", *TO, "--group-by", "expected_answr,nosuch", "--json", folder=folder)
+    assert json.loads(done.stdout)["warnings"][-2:] == [
+        "--group-by expected_answr: no rollout has this field; did you mean expected_answer?",
+        "--group-by nosuch: no rollout has this field",
+    ]
+    done = run("sft", "good.jsonl", *TO, "--ground-truth-field", "expected_answer", "--group-by", "agent_ref.name", "--json", folder=folder)
+    assert not any("no rollout has this field" in warning for warning in json.loads(done.stdout)["warnings"])
+    done = run("grpo", "good.jsonl", *TO, "--ground-truth-field", "verifier_metadata.nope", "--json", folder=folder)
+    assert "--ground-truth-field verifier_metadata.nope: no rollout has this field" in json.loads(done.stdout)["warnings"]

@@ -64,7 +64,7 @@ class LayoutName(StrEnum):
     v0_5 = "v0.5"
 
 
-Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT...", help="Files, folders, globs or URLs.", show_default=False)]
+Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="Files, folders, globs or URLs.", show_default=False)]
 Input = Annotated[list[str] | None, typer.Option("--input", metavar="INPUT", help="The same as INPUT.", show_default=False)]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Training file: .jsonl or .parquet.", show_default=False)]
 Target = Annotated[str, typer.Option("--target", metavar="|".join(REGISTRY), help="Trainer to write for.")]
@@ -83,7 +83,7 @@ GroundTruthField = Annotated[
 TaskInputs = Annotated[str | None, typer.Option("--task-inputs", metavar="FILE", help="Tasks the rollouts were made from: ground truth is looked up there.")]
 GroupBy = Annotated[str | None, typer.Option("--group-by", metavar="FIELD[,FIELD]", help="Fields that tell tasks apart.")]
 Quarantine = Annotated[Path | None, typer.Option("--quarantine", metavar="FILE", help="Keep lines that are no rollouts here.", show_default=False)]
-MaxBadFraction = Annotated[float, typer.Option("--max-bad-fraction", min=0.0, max=1.0, help="Largest share of such lines.")]
+MaxBadFraction = Annotated[float, typer.Option("--max-bad-fraction", min=0.0, max=1.0, help="Largest share of lines that are no rollouts.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of random choices.")]
 Layout = Annotated[
     LayoutName | None, typer.Option("--nemo-rl-layout", help="Layout of the run file; v0.5 for NeMo RL up to 0.5.", show_default="current")

@@ -111,7 +111,7 @@ def grpo(
     ] = None,
     agent_name: Annotated[str | None, typer.Option("--agent-name", help="nemo-rl, gym: the agent of rows that name none.")] = None,
 ) -> None:
-    """Prompts with their ground truth, for group relative policy optimisation."""
+    """Prompts and ground truth, for group relative optimisation."""
 
 
 def ppo(
@@ -120,7 +120,7 @@ def ppo(
     all_rollouts: Annotated[bool, typer.Option("--all-rollouts", help="A row for each rollout, not for each prompt.")] = False,
     no_ground_truth: Annotated[bool, typer.Option("--no-ground-truth", help="Write no ground truth, and do not ask for it.")] = False,
 ) -> None:
-    """Prompts with their ground truth, or whole rollouts, for proximal policy optimisation."""
+    """Prompts or whole rollouts, for proximal policy optimisation."""
 
 
 def register(app: typer.Typer) -> None:

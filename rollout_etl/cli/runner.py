@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -37,6 +38,9 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     except MemoryError:
         print("rollout-etl: out of memory; split the input into several runs", file=sys.stderr)
         code = ExitCode.UNREADABLE
+    except Exception as error:
+        print(f"rollout-etl: {_internal(error)}", file=sys.stderr)
+        code = ExitCode.INTERNAL
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, AttributeError):
             stream.flush()
@@ -50,6 +54,13 @@ def _refuse_nemo_rl_options(given: dict[str, Any]) -> None:
         for name in ("format", "tool_call_style", "prompt_as", "with_rewards", "agent_name", "nemo_rl_layout"):
             if given.get(name):
                 raise UsageError(f"--{name.replace('_', '-')} is for --target nemo-rl only" + ("; use --extra reward" if name == "with_rewards" else ""))
+
+
+def _internal(error: Exception) -> str:
+    """One line for what nobody foresaw: Python's own exit code for it, 1, would say that there was nothing to write."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    said = (str(error) or type(error).__name__).splitlines()[0][:200]
+    return f"internal error, please report it: {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {said}"
 
 
 def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
@@ -99,6 +110,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
     if given["json"]:
         print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
     if not report.written:
-        print(f"rollout-etl: nothing to write; {run.output} is as it was", file=sys.stderr)
+        state = f"{run.output} is as it was" if os.path.exists(run.output) else f"{run.output} was not made"
+        print(f"rollout-etl: nothing to write; {state}", file=sys.stderr)
         return ExitCode.NOTHING_TO_WRITE
     return ExitCode.DONE

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+import textwrap
 import time
 from types import TracebackType
 from typing import Self
@@ -43,31 +45,42 @@ class Progress:
 
 
 def show(report: Report) -> None:
-    """Print the summary of a run."""
-    lines = [f"read         {report.read:>10,} rollouts from {len(report.inputs)} file(s)"]
-    lines += [f"quarantined  {report.quarantined:>10,} {_counts(report.quarantine_reasons)}"] if report.quarantined else []
-    lines += [f"repaired     {sum(report.repaired.values()):>10,} {_counts(report.repaired)}"] if report.repaired else []
-    lines += [f"dropped      {count:>10,} {rule}" for rule, count in by_count(report.dropped).items()]
-    lines += [f"kept         {report.kept:>10,}" + (f" in {report.groups:,} groups" if report.groups is not None else "")]
-    lines += [f"left out     {count:>10,} {rule}" for rule, count in by_count(report.examples_dropped).items() if count]
-    lines += [f"written      {report.written:>10,} {report.recipe} examples"]
+    """Print the summary of a run: what is indented adds up to the line above it."""
+    width = max(shutil.get_terminal_size((100, 24)).columns, 40)
+    files = len(report.inputs)
+    lines = [_count("read", report.read, f"{_plural(report.read, 'line')} of {files:,} {_plural(files, 'file')}")]
+    lines += [_count("  quarantined", count, reason) for reason, count in report.quarantine_reasons.items()]
+    lines += [_count("  dropped", count, rule) for rule, count in by_count(report.dropped).items()]
+    grouped = "" if report.groups is None else f" in {report.groups:,} {_plural(report.groups, 'group')}"
+    lines += [_count("  kept", report.kept, _plural(report.kept, "rollout") + grouped)]
+    lines += [_count("examples", report.built, f"for {report.recipe}")]
+    lines += [_count("  dropped", count, rule) for rule, count in by_count(report.examples_dropped).items()]
+    lines += [_count("  written", report.written)]
+    lines += [_count("repaired", count, f"{_plural(count, 'line')} with {damage}") for damage, count in by_count(report.repaired).items()]
     lines += _statistics(report.statistics)
-    lines += [f"note         {note}" for note in report.notes]
-    lines += [f"warning      {warning}" for warning in report.warnings]
+    lines += [line for note in report.notes for line in _wrapped("note", note, width)]
+    lines += [line for warning in report.warnings for line in _wrapped("warning", warning, width)]
     lines += [f"output       {written.path} ({written.bytes:,} bytes)" for written in report.outputs]
+    # Not wrapped: a command is there to be copied.
     lines += [f"launch       {report.launch}"] if report.launch else []
     print("\n".join(plain(line) for line in lines), file=sys.stderr)
 
 
 def _statistics(found: dict[str, float]) -> list[str]:
-    if "mean_reward_gap" in found:
-        gap, chosen, rejected = (found[f"mean_{name}"] for name in ("reward_gap", "chosen_reward", "rejected_reward"))
-        return [f"rewards      mean gap {gap:.3f}, chosen {chosen:.3f}, rejected {rejected:.3f}"]
     if "label_true" in found:
         weights = f"desirable_weight {found['desirable_weight']:g}, undesirable_weight {found['undesirable_weight']:g}"
         return [f"labels       {found['label_true']:,} true, {found['label_false']:,} false: {weights}"]
-    return []
+    means = ", ".join(f"{name.removesuffix('_reward').replace('_', ' ')} {value:.3f}" for name, value in found.items())
+    return [f"rewards      {means}"] if found else []
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+def _count(label: str, count: int, of: str = "") -> str:
+    return f"{label:<13}{count:>10,} {of}".rstrip()
+
+
+def _plural(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+def _wrapped(label: str, text: str, width: int) -> list[str]:
+    return textwrap.wrap(plain(text), width, initial_indent=f"{label:<13}", subsequent_indent=" " * 13, break_long_words=False, break_on_hyphens=False)

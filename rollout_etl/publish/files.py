@@ -18,7 +18,7 @@ from typing import Any, Self
 import polars as pl
 import pyarrow.parquet as pq
 
-from rollout_etl.errors import UsageError, WriteError
+from rollout_etl.errors import InternalError, UsageError, WriteError
 from rollout_etl.publish.guesses import TypeGuesses
 from rollout_etl.publish.rows import Field, arrow_table, json_lines
 
@@ -166,6 +166,8 @@ class RowsFile:
             lines = json_lines(frame, self._fields)
             self.guesses.look(frame, lines.str.len_bytes())
             arrow = lines.to_arrow(compat_level=pl.CompatLevel.oldest())
+            if arrow.null_count:
+                raise InternalError(f"{arrow.null_count} rows came out empty: a bug in rollout-etl, please report it; nothing was published")
             _, offsets, data = arrow.buffers()
             bounds = memoryview(offsets).cast("q")[arrow.offset : arrow.offset + len(arrow) + 1]
             self.staged.write(data[bounds[0] : bounds[-1]], rows=len(frame))

@@ -28,6 +28,8 @@ class Style:
     """`{"id", "type", "function": {"name", "arguments"}}`, or `{"name", "arguments"}`."""
     developer: Literal["developer", "system"] = "developer"
     """Role name of developer messages."""
+    whole_rows: bool = False
+    """Rows go out whole: each is searched for what JSON does not have, so that every pass repairs the same."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,13 @@ class Lookup:
     ground_truth_field: str | None = None
     group_by: tuple[str, ...] = ()
 
+    @property
+    def paths(self) -> list[str]:
+        """The fields that are named."""
+        return list(dict.fromkeys([*self.group_by, *([] if self.ground_truth_field is None else [self.ground_truth_field])]))
+
     def __post_init__(self) -> None:
-        for path in (*self.group_by, *([] if self.ground_truth_field is None else [self.ground_truth_field])):
+        for path in self.paths:
             if not all(path.split(".")):
                 raise UsageError(f"'{path}' is no field path; name fields with dots between them, as in verifier_metadata.answer")
 
@@ -102,10 +109,17 @@ def macros(style: Style) -> str:
     return text.replace("{{call}}", call).replace("{{items}}", ITEMS)
 
 
-def _accounting() -> str:
-    """What the reader needs to account for every line: rows that are no rollouts, or whose values hold NaN, come with their text."""
+def _accounting(columns: Sequence[str], whole_rows: bool) -> str:
+    """What the reader needs to account for every line: rows that are no rollouts, or that hold what JSON does not have, come with their text.
+
+    What writers are known to leave is looked for in every row. What hardly any writer does (see `is_lax`) is looked for where it would
+    reach a file as it stands: in tools, media, arguments that came out as no object, and in rows that go out whole.
+    """
+    looks = ["contains(text, 'NaN')", "contains(text, 'Infinity')", "regexp_matches(prompt_kinds || completion_kinds, '[cM]')"]
+    looks += ["coalesce(is_lax(tools), false)"] if {"tools", "prompt_key", "task_key"}.intersection(columns) else []
+    looks = ["true"] if whole_rows or {"gym_row", "extra"}.intersection(columns) else looks
     # Text that is no JSON may hold bytes that no regular expression takes.
-    damaged = "coalesce(CASE WHEN x IS NOT NULL AND (contains(text, 'NaN') OR contains(text, 'Infinity')) THEN holds_nonfinite(text) END, false)"
+    damaged = f"CASE WHEN x IS NOT NULL AND ({' OR '.join(looks)}) THEN is_lax(text) ELSE false END"
     return f"""coalesce({IS_ROLLOUT}, false) AS is_rollout, (NOT is_rollout OR {damaged}) AS is_bad,
         CASE WHEN is_bad THEN source END AS bad_source, CASE WHEN is_bad THEN line END AS bad_line, CASE WHEN is_bad THEN encode(recorded) END AS bad_text"""
 
@@ -129,8 +143,9 @@ def rollouts_query(
         "namespaces": "([" + ", ".join(quoted(name) for name in namespaces) + "]::VARCHAR[])",
     }
     selected = ", ".join(f"({_filled(COLUMNS[name].sql, fillings)}) AS {name}" for name in columns)
+    found = [f"first_present(text, [{quoted(json_path(path))}]) IS NOT NULL AS found_{number}" for number, path in enumerate(lookup.paths)]
     fillings |= {
-        "columns": f"{selected}, {_accounting()}",
+        "columns": ", ".join([selected, _accounting(columns, style.whole_rows), *found]),
         "only": only,
         "items": ITEMS,
         "parse": "",

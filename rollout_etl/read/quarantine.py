@@ -30,6 +30,8 @@ class Account:
     rollouts: int = 0
     quarantined: list[BadLine] = field(default_factory=list)
     repaired: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+    """Rollouts in which a field that the user named holds something."""
 
     @property
     def bad_fraction(self) -> float:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import re
+from math import isinf
 from typing import NamedTuple
 
 _BOM = "\ufeff"
-_NONFINITE = r"[-+]?(?:nan|inf(?:inity)?)"
-# Strings are matched first, so that nothing inside them is taken for a number.
-_VALUES = re.compile(
-    rf'(?P<reward>"reward"\s*:\s*){_NONFINITE}\b|(?P<string>"(?:[^"\\]|\\.)*")|(?P<value>{_NONFINITE}\b)', re.IGNORECASE | re.DOTALL
-)
 _ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL)
+# Strings are matched first, so that nothing inside them is taken for a number or a comma.
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_TOKENS = re.compile(
+    rf"(?P<string>{_STRING})|(?P<bracket>[\[\]{{}}])|(?P<comma>(?<=[^\s,:\[{{])\s*,(?=\s*[\]}}]))"
+    r"|(?P<constant>[-+]?(?:nan|inf(?:inity)?)\b)|(?P<number>-?[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)",
+    re.IGNORECASE | re.DOTALL | re.ASCII,
+)
+_SUSPECT = re.compile(r"nan|inf|,\s*[\]}]|[0-9]e\+?[0-9]{3}|[0-9]{300}", re.IGNORECASE | re.ASCII)
+_DEEP = re.compile(r"[\]}]{100}")
+_NOT_CLOSING = re.compile(rf"{_STRING}|[ \t\r\n]+", re.DOTALL)
+_ROLLOUT_FIELDS = {"responses_create_params", "response", "output", "messages", "reward", "_ng_rollout_index", "_ng_failure_class"}
 
 
 class SecondLook(NamedTuple):
-    """What became of a line: `text` when it was repaired, else the `reason` for its quarantine."""
+    """What became of a line: `text` where it may be a rollout, repaired or as it was, and the `reason` for its quarantine where it is none."""
 
     text: str | None
     reason: str
@@ -37,29 +44,54 @@ def look_again(line: bytes) -> SecondLook:
     if paired != text:
         text = paired
         damage.append("lone_surrogate")
-    finite = _VALUES.sub(_finite, text)
-    if finite != text:
-        text = finite
-        damage.append("nonfinite_number")
-    reason = _why_no_rollout(text)
-    return SecondLook(text if damage and not reason.startswith("not JSON") else None, reason, tuple(damage))
+    # Most lines that come here are sound JSON, or none at all; going through all tokens takes long.
+    text, more = _mended(text) if _SUSPECT.search(text) else (text, [])
+    may_be_rollout, reason = _judged(text)
+    return SecondLook(text if may_be_rollout else None, reason, (*damage, *more))
 
 
-def _finite(match: re.Match[str]) -> str:
-    if match["string"] is not None:
-        return match["string"]
-    # Overflows to infinity when it is read, so that the rollout is counted under its own rule.
-    return f"{match['reward']}1e999" if match["reward"] is not None else "null"
+def _mended(text: str) -> tuple[str, list[str]]:
+    """A line without the numbers and commas that JSON does not have, and what was wrong with it."""
+    depth, key = 0, ""
+    damage: dict[str, None] = {}
+
+    def mend(match: re.Match[str]) -> str:
+        nonlocal depth, key
+        token, kind = match[0], match.lastgroup
+        if kind == "string":
+            key = token if depth == 1 else key
+        elif kind == "bracket":
+            depth += 1 if token in "[{" else -1
+        elif kind == "comma":
+            damage["loose_comma"] = None
+            return ""
+        elif kind == "constant" or isinf(float(token)):
+            is_reward = depth == 1 and key == '"reward"'
+            if kind == "constant" or not is_reward:
+                damage["nonfinite_number"] = None
+            # Overflows to infinity when it is read, so that the rollout is counted under its own rule.
+            return "1e999" if is_reward else "null"
+        return token
+
+    return _TOKENS.sub(mend, text), list(damage)
 
 
-def _why_no_rollout(text: str) -> str:
+def _is_deep(text: str) -> bool:
+    """Whether a hundred brackets close in a row: other readers of JSON give up there."""
+    return text.count("]") + text.count("}") >= 100 and _DEEP.search(_NOT_CLOSING.sub("", text)) is not None
+
+
+def _judged(text: str) -> tuple[bool, str]:
+    """Whether a text may be a rollout, and why it is none if it turns out to be none."""
     try:
         value = json.loads(text, parse_int=len, parse_float=len)
     except RecursionError:
-        return "not JSON: nested too deep"
+        return False, "nested too deep"
     except ValueError as error:
-        return f"not JSON: {error}"
+        return False, f"not JSON: {error}"
     names = {dict: "object", list: "array", str: "string", int: "number", float: "number", bool: "boolean", type(None): "null"}
     if not isinstance(value, dict):
-        return f"a JSON {names[type(value)]}, not an object"
-    return "no prompt, response, reward or attempt number"
+        return False, f"a JSON {names[type(value)]}, not an object"
+    if _is_deep(text):
+        return False, "nested too deep"
+    return not _ROLLOUT_FIELDS.isdisjoint(value), "no prompt, response, reward or attempt number"

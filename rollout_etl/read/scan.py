@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -57,15 +59,18 @@ class Rollouts:
         With `min_reward`, messages and texts of rollouts under it are null: they need not be written out.
         """
         account = Account()
-        self._only = "true" if min_reward is None else f"coalesce(to_number(x.reward::VARCHAR) >= {float(min_reward)!r}, true)"
+        self._only = "true" if min_reward is None else _reaches(min_reward)
         wanted = list(dict.fromkeys([*columns, "row", *self._task_inputs.needed_for(columns)]))
         for frame in self._raw_batches(wanted, rows):
             kept = self._without_bad_lines(frame, wanted, account)
             account.rollouts += len(kept)
+            account.found.update({path: int(kept[f"found_{number}"].sum()) for number, path in enumerate(self.lookup.paths)})
             kept = kept.with_columns(pl.col("source").replace_strict(dict(enumerate(self._paths)), return_dtype=pl.String)) if "source" in wanted else kept
             yield self._task_inputs.filled(kept, columns).select(columns)
         if rows is None:
             self.account = account
+        elif account.rollouts != len(rows):
+            raise UnreadableError("the input changed while it was read: rollouts of the first pass are none in the second")
 
     def lazy(self, max_bad_fraction: float = 1.0) -> pl.LazyFrame:
         """The canonical table. Reading it raises `UnreadableError` when more than `max_bad_fraction` of the lines are no rollouts."""
@@ -94,6 +99,22 @@ class Rollouts:
                 f"{len(account.quarantined)} of {account.read} lines are no rollouts, more than --max-bad-fraction {limit:g} allows; "
                 f"the first is {first.source}:{first.line} ({first.reason})"
             )
+
+    @property
+    def have_task_inputs(self) -> bool:
+        """Whether ground truth is looked up elsewhere as well."""
+        return self._task_inputs.exist
+
+    def field_names(self) -> list[str]:
+        """Names of the top-level fields of the first rollouts."""
+        names: dict[str, None] = {}
+        for batch in line_batches(self.inputs):
+            for text in batch.column(3).slice(0, 100).cast(pa.binary()).to_pylist():
+                with contextlib.suppress(ValueError, RecursionError):
+                    row = json.loads(text)
+                    names |= dict.fromkeys(row if isinstance(row, dict) else ())
+            break
+        return list(names)
 
     @property
     def _paths(self) -> list[str]:
@@ -183,6 +204,12 @@ class Rollouts:
         rows, sources, numbers, looks, _ = zip(*repaired, strict=True)
         lines = pa.table([rows, sources, numbers, [look.text for look in looks]], schema=LINES)
         return pl.concat([_frame(batch) for batch in self._query(lines, columns).to_arrow_reader(20_000)])
+
+
+def _reaches(min_reward: float) -> str:
+    """SQL for rollouts whose reward is at least `min_reward`. Those without a finite one are left to the rules."""
+    reward = "to_number(x.reward::VARCHAR)"
+    return f"coalesce({reward} >= {float(min_reward)!r} OR NOT isfinite({reward}), true)"
 
 
 def _frame(batch: pa.RecordBatch) -> pl.DataFrame:

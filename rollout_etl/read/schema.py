@@ -205,7 +205,7 @@ COLUMNS: dict[str, Column] = {
     "is_masked": Column("is_true(x.mask_sample) OR is_true(x.instance_config.mask_sample)", pl.Boolean, "excluded from the loss by the agent"),
     "is_failure": Column(
         """filled(x._ng_failure_class) IS NOT NULL
-        OR (completion_kinds = '' AND filled(x.error) IS NOT NULL)
+        OR (completion_kinds = '' AND coalesce(filled(x.error) NOT IN ('false', '0'), false))
         OR coalesce(regexp_matches(x.response.id, '-(failed|timeout|killed|skipped|incomplete)$')
             AND regexp_matches(last_text, '^"(Failed|Timed out|Killed|Skipped)\\b'), false)""",
         pl.Boolean,

@@ -38,6 +38,11 @@ class TaskInputs:
             return dict.fromkeys((item.path for item in self._rollouts.inputs), self._path)
         return {item.path: beside for item in self._rollouts.inputs if (beside := item.task_inputs) is not None}
 
+    @property
+    def exist(self) -> bool:
+        """Whether ground truth can be looked up anywhere."""
+        return bool(self._sidecars)
+
     def needed_for(self, columns: Sequence[str]) -> list[str]:
         """Columns that the look-up needs."""
         looked_up = self._looked_up(columns)

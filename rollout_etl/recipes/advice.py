@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from difflib import get_close_matches
 
 import polars as pl
 
@@ -55,6 +57,12 @@ def _largest(report: Report) -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in list(by_count(counts).items())[:3])
+
+
+def nearest(path: str, names: Sequence[str]) -> str:
+    """The fields that may have been meant."""
+    close = get_close_matches(path.partition(".")[0], names, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(close)}?" if close and path.partition(".")[0] not in names else ""
 
 
 def disagreeing(statics: pl.Series) -> list[str]:

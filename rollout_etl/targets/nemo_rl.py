@@ -58,7 +58,9 @@ LOADERS: dict[str, Loader | Missing] = {
 def style(options: AnyOptions, think: str, arguments: str | None = None) -> Style:
     """How messages are written for NeMo RL: argument objects, because most templates encode text a second time."""
     flat = isinstance(options, SftOptions) and options.tool_call_style == "flat"
-    return Style(think=think, arguments=arguments or "object", tool_calls="flat" if flat else "nested", developer="system")  # type: ignore[arg-type]
+    whole = isinstance(options, GrpoOptions) and options.format == "gym"
+    calls = "flat" if flat else "nested"
+    return Style(think=think, arguments=arguments or "object", tool_calls=calls, developer="system", whole_rows=whole)  # type: ignore[arg-type]
 
 
 def style_of(job: Job) -> Style:

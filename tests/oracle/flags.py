@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .fields import is_true
-from .jsontext import Object, get
+from .jsontext import Object, dumps, get
 from .units import Unit, as_text, is_empty
 
 
 def is_failure(x: Object, completion: list[Unit]) -> bool:
     """The infrastructure failed: it says so, or there is an error and no completion, or a placeholder in its place."""
-    if not is_empty(get(x, "_ng_failure_class")) or (not completion and not is_empty(get(x, "error"))):
+    if not is_empty(get(x, "_ng_failure_class")) or (not completion and holds_error(get(x, "error"))):
         return True
     response_id = as_text(get(x, "response", "id")) or ""
     text = completion[-1].value if completion else None
@@ -20,6 +22,11 @@ def is_failure(x: Object, completion: list[Unit]) -> bool:
         if text.startswith(word) and not (following.isascii() and (following.isalnum() or following == "_")):
             return True
     return False
+
+
+def holds_error(value: Any) -> bool:
+    """`"error": false` says that there was none."""
+    return not is_empty(value) and dumps(value) not in ("false", "0")
 
 
 def is_truncated(x: Object, completion: list[Unit]) -> bool:

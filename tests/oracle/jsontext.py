@@ -7,6 +7,7 @@ and `Object`, because a key may stand twice.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -55,7 +56,8 @@ def get(value: Any, *path: str) -> Any:
 
 
 def parse(text: str) -> Any:
-    """A JSON text as values. Raises ValueError where it is none: NaN, Infinity and half surrogate pairs are no JSON."""
+    """A JSON text as values. Raises ValueError where it is none: NaN, Infinity, numbers too large for a double and half surrogate
+    pairs are no JSON, and what is nested too deep is none that others read."""
     value = _decode(text, nonfinite=None)
     if _has_half_pair(value):
         raise ValueError("half of a surrogate pair")
@@ -63,12 +65,49 @@ def parse(text: str) -> Any:
 
 
 def parse_damaged(text: str) -> Any:
-    """The same for a line: half pairs become U+FFFD; NaN and Infinity become null, but stay what they are in `reward`."""
-    value = _whole_pairs(_decode(text, nonfinite=_Nonfinite))
+    """The same for a line: half pairs become U+FFFD, a comma before a closing bracket goes; NaN, Infinity and numbers too large for
+    a double become null, but stay what they are in `reward`."""
+    try:
+        decoded = _decode(text, nonfinite=_Nonfinite)
+    except json.JSONDecodeError:
+        decoded = _decode(_without_lax_spellings(text), nonfinite=_Nonfinite)
+    value = _whole_pairs(decoded)
     if isinstance(value, Object):
         pairs = [(key, Number(v.text) if key == "reward" and isinstance(v, _Nonfinite) else v) for key, v in value.pairs]
         value = Object(pairs)
     return _without_nonfinite(value)
+
+
+def _split(text: str) -> tuple[str, list[str]]:
+    """What stands outside of strings, with a NUL for each string, and the strings."""
+    bare, strings, at = "", [], 0
+    while at < len(text):
+        end = at + 1
+        if text[at] == '"':
+            while end < len(text) and text[end] != '"':
+                end += 2 if text[end] == "\\" else 1
+            end = min(end + 1, len(text))
+            strings.append(text[at:end])
+            bare += "\0"
+        elif text[at] == "\0":
+            raise ValueError("a NUL byte")
+        else:
+            bare += text[at]
+        at = end
+    return bare, strings
+
+
+def _without_lax_spellings(text: str) -> str:
+    bare, strings = _split(text)
+    bare = re.sub(r"([^\s,:\[{])\s*,(?=\s*[\]}])", r"\1", bare)
+    bare = re.sub(r"[-+]?\b(?:nan|infinity|inf)\b", "NaN", bare, flags=re.IGNORECASE)
+    rest = iter(strings)
+    return "".join(next(rest) if c == "\0" else c for c in bare)
+
+
+def _is_deep(text: str) -> bool:
+    """A hundred brackets close in a row."""
+    return "]" * 100 in re.sub(r"\s", "", _split(text)[0]).replace("}", "]") if text.count("]") + text.count("}") >= 100 else False
 
 
 @dataclass(frozen=True)
@@ -82,16 +121,15 @@ def _decode(text: str, nonfinite: Any) -> Any:
             raise ValueError(f"{spelling} is no JSON")
         return nonfinite(spelling)
 
-    return json.loads(text, object_pairs_hook=Object, parse_int=_integer, parse_float=_float, parse_constant=constant)
+    def integer(spelling: str) -> Any:
+        return constant(spelling) if isinf(float(spelling)) else Number("0" if spelling == "-0" else spelling)
 
+    def fraction(spelling: str) -> Any:
+        return constant(spelling) if isinf(float(spelling)) else Number(print_float(float(spelling)))
 
-def _integer(text: str) -> Number:
-    return Number("0" if text == "-0" else text)
-
-
-def _float(text: str) -> Number:
-    value = float(text)
-    return Number(text if isinf(value) else print_float(value))
+    if _is_deep(text):
+        raise ValueError("nested too deep")
+    return json.loads(text, object_pairs_hook=Object, parse_int=integer, parse_float=fraction, parse_constant=constant)
 
 
 def _has_half_pair(value: Any) -> bool:

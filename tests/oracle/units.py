@@ -124,10 +124,11 @@ def _reasoning(item: Object) -> Unit:
 def _call(item: Object) -> Unit:
     name, text = item.get("name"), as_text(item.get("arguments"))
     arguments = _arguments_object(text)
-    if isinstance(name, str) and arguments is not None:
+    named = isinstance(name, str) and name != ""
+    if named and arguments is not None:
         return Unit("C", arguments, call_id(item), name)
     shown = text if arguments is None else dumps(arguments)
-    return Unit("c", shown, call_id(item), name if isinstance(name, str) else "")
+    return Unit("c", shown, call_id(item), name if named else "")
 
 
 def _arguments_object(text: str | None) -> Object | None:
@@ -147,8 +148,9 @@ def _result(item: Object) -> Unit:
 
 
 def call_id(item: Object) -> str | None:
-    first = item.get("call_id")
-    return as_text(item.get("tool_call_id") if first is None else first)
+    """An empty id names no call."""
+    given = [as_text(item.get(key)) for key in ("call_id", "tool_call_id")]
+    return next((text for text in given if text), None)
 
 
 def as_text(value: Any) -> str | None:

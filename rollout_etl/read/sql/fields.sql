@@ -64,7 +64,7 @@ CREATE OR REPLACE MACRO metrics_of(text) AS object_of(list_transform(
 CREATE OR REPLACE MACRO extra_of(text) AS object_of(list_filter(
     entries_of(text),
     lambda e: e.key NOT IN ('responses_create_params', 'response', 'output', 'messages', 'tools', 'reward', 'agent_ref', '_ng_task_index', '_ng_rollout_index', 'ng_trajectory', 'ng_model_call_capture', 'ng_agent_observations')
-        AND NOT holds_nonfinite(e.value::VARCHAR)
+        AND e.value IS NOT NULL
 ));
 
 -- The row as a prompt for Gym again: without what the run added (response, scores, indices) and without what verifiers answer.

@@ -2,6 +2,9 @@
 
 CREATE OR REPLACE MACRO is_string(j) AS starts_with(j, '"');
 
+-- A string that can name something: a tool, a call.
+CREATE OR REPLACE MACRO is_name(j) AS coalesce(is_string(j) AND j <> '""', false);
+
 -- The inside of a JSON string, still escaped.
 CREATE OR REPLACE MACRO body(j) AS substring(j::VARCHAR, 2, length(j::VARCHAR) - 2);
 
@@ -29,15 +32,19 @@ CREATE OR REPLACE MACRO holds_media(content) AS starts_with(content::VARCHAR, '[
     lambda p: p.type NOT IN ('text', 'input_text', 'output_text', 'refusal', 'summary_text', 'reasoning_text')
 )) > 0;
 
--- JSON has no NaN and no Infinity, but Python writes them and DuckDB reads them, in any case.
-CREATE OR REPLACE MACRO holds_nonfinite(j) AS regexp_matches(j, '(?i)nan|inf') AND regexp_matches(
-    regexp_replace(j, '"(?:[^"\\]|\\.)*"', '""', 'g'), '(?i)nan|inf'
-);
+-- What DuckDB reads although JSON has none, or other readers refuse it: NaN and Infinity in any case, numbers that no double holds,
+-- commas before a closing bracket, a hundred levels at once. Each is looked for outside of strings, which few texts need.
+CREATE OR REPLACE MACRO outside_strings(j) AS regexp_replace(j, '"(?:[^"\\]|\\.)*"', '""', 'g');
+CREATE OR REPLACE MACRO overflows(bare) AS len(list_filter(
+    regexp_extract_all(bare, '[0-9.]+[eE][+]?[0-9]{3,}|[0-9]{300}[0-9.]*(?:[eE][-+]?[0-9]+)?'), lambda n: isinf(TRY_CAST(n AS DOUBLE))
+)) > 0;
+CREATE OR REPLACE MACRO is_lax(j) AS CASE WHEN regexp_matches(j, '(?i)nan|inf|[0-9]e[+]?[0-9]{3}|[0-9]{20}|(?:[\]}][ \t\r\n]*){20}|,[ \t\r\n]*[\]}]')
+    THEN regexp_matches(outside_strings(j), '(?i)nan|inf|(?:[\]}][ \t\r\n]*){100}|,[ \t\r\n]*[\]}]') OR overflows(outside_strings(j)) ELSE false END;
 
 -- Arguments of a tool call as a JSON object, or NULL where they are none. A call without arguments is recorded as "" or {}.
 CREATE OR REPLACE MACRO arguments_object(arguments) AS CASE
     WHEN arguments IS NULL OR trim(arguments, E' \t\r\n') = '' THEN '{}'
-    WHEN starts_with(ltrim(arguments, E' \t\r\n'), '{') AND json_valid(arguments) AND NOT holds_nonfinite(arguments)
+    WHEN starts_with(ltrim(arguments, E' \t\r\n'), '{') AND json_valid(arguments) AND NOT is_lax(arguments)
         THEN json(arguments)::VARCHAR
 END;
 

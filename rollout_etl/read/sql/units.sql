@@ -45,7 +45,7 @@ CREATE OR REPLACE MACRO unit_text(x, k) AS CASE k
         coalesce(part_texts(CASE WHEN starts_with(x.content::VARCHAR, '[') THEN x.content END), []),
         CASE WHEN is_string(x.content::VARCHAR) THEN [x.content::VARCHAR] ELSE [] END
     ), '\n\n')
-    WHEN 'C' THEN CASE WHEN coalesce(is_string(x.name::VARCHAR), false) THEN coalesce(arguments_object(x.arguments), to_json(x.arguments)::VARCHAR)
+    WHEN 'C' THEN CASE WHEN is_name(x.name::VARCHAR) THEN coalesce(arguments_object(x.arguments), to_json(x.arguments)::VARCHAR)
         ELSE to_json(coalesce(arguments_object(x.arguments), x.arguments))::VARCHAR END
     WHEN 'O' THEN content_text(coalesce(x.output, x.content))
     WHEN 'M' THEN x.content::VARCHAR
@@ -53,14 +53,14 @@ CREATE OR REPLACE MACRO unit_text(x, k) AS CASE k
     ELSE content_text(x.content)
 END;
 
-CREATE OR REPLACE MACRO id_text(j) AS CASE WHEN is_string(j::VARCHAR) THEN j::VARCHAR ELSE to_json(j::VARCHAR)::VARCHAR END;
+CREATE OR REPLACE MACRO id_text(j) AS CASE WHEN is_string(j) THEN j ELSE to_json(j)::VARCHAR END;
 
 CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
     list_transform(
         list_transform(unfolded(items), lambda x: struct_pack(k := kind(x, speaker), x := x)),
         lambda y: struct_pack(
             k := y.k, t := unit_text(y.x, y.k),
-            id := id_text(coalesce(y.x.call_id, y.x.tool_call_id)),
+            id := id_text(coalesce(nullif(y.x.call_id::VARCHAR, '""'), nullif(y.x.tool_call_id::VARCHAR, '""'))),
             name := CASE y.k WHEN 'M' THEN coalesce(y.x.role, speaker) WHEN 'C' THEN y.x.name::VARCHAR WHEN 'O' THEN y.x.name::VARCHAR END
         )
     ),
@@ -68,12 +68,12 @@ CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
         k := CASE
             WHEN u.k = 'A' AND is_blank(u.t) THEN 'E'
             WHEN u.k = 'R' AND is_blank(u.t) THEN 'r'
-            WHEN u.k = 'C' AND NOT (starts_with(u.t, '{') AND coalesce(is_string(u.name), false)) THEN 'c'
+            WHEN u.k = 'C' AND NOT (starts_with(u.t, '{') AND is_name(u.name)) THEN 'c'
             ELSE u.k
         END,
-        t := CASE WHEN u.k = 'C' AND starts_with(u.t, '{') AND NOT coalesce(is_string(u.name), false) THEN to_json(u.t)::VARCHAR ELSE u.t END,
+        t := CASE WHEN u.k = 'C' AND starts_with(u.t, '{') AND NOT is_name(u.name) THEN to_json(u.t)::VARCHAR ELSE u.t END,
         id := u.id,
-        name := CASE WHEN u.k = 'C' AND NOT coalesce(is_string(u.name), false) THEN '""' ELSE u.name END
+        name := CASE WHEN u.k = 'C' AND NOT is_name(u.name) THEN '""' ELSE u.name END
     )
 );
 
@@ -98,8 +98,8 @@ END;
 CREATE OR REPLACE MACRO output_letter(x) AS coalesce(CASE x.type
     WHEN 'message' THEN CASE WHEN is_plain_answer(x) THEN CASE WHEN is_blank(x.content[1].text::VARCHAR) THEN 'E' ELSE 'A' END END
     WHEN 'reasoning' THEN CASE WHEN is_plain_reasoning(x) THEN CASE WHEN is_blank(x.summary[1].text::VARCHAR) THEN 'r' ELSE 'R' END END
-    WHEN 'function_call' THEN CASE WHEN is_string(x.name::VARCHAR) AND is_string(x.call_id::VARCHAR) THEN 'C' END
-    WHEN 'function_call_output' THEN CASE WHEN is_string(x.output::VARCHAR) AND is_string(x.call_id::VARCHAR) THEN 'O' END
+    WHEN 'function_call' THEN CASE WHEN is_name(x.name::VARCHAR) AND is_name(x.call_id::VARCHAR) THEN 'C' END
+    WHEN 'function_call_output' THEN CASE WHEN is_string(x.output::VARCHAR) AND is_name(x.call_id::VARCHAR) THEN 'O' END
 END, '?');
 CREATE OR REPLACE MACRO input_letters(items) AS coalesce(array_to_string(list_transform(items, lambda x: input_letter(x)), ''), '');
 CREATE OR REPLACE MACRO output_letters(items) AS coalesce(array_to_string(list_transform(items, lambda x: output_letter(x)), ''), '');
