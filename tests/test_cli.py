@@ -228,9 +228,8 @@ def test_the_summary_adds_up(recipe: str, folder: Path) -> None:
         words = line.split()
         if words[0] in ("read", "examples"):
             sums.append([int(words[1])])
-        elif line.startswith("  "):
-            if words[0] in ("quarantined", "dropped", "kept", "written"):
-                sums[-1].append(int(words[1]))
+        elif line.startswith("  ") and words[0] in ("quarantined", "dropped", "kept", "written"):
+            sums[-1].append(int(words[1]))
     assert [total == sum(parts) for total, *parts in sums] == [True, True]
 
 
