@@ -30,6 +30,7 @@ from rollout_etl.targets import nemo_rl, nemo_rl_config
 _LEFT_OUT = {"encrypted": "num_encrypted", "empty": "num_empty", "unknown": "num_unknown"}
 _COUNTED = ("shape", *_LEFT_OUT.values())
 _SLICE = 20_000
+_CONFIG_SUFFIX = ".nemo-rl.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,19 +233,21 @@ def _warn_of_missing_fields(run: Run, rollouts: Rollouts, report: Report) -> Non
         return
     for option, paths in (("--group-by", run.lookup.group_by), ("--ground-truth-field", (run.lookup.ground_truth_field,))):
         for path in paths:
-            looked_up_elsewhere = option == "--ground-truth-field" and rollouts.have_task_inputs
+            looked_up_elsewhere = option == "--ground-truth-field" and bool(rollouts.task_inputs)
             if path is not None and not account.found[path] and not looked_up_elsewhere:
                 report.warnings.append(f"{option} {path}: no rollout has this field" + advice.nearest(path, rollouts.field_names()))
 
 
 def _refuse_overwriting(run: Run, rollouts: Rollouts) -> None:
     """Never write over an input, and only to files of this machine."""
-    read = {os.path.realpath(item.path) for item in rollouts.inputs if not item.is_remote}
-    for path in (run.output, run.quarantine):
+    read = {os.path.realpath(local) for item in (*rollouts.inputs, *rollouts.task_inputs) if (local := item.local_path) is not None}
+    beside = [Path(f"{run.output}{MANIFEST_SUFFIX}"), *([Path(f"{run.output}{_CONFIG_SUFFIX}")] if run.config else [])]
+    for path in (run.output, *beside, run.quarantine):
         if path is not None and os.path.realpath(path) in read:
             raise UsageError(f"{path} is an input; give the output another name")
-    if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(run.output):
-        raise UsageError(f"{run.output} cannot be both the output and the quarantine")
+    for written in (run.output, *beside):
+        if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(written):
+            raise UsageError(f"{written} cannot be both the output and the quarantine")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(run.output), re.IGNORECASE):
         raise UsageError(f"{run.output} is a URL; write to a local file")
     if run.output.is_dir():
@@ -271,7 +274,7 @@ def _publish(run: Run, report: Report, file: RowsFile, stack: ExitStack) -> None
     report.outputs = [written]
     staged = [file.staged]
     if run.config:
-        path = run.output.with_name(run.output.name + ".nemo-rl.yaml")
+        path = run.output.with_name(run.output.name + _CONFIG_SUFFIX)
         text = nemo_rl_config.run_file(run.options, run.output, written.rows, run.layout)
         staged.append(_staged(path, text, stack))
         report.outputs.append(staged[-1].finish())
