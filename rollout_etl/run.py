@@ -66,7 +66,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     refuse_kept(target, job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
     rollouts = Rollouts(run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, threads=run.threads)
-    _refuse_overwriting(run, rollouts)
+    _refuse_overwriting(run, rollouts, [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [cut_name] if cut_name else []
     with ExitStack() as stack:
@@ -88,7 +88,7 @@ def _warn_of_missing_fields(run: Run, rollouts: Rollouts, report: Report) -> Non
         return
     for option, paths in (("--group-by", run.lookup.group_by), ("--ground-truth-field", (run.lookup.ground_truth_field,))):
         for path in paths:
-            looked_up_elsewhere = option == "--ground-truth-field" and rollouts.have_task_inputs
+            looked_up_elsewhere = option == "--ground-truth-field" and bool(rollouts.task_inputs)
             if path is not None and not account.found[path] and not looked_up_elsewhere:
                 report.warnings.append(f"{option} {path}: no rollout has this field" + advice.nearest(path, rollouts.field_names()))
 
@@ -116,14 +116,16 @@ def _shape(run: Run) -> dict[str, object]:
     return {"as": run.form, "arguments": run.arguments, "extra": list(run.extra), "map": list(run.mapping), "token_ids": run.token_ids}
 
 
-def _refuse_overwriting(run: Run, rollouts: Rollouts) -> None:
+def _refuse_overwriting(run: Run, rollouts: Rollouts, companions: Sequence[str]) -> None:
     """Never write over an input, and only to files of this machine."""
-    read = {os.path.realpath(item.path) for item in rollouts.inputs if not item.is_remote}
-    for path in (run.output, run.quarantine):
+    read = {os.path.realpath(local) for item in (*rollouts.inputs, *rollouts.task_inputs) if (local := item.local_path) is not None}
+    beside = [Path(f"{run.output}{suffix}") for suffix in (MANIFEST_SUFFIX, *companions)]
+    for path in (run.output, *beside, run.quarantine):
         if path is not None and os.path.realpath(path) in read:
             raise UsageError(f"{path} is an input; give the output another name")
-    if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(run.output):
-        raise UsageError(f"{run.output} cannot be both the output and the quarantine")
+    for written in (run.output, *beside):
+        if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(written):
+            raise UsageError(f"{written} cannot be both the output and the quarantine")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(run.output), re.IGNORECASE):
         raise UsageError(f"{run.output} is a URL; write to a local file")
     if run.output.is_dir():

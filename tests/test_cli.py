@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import rollout_etl
-from rollout_etl.errors import ExitCode
+from rollout_etl.errors import ExitCode, UnreadableError
+from rollout_etl.read.inputs import find_inputs
 
 ROOT = Path(__file__).parent.parent
 COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
@@ -41,6 +43,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b"".join(lines))[:-100])
     (tmp_path / "text.parquet").write_text("no rollout\n")
     (tmp_path / "folder").mkdir()
+    for name in ("tasks.jsonl", "tasks_materialized_inputs.jsonl", "list.jsonl.manifest.json"):
+        (tmp_path / name).write_text('{"expected_answer": "4"}\n')
     return tmp_path
 
 
@@ -117,6 +121,10 @@ TO = ("-o", "out.jsonl")
         (["sft", "good.jsonl", "-o", "folder/../good.jsonl"], 2, "is an input"),
         (["sft", "good.jsonl", *TO, "--quarantine", "good.jsonl"], 2, "good.jsonl is an input"),
         (["sft", "good.jsonl", *TO, "--quarantine", "out.jsonl"], 2, "both the output and the quarantine"),
+        (["sft", "good.jsonl", *TO, "--quarantine", "out.jsonl.manifest.json"], 2, "both the output and the quarantine"),
+        (["sft", "good.jsonl", "-o", "tasks.jsonl", "--task-inputs", "tasks.jsonl"], 2, "tasks.jsonl is an input"),
+        (["sft", "tasks.jsonl", "-o", "tasks_materialized_inputs.jsonl"], 2, "tasks_materialized_inputs.jsonl is an input"),
+        (["sft", "list.jsonl.manifest.json", "-o", "list.jsonl"], 2, "list.jsonl.manifest.json is an input"),
         (["sft", "good.jsonl", "-o", "out.parquet"], 2, "from JSONL only"),
         (["grpo", "good.jsonl", "-o", "out.parquet", "--format", "gym"], 2, "from JSONL only"),
         (["sft", "good.jsonl", *TO, "--keep", "nope"], 2, "no rule 'nope'; rules are failure_row, masked"),
@@ -252,3 +260,22 @@ def test_a_bad_option_is_told_what_was_meant(folder: Path) -> None:
     assert not any("no rollout has this field" in warning for warning in json.loads(done.stdout)["warnings"])
     done = run("grpo", "good.jsonl", *TO, "--ground-truth-field", "verifier_metadata.nope", "--json", folder=folder)
     assert "--ground-truth-field verifier_metadata.nope: no rollout has this field" in json.loads(done.stdout)["warnings"]
+
+
+def test_a_file_url_is_an_input_too(folder: Path) -> None:
+    done = run("sft", (folder / "good.jsonl").as_uri(), "-o", "good.jsonl", folder=folder)
+    assert (done.returncode, done.stderr) == (ExitCode.USAGE, "rollout-etl: good.jsonl is an input; give the output another name\n")
+
+
+def test_a_folder_that_cannot_be_searched_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "folder" / "deeper").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("deeper"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UnreadableError, match=r"cannot read .*deeper: Permission denied"):
+        find_inputs(folder)

@@ -133,7 +133,9 @@ def _remove_leftovers(path: Path) -> None:
     for entry in os.scandir(path.parent):
         match = pattern.fullmatch(entry.name)
         if match and not _is_running(int(match[1])):
-            os.unlink(entry.path)
+            # Another run may be tidying up at the same time.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry.path)
 
 
 def _is_running(process: int) -> bool:

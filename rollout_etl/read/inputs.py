@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from rollout_etl.errors import UnreadableError, UsageError
 
@@ -27,6 +29,13 @@ class Input:
     @property
     def is_remote(self) -> bool:
         return bool(_URL.match(self.path))
+
+    @property
+    def local_path(self) -> str | None:
+        """Where the file lies on this machine, None where it does not."""
+        if self.path.lower().startswith("file://"):
+            return url2pathname(urlsplit(self.path).path)
+        return None if self.is_remote else self.path
 
     @property
     def suffix(self) -> str:
@@ -62,8 +71,11 @@ def _is_sidecar(path: str) -> bool:
 
 
 def _in_folder(folder: str) -> list[str]:
+    def refuse(error: OSError) -> None:
+        raise UnreadableError(f"cannot read {error.filename}: {error.strerror}")
+
     found = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=refuse):
         folders.sort()
         found += [os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIXES)]
     return found

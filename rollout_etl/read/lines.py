@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from rollout_etl.errors import UnreadableError
+from rollout_etl.read import remote
 from rollout_etl.read.inputs import Input
 
 SCHEMA = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int64()), ("text", pa.string())])
@@ -72,22 +73,24 @@ def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
         return _numbered(_json_array(item))
     if item.suffix == ".parquet":
         return _numbered(_parquet(item))
-    if item.is_remote:
-        return _numbered(_remote_lines(item))
-    return _stored_lines(item)
+    if not item.is_remote:
+        return _stored_lines(item, io.FileIO(item.path))
+    body = remote.opened(item.path)
+    return remote.lines(item.path) if body is None else _stored_lines(item, body)
 
 
-def _stored_lines(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
-    with _open(item) as stream:
+def _stored_lines(item: Input, file: Any) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+    # Not every decompressor closes the file below it.
+    with file, _decompressed(item, file) as stream:
         yield from _lines_of(_blocks(stream))
 
 
-def _open(item: Input) -> Any:
+def _decompressed(item: Input, file: Any) -> Any:
     if item.suffix.endswith(".gz"):
-        return gzip.open(item.path, "rb")
+        return gzip.open(file, "rb")
     if item.suffix.endswith(".zst"):
-        return pa.CompressedInputStream(pa.OSFile(item.path), "zstd")
-    return io.FileIO(item.path)
+        return pa.CompressedInputStream(file, "zstd")
+    return file
 
 
 def _blocks(stream: _Stream) -> Iterator[np.ndarray]:
@@ -163,18 +166,6 @@ def _numbered(batches: Iterable[pa.StringArray]) -> Iterator[tuple[np.ndarray, p
     for texts in batches:
         yield np.arange(first, first + len(texts), dtype=np.int64), texts
         first += len(texts)
-
-
-def _remote_lines(item: Input) -> Iterator[pa.StringArray]:
-    import polars as pl
-    from polars.exceptions import PolarsError
-
-    try:
-        for frame in pl.scan_lines(item.path).collect_batches(maintain_order=True):
-            lines = frame.filter(pl.col("line").str.strip_chars() != "")
-            yield lines["line"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
-    except PolarsError as error:
-        raise OSError(_reason(error)) from error
 
 
 def _json_array(item: Input) -> Iterator[pa.StringArray]:

@@ -101,9 +101,9 @@ class Rollouts:
             )
 
     @property
-    def have_task_inputs(self) -> bool:
-        """Whether ground truth is looked up elsewhere as well."""
-        return self._task_inputs.exist
+    def task_inputs(self) -> list[Input]:
+        """The files that ground truth is looked up in besides."""
+        return self._task_inputs.inputs
 
     def field_names(self) -> list[str]:
         """Names of the top-level fields of the first rollouts."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rollout_etl.read.inputs import find_inputs
+from rollout_etl.read.inputs import Input, find_inputs
 from rollout_etl.read.schema import SCHEMA
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class TaskInputs:
         return {item.path: beside for item in self._rollouts.inputs if (beside := item.task_inputs) is not None}
 
     @property
-    def exist(self) -> bool:
-        """Whether ground truth can be looked up anywhere."""
-        return bool(self._sidecars)
+    def inputs(self) -> list[Input]:
+        """The files that ground truth is looked up in."""
+        return find_inputs(list(dict.fromkeys(self._sidecars.values())))[0] if self._sidecars else []
 
     def needed_for(self, columns: Sequence[str]) -> list[str]:
         """Columns that the look-up needs."""

@@ -1,0 +1,110 @@
+"""Files behind URLs are read as files of this machine are. Object stores (s3, gs, az) need a network, and are not tested here."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from rollout_etl.errors import UnreadableError
+from rollout_etl.read import lines, remote
+from rollout_etl.read.scan import Rollouts
+
+LINES = b"\n".join(
+    [
+        b'{"reward": 1.0}',
+        b"",
+        b" \r",
+        b"\xc2\xa0",
+        b'{"reward": "\xff"}',
+        b'{"reward": 2.0}\r',
+        b"no rollout",
+        b'\xef\xbb\xbf{"reward": 3.0}',
+        b'{"reward": 4.0, "note": "\xe2\x80\xa8"}',
+    ]
+)
+FILES = {"a.jsonl": LINES, "b.jsonl.gz": gzip.compress(LINES), "c.jsonl.zst": pa.compress(LINES, "zstd", asbytes=True)}
+
+
+def found(path: str) -> tuple[list[tuple[int, float]], list[tuple[int, str]]]:
+    """Line numbers and rewards of the rollouts, line numbers and reasons of the quarantine."""
+    rollouts = Rollouts(path)
+    rows = pl.concat(list(rollouts.batches(["line", "reward"]))).rows()
+    assert rollouts.account is not None
+    return rows, [(bad.line, bad.reason) for bad in rollouts.account.quarantined]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("remote files")
+    for name, data in FILES.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = folder / self.path.split("?")[0].lstrip("/").removeprefix("broken/")
+            if not path.is_file():
+                self.send_error(404)
+                return
+            data = path.read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[:20] if "broken" in self.path else data)
+
+        def log_message(self, *arguments: object) -> None:
+            return None
+
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{served.server_port}"
+    served.shutdown()
+    served.server_close()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_same_as_a_file_of_this_machine(name: str, folder: Path, server: str) -> None:
+    here = found(str(folder / name))
+    assert [line for line, _ in here[0]] == [1, 6, 8, 9]
+    assert [line for line, _ in here[1]] == [4, 5, 7]
+    assert found((folder / name).as_uri()) == here
+    assert found(f"{server}/{name}") == here
+    assert found(f"{server}/{name}?token=secret") == here
+
+
+@pytest.mark.parametrize("place", ["nope.jsonl", "nope.jsonl.gz", "broken/a.jsonl", "broken/b.jsonl.gz", "nope.json"])
+def test_what_cannot_be_read_is_one_line(place: str, server: str) -> None:
+    with pytest.raises(UnreadableError, match=r"cannot read http://127\.0\.0\.1") as caught:
+        found(f"{server}/{place}")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files(folder: Path) -> None:
+    with pytest.raises(UnreadableError, match="No such file or directory"):
+        found((folder / "nope.jsonl").as_uri())
+    with pytest.raises(UnreadableError, match=r"cannot read nope://bucket/a\.jsonl"):
+        found("nope://bucket/a.jsonl")
+    with pytest.raises(UnreadableError, match="Connection refused"):
+        found("http://127.0.0.1:9/a.jsonl")
+
+
+def test_the_way_of_object_stores(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Polars reads those; a file URL takes the same way through it."""
+    clean = LINES.replace(b"\xff", b"?")
+    (folder / "clean.jsonl").write_bytes(clean)
+    here = found(str(folder / "clean.jsonl"))
+    monkeypatch.setattr(remote, "opened", lambda url: None)
+    assert lines.remote is remote
+    assert found((folder / "clean.jsonl").as_uri()) == here
+    with pytest.raises(UnreadableError, match="utf8"):
+        found((folder / "a.jsonl").as_uri())
