@@ -73,10 +73,10 @@ def scan(path: str) -> None:
             return column_type(tree[0]) + "[]"
         return tree if isinstance(tree, str) else "STRUCT(" + ", ".join(f'"{name}" {column_type(part)}' for name, part in tree.items()) + ")"
 
-    columns = ", ".join(f"'{name}': '{column_type(part)}'" for name, part in json.loads(STRUCTURE).items())
+    columns = ", ".join(f"'{name}': '{column_type(part)}'" for name, part in STRUCTURE.items())
     source = f"read_json($path, format := 'newline_delimited', ignore_errors := true, columns := {{{columns}}})"
     counts = "sum(len(response.output)), sum(len(responses_create_params.input)), count(reward)"
-    print(duckdb.sql(f"SELECT {counts} FROM {source}", params={"path": path}).fetchone())
+    print(duckdb.sql(f"SELECT {counts} FROM {source}", params={"path": path}).fetchall()[0])
 
 
 def main() -> None:

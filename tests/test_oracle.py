@@ -75,20 +75,34 @@ def test_every_column_of_random_lines(tmp_path_factory: pytest.TempPathFactory, 
     check_columns(path, style)
 
 
+@pytest.fixture(scope="module")
+def random_rollouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of more than 2,000 random rollouts: groups that tie and differ, and lines of every shape."""
+    lines: list[bytes] = []
+
+    @settings(BATCH, max_examples=25)
+    @given(groups=st.lists(rollout_groups(), min_size=20, max_size=25), others=st.lists(rollout_lines, min_size=20, max_size=25))
+    def gather(groups: list[list[bytes]], others: list[bytes]) -> None:
+        lines.extend([*(line for group in groups for line in group), *others])
+
+    gather()
+    assert len(lines) > 2000
+    path = tmp_path_factory.mktemp("random") / "rollouts.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
 @pytest.mark.parametrize("name", RECIPES)
-@settings(BATCH, max_examples=6)
-@given(groups=st.lists(rollout_groups(), min_size=15, max_size=25))
-def test_every_recipe_on_random_groups(tmp_path_factory: pytest.TempPathFactory, name: str, groups: list[list[bytes]]) -> None:
-    path = tmp_path_factory.mktemp("groups") / "rollouts.jsonl"
-    path.write_bytes(b"".join(line + b"\n" for group in groups for line in group))
-    check_recipe(path, RECIPES[name], path.with_name("output.jsonl"))
+def test_every_recipe_on_random_rollouts(tmp_path: Path, random_rollouts: Path, name: str) -> None:
+    check_recipe(random_rollouts, RECIPES[name], tmp_path / "output.jsonl")
 
 
 def check_recipe(path: Path, options: AnyOptions, output: Path) -> None:
     wanted, dropped = lines_of(expected(path, nemo_rl.style(options, "keep")), options)
     report = execute(Run(inputs=[str(path)], output=output, options=options, config=False, max_bad_fraction=1.0))
     assert Counter(report.dropped) == dropped
-    found = output.read_text(encoding="utf-8") if report.written else ""
+    assert report.written
+    found = output.read_text(encoding="utf-8")
     assert found == "".join(wanted)
 
 

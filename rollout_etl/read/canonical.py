@@ -10,8 +10,9 @@ from importlib.resources import files
 from typing import Literal
 
 from rollout_etl.errors import UsageError
-from rollout_etl.read.schema import COLUMNS, GROUND_TRUTH_FIELDS, IS_ROLLOUT, ITEMS, STRUCTURE
+from rollout_etl.read.schema import COLUMNS, GROUND_TRUTH_FIELDS, IS_ROLLOUT, ITEMS, structure_for
 
+_GROUND_TRUTH = {"ground_truth", "ground_truth_text", "ground_truth_origin"}
 _MACROS = ("json.sql", "units.sql", "fold.sql", "fields.sql")
 
 
@@ -67,11 +68,17 @@ def _field(path: str) -> str:
 def _ground_truth(lookup: Lookup) -> tuple[str, str]:
     """SQL for the ground truth and for the name of the field it came from."""
     if lookup.ground_truth_field is not None:
-        value = f"CASE WHEN x IS NOT NULL THEN first_present(text, [{quoted(json_path(lookup.ground_truth_field))}]) END"
+        value = f"CASE WHEN x IS NOT NULL THEN {_ground_truth_again(lookup)} END"
         return value, f"CASE WHEN {value} IS NOT NULL THEN {quoted(lookup.ground_truth_field)} END"
     value = "coalesce(" + ", ".join(_field(path) for path in GROUND_TRUTH_FIELDS) + ")"
     origin = "CASE " + " ".join(f"WHEN {_field(path)} IS NOT NULL THEN {quoted(path)}" for path in GROUND_TRUTH_FIELDS) + " END"
     return value, origin
+
+
+def _ground_truth_again(lookup: Lookup) -> str:
+    """SQL for the ground truth of the few rows whose key needs it."""
+    paths = GROUND_TRUTH_FIELDS if lookup.ground_truth_field is None else (lookup.ground_truth_field,)
+    return f"first_present(text, [{', '.join(quoted(json_path(path)) for path in paths)}])"
 
 
 def _styled(units: str, kinds: str, think: str) -> str:
@@ -112,27 +119,29 @@ def rollouts_query(
     the condition `only` (on the parsed row `x`) does not hold: what is dropped need not be written out. A query that is not `tolerant` is faster and fails on lines
     that are no JSON.
     """
-    parse = f"json_transform(text, {quoted(STRUCTURE)})"
-    ground_truth, origin = _ground_truth(lookup)
+    ground_truth, origin = _ground_truth(lookup) if _GROUND_TRUTH.intersection(columns) else ("NULL::VARCHAR", "NULL::VARCHAR")
     fields = [f"nullif(json_extract(text, {quoted(json_path(path))})::VARCHAR, 'null')" for path in lookup.group_by]
     spelt = ", ".join(f"coalesce({value}, 'null')" for value in fields)
     group_by = f"CASE WHEN coalesce({', '.join(fields)}) IS NOT NULL THEN concat_ws(chr(30), {spelt}) END"
     fillings = {
+        "ground_truth_again": _ground_truth_again(lookup),
         "group_by": group_by if lookup.group_by else "NULL::VARCHAR",
         "namespaces": "([" + ", ".join(quoted(name) for name in namespaces) + "]::VARCHAR[])",
     }
     selected = ", ".join(f"({_filled(COLUMNS[name].sql, fillings)}) AS {name}" for name in columns)
     fillings |= {
         "columns": f"{selected}, {_accounting()}",
-        "parse": f"TRY({parse})" if tolerant else parse,
         "only": only,
+        "items": ITEMS,
+        "parse": "",
         "think_stays": "true" if style.think == "keep" else "false",
         "styled_prompt": _styled("prompt_units", "prompt_kinds", "keep"),
         "styled_completion": _styled("completion_units", "completion_kinds", style.think),
         "ground_truth": ground_truth,
         "ground_truth_origin": origin,
     }
-    return _filled(_resource("rollouts.sql"), fillings)
+    parse = f"json_transform(text, {quoted(structure_for(_filled(_resource('rollouts.sql'), fillings)))})"
+    return _filled(_resource("rollouts.sql"), fillings | {"parse": f"TRY({parse})" if tolerant else parse})
 
 
 def _filled(sql: str, fillings: Mapping[str, str]) -> str:

@@ -30,7 +30,7 @@ def line_batches(inputs: Sequence[Input], rows: np.ndarray | None = None, first_
     `row` counts lines that are not blank across the files, `line` counts all lines of a file from 1. Raises
     `UnreadableError` for files that cannot be opened or decompressed.
     """
-    row = 0
+    row = size = 0
     waiting: list[pa.RecordBatch] = []
     for source, item in enumerate(inputs):
         try:
@@ -39,11 +39,13 @@ def line_batches(inputs: Sequence[Input], rows: np.ndarray | None = None, first_
                 if row < first_row:
                     batch = batch.filter(pa.array(batch.column(0).to_numpy() >= first_row))
                 row += len(texts)
-                waiting.append(batch)
+                if batch.num_rows:
+                    waiting.append(batch)
+                    size += batch.nbytes
                 # A few lines at a time are slow to work on: small batches go together.
-                if sum(part.nbytes for part in waiting) >= BLOCK_BYTES // 2:
+                if size >= BLOCK_BYTES // 2:
                     yield pa.concat_batches(waiting) if len(waiting) > 1 else batch
-                    waiting = []
+                    waiting, size = [], 0
         except (OSError, EOFError, pa.ArrowInvalid, gzip.BadGzipFile) as error:
             raise UnreadableError(f"cannot read {item.path}: {_reason(error)}") from error
     if waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import duckdb
@@ -98,8 +99,9 @@ class Rollouts:
     def _paths(self) -> list[str]:
         return [item.path for item in self.inputs]
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
-        config: dict[str, Any] = {"preserve_insertion_order": True, "autoinstall_known_extensions": False}
+    @cached_property
+    def _database(self) -> duckdb.DuckDBPyConnection:
+        config: dict[str, Any] = {"preserve_insertion_order": False, "autoinstall_known_extensions": False}
         if self._threads:
             config["threads"] = self._threads
         connection = duckdb.connect(config=config)
@@ -117,7 +119,6 @@ class Rollouts:
                 failure.append(error)
                 raise
 
-        self._connection = self._connect()
         order = RowOrder(rows)
         for tolerant in (False, True):
             try:
@@ -137,8 +138,11 @@ class Rollouts:
 
     def _query(self, lines: pa.RecordBatchReader | pa.Table, columns: list[str], tolerant: bool = True) -> duckdb.DuckDBPyRelation:
         namespaces = [item.namespace for item in self.inputs]
-        query = rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant)
-        return self._connection.from_arrow(lines).query("lines", query)
+        # Scans may be under way side by side, or given up half-way: each has a connection of its own.
+        connection = self._database.cursor()
+        connection.register("lines", lines)
+        # Planning takes a while: a relation made of another one is planned once more.
+        return connection.sql(rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant))
 
     def _batch_rows(self) -> int:
         """Rows of a batch: some 32 MB of lines, judged by the start of the files."""
@@ -178,12 +182,7 @@ class Rollouts:
     def _read_again(self, repaired: list[tuple[int, int, int, Any, bytes]], columns: list[str]) -> pl.DataFrame:
         rows, sources, numbers, looks, _ = zip(*repaired, strict=True)
         lines = pa.table([rows, sources, numbers, [look.text for look in looks]], schema=LINES)
-        connection = self._connection
-        self._connection = self._connect()
-        try:
-            return pl.concat([_frame(batch) for batch in self._query(lines, columns).to_arrow_reader(20_000)])
-        finally:
-            self._connection = connection
+        return pl.concat([_frame(batch) for batch in self._query(lines, columns).to_arrow_reader(20_000)])
 
 
 def _frame(batch: pa.RecordBatch) -> pl.DataFrame:

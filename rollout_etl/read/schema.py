@@ -8,28 +8,25 @@ and the example rollouts of its resource servers).
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
 import polars as pl
 
 _TEXT, _JSON, _INT = "VARCHAR", "JSON", "BIGINT"
 
-_ITEM_TAIL = {"tool_calls": _JSON, "tool_call_id": _JSON, "reasoning_content": _JSON}
-ITEM: dict[str, Any] = {
-    "type": _TEXT,
-    "role": _TEXT,
-    "content": _JSON,
+_PLAIN_INPUT: dict[str, Any] = {"type": _TEXT, "role": _TEXT, "content": _JSON, "tool_calls": _JSON, "reasoning_content": _JSON}
+_PARTS = [{"text": _JSON}]
+_PLAIN_OUTPUT: dict[str, Any] = {
+    **_PLAIN_INPUT,
+    "content": _PARTS,
+    "summary": _PARTS,
     "name": _JSON,
     "arguments": _TEXT,
     "call_id": _JSON,
     "output": _JSON,
-    "summary": _JSON,
-    **_ITEM_TAIL,
 }
-"""An item of any kind, its texts as JSON."""
-
-_PARTS = [{"text": _JSON}]
-_PLAIN_OUTPUT: dict[str, Any] = {**ITEM, "content": _PARTS, "summary": _PARTS}
+_ITEM: dict[str, Any] = {**_PLAIN_OUTPUT, "content": _JSON, "summary": _JSON, "tool_call_id": _JSON}
 
 GROUND_TRUTH_FIELDS = (
     "expected_answer",
@@ -71,7 +68,7 @@ def _structure() -> dict[str, Any]:
     """What a line is parsed into: JSON leaves where types differ from file to file, so that no value is ever coerced."""
     tree: dict[str, Any] = {
         "responses_create_params": {
-            "input": [ITEM],
+            "input": [_PLAIN_INPUT],
             "instructions": _JSON,
             "tools": _JSON,
             "metadata": _JSON,
@@ -112,8 +109,29 @@ def _structure() -> dict[str, Any]:
     return tree
 
 
-STRUCTURE = json.dumps(_structure())
-ITEMS = json.dumps([ITEM])
+STRUCTURE = _structure()
+ITEMS = json.dumps([_ITEM])
+"""Items of any kind, for those that are not plain."""
+
+
+def structure_for(sql: str) -> str:
+    """The part of `STRUCTURE` that a query names, as `json_transform` takes it: each leaf that is parsed costs time in every row."""
+    return json.dumps(_named(STRUCTURE, set(re.findall(r"\bx\.(\w+(?:\.\w+)*)", sql))))
+
+
+def _named(tree: dict[str, Any], paths: set[str]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, part in tree.items():
+        below = {path.partition(".")[2] for path in paths if path.partition(".")[0] == name}
+        if below:
+            kept[name] = (_named(part, below) or _first(part)) if isinstance(part, dict) else part
+    return kept
+
+
+def _first(tree: dict[str, Any]) -> dict[str, Any]:
+    """One leaf, where only the presence of an object is asked for."""
+    name, part = next((name, part) for name, part in tree.items() if isinstance(part, str))
+    return {name: part}
 
 
 class Column(NamedTuple):
@@ -128,14 +146,15 @@ _STATICS = (
     "CASE WHEN coalesce(" + ", ".join(f"x.{name}" for name in STATIC_FIELDS) + ") IS NOT NULL THEN to_json(struct_pack("
     + ", ".join(f"{name} := x.{name}" for name in STATIC_FIELDS) + "))::VARCHAR END"
 )
-_TASK_ID = "coalesce(" + ", ".join(f"'{name}:' || filled(x.{name})" for name in ID_FIELDS) + ")"
+# Most rollouts have an index. The fields that stand in for it are looked up where it is missing, not parsed in every row.
+_TASK_ID = f"first_named(text, {list(ID_FIELDS)}, {[f'$.{name}' for name in ID_FIELDS]})"
 _TASK_KEY = f"""CASE
     WHEN x IS NULL THEN NULL
     WHEN {{{{group_by}}}} IS NOT NULL THEN md5(concat_ws(chr(30), 'fields', {{{{group_by}}}}))
     WHEN x._ng_task_index IS NOT NULL THEN md5(concat_ws(chr(30), 'index', {{{{namespaces}}}}[source + 1], coalesce(x.agent_ref.name, ''), x._ng_task_index))
     WHEN {_TASK_ID} IS NOT NULL THEN md5(concat_ws(chr(30), 'id', {{{{namespaces}}}}[source + 1], coalesce(x.agent_ref.name, ''), {_TASK_ID}, prompt_key))
-    WHEN len(prompt_units) = 0 AND metadata IS NULL THEN md5(concat_ws(chr(30), 'line', trim(text, E' \\t\\r\\n')))
-    WHEN x IS NOT NULL THEN md5(concat_ws(chr(30), 'prompt', prompt_key, ground_truth, {_STATICS}))
+    WHEN prompt_kinds = '' AND metadata IS NULL THEN md5(concat_ws(chr(30), 'line', trim(text, E' \\t\\r\\n')))
+    WHEN x IS NOT NULL THEN md5(concat_ws(chr(30), 'prompt', prompt_key, {{{{ground_truth_again}}}}, {_STATICS}))
 END"""
 _SHAPE = """CASE
     WHEN x.response.output IS NOT NULL THEN
@@ -163,7 +182,7 @@ COLUMNS: dict[str, Column] = {
     "task_key": Column(_TASK_KEY, pl.String, "md5 that the attempts at one task share"),
     "prompt_key": Column("prompt_key", pl.String, "md5 of prompt, tools and metadata"),
     "completion_key": Column(
-        "md5_number_lower(concat_ws(chr(30), said(completion_units), x.response.id))", pl.UInt64, "number made of the completion: settles ties"
+        "md5_number_lower(concat_ws(chr(30), CASE WHEN simple_completion THEN concat('R' || thought || chr(31), 'A', last_text) ELSE said(completion_units) END, x.response.id))", pl.UInt64, "number made of the completion: settles ties"
     ),
     "prompt": Column("prompt", pl.String, "JSON list of chat messages the model was given"),
     "completion": Column("completion", pl.String, "JSON list of chat messages that followed"),
@@ -180,9 +199,9 @@ COLUMNS: dict[str, Column] = {
     "is_masked": Column("is_true(x.mask_sample) OR is_true(x.instance_config.mask_sample)", pl.Boolean, "excluded from the loss by the agent"),
     "is_failure": Column(
         """filled(x._ng_failure_class) IS NOT NULL
-        OR (len(completion_units) = 0 AND filled(x.error) IS NOT NULL)
+        OR (completion_kinds = '' AND filled(x.error) IS NOT NULL)
         OR coalesce(regexp_matches(x.response.id, '-(failed|timeout|killed|skipped|incomplete)$')
-            AND regexp_matches(completion_units[-1].t, '^"(Failed|Timed out|Killed|Skipped)\\b'), false)""",
+            AND regexp_matches(last_text, '^"(Failed|Timed out|Killed|Skipped)\\b'), false)""",
         pl.Boolean,
         "the infrastructure failed, not the model",
     ),
@@ -190,7 +209,7 @@ COLUMNS: dict[str, Column] = {
     "is_truncated": Column(
         """x.response.incomplete_details.reason IS NOT NULL OR coalesce(x.response.status = 'incomplete', false)
         OR is_true(x.context_length_exceeded_error)
-        OR (ends_with(completion_kinds, 'A') AND contains(completion_units[-1].t, '<think>') AND NOT contains(completion_units[-1].t, '</think>'))""",
+        OR CASE WHEN ends_with(completion_kinds, 'A') AND contains(last_text, '<think>') THEN NOT contains(last_text, '</think>') ELSE false END""",
         pl.Boolean,
         "cut off before its end",
     ),
@@ -200,24 +219,24 @@ COLUMNS: dict[str, Column] = {
         "holds images, audio, video or files",
     ),
     "is_prompt_empty": Column(
-        "len(list_filter(prompt_units, lambda u: u.k = 'M' OR (u.k = 'U' AND NOT is_blank(u.t)))) = 0", pl.Boolean, "the prompt has no user message with text"
+        "CASE WHEN simple_prompt THEN is_blank(asked) ELSE len(list_filter(prompt_units, lambda u: u.k = 'M' OR (u.k = 'U' AND NOT is_blank(u.t)))) = 0 END", pl.Boolean, "the prompt has no user message with text"
     ),
     "prompt_kinds": Column("prompt_kinds", pl.String, "one letter for each thing in the prompt (see `sql/units.sql`)"),
     "completion_kinds": Column("completion_kinds", pl.String, "one letter for each thing in the completion"),
     "has_inexact_number": Column(
-        """len(list_filter(list_concat(prompt_units, completion_units), lambda u: u.k = 'C'
+        """strpos(prompt_kinds || completion_kinds, 'C') > 0 AND len(list_filter(list_concat(prompt_units, completion_units), lambda u: u.k = 'C'
             AND regexp_matches(regexp_replace(u.t, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g'), '[0-9][.eE]|[0-9]{16}'))) > 0""",
         pl.Boolean,
         "arguments of a tool call hold a fraction or an integer of 16 digits or more",
     ),
-    "num_messages": Column("length(regexp_replace(regexp_replace(prompt_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g'))", pl.Int64, "messages of the prompt"),
-    "num_turns": Column("length(regexp_replace(regexp_replace(regexp_replace(completion_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g'), '[^A]', '', 'g'))", pl.Int64, "assistant messages of the completion"),
-    "num_tool_calls": Column("length(regexp_replace(completion_kinds, '[^Cc]', '', 'g'))", pl.Int64, "tool calls of the completion"),
+    "num_messages": Column("CASE WHEN simple_prompt THEN strlen(prompt_kinds) ELSE length(regexp_replace(regexp_replace(prompt_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g')) END", pl.Int64, "messages of the prompt"),
+    "num_turns": Column("CASE WHEN simple_completion THEN 1 ELSE length(regexp_replace(regexp_replace(regexp_replace(completion_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g'), '[^A]', '', 'g')) END", pl.Int64, "assistant messages of the completion"),
+    "num_tool_calls": Column("count_letter(completion_kinds, 'C') + count_letter(completion_kinds, 'c')", pl.Int64, "tool calls of the completion"),
     "num_unanswered": Column("count_unanswered(prompt_units, prompt_kinds, 'prompt_call_') + count_unanswered(completion_units, completion_kinds, 'call_')", pl.Int64, "calls that another turn follows, but no result"),
     "num_orphans": Column("count_orphans(prompt_units, prompt_kinds, 'prompt_call_') + count_orphans(completion_units, completion_kinds, 'call_')", pl.Int64, "results without a call"),
-    "num_encrypted": Column("length(regexp_replace(completion_kinds, '[^r]', '', 'g'))", pl.Int64, "reasoning items without readable text, left out"),
-    "num_empty": Column("length(regexp_replace(completion_kinds, '[^E]', '', 'g'))", pl.Int64, "empty assistant texts (dummy token items too), left out"),
-    "num_unknown": Column("length(regexp_replace(prompt_kinds || completion_kinds, '[^X]', '', 'g'))", pl.Int64, "items that are not understood, left out"),
+    "num_encrypted": Column("count_letter(completion_kinds, 'r')", pl.Int64, "reasoning items without readable text, left out"),
+    "num_empty": Column("count_letter(completion_kinds, 'E')", pl.Int64, "empty assistant texts (dummy token items too), left out"),
+    "num_unknown": Column("count_letter(prompt_kinds || completion_kinds, 'X')", pl.Int64, "items that are not understood, left out"),
     "prompt_tokens": Column("coalesce(x.response.usage.input_tokens, x.response.usage.prompt_tokens)", pl.Int64, "as the model server counted"),
     "completion_tokens": Column("coalesce(x.response.usage.output_tokens, x.response.usage.completion_tokens)", pl.Int64, "as the model server counted"),
     "statics": Column(_STATICS, pl.String, "JSON of the fields that must agree inside a group"),

@@ -10,8 +10,8 @@ TOOLS_TAIL = "\n</tools>"
 
 def joined(first: pl.Expr, second: pl.Expr) -> pl.Expr:
     """Two JSON lists of messages as one."""
-    both = pl.concat_str(first.str.strip_suffix("]"), pl.lit(","), second.str.strip_prefix("["))
-    return pl.when(first == "[]").then(second).when(second == "[]").then(first).otherwise(both)
+    comma = pl.when((first == "[]") | (second == "[]")).then(pl.lit("")).otherwise(pl.lit(","))
+    return pl.concat_str(first.str.strip_suffix("]"), comma, second.str.strip_prefix("["))
 
 
 def prompt_with_tools(prompt: pl.Expr, tools: pl.Expr, tail: str = TOOLS_TAIL) -> pl.Expr:

@@ -4,6 +4,9 @@
 CREATE OR REPLACE MACRO first_present(text, paths) AS list_filter(
     list_transform(json_extract(text, paths), lambda j: filled(j)), lambda j: j IS NOT NULL
 )[1];
+CREATE OR REPLACE MACRO first_named(text, names, paths) AS list_filter(
+    list_transform(json_extract(text, paths), lambda j, i: names[i] || ':' || filled(j)), lambda j: j IS NOT NULL
+)[1];
 
 -- A list of items, the last of a list of transitions (each repeats the one before), one item, or a text.
 CREATE OR REPLACE MACRO items_of(j) AS json_transform(CASE
@@ -44,7 +47,8 @@ CREATE OR REPLACE MACRO ids_of(units, ks, prefix, wanted) AS list_transform(
 );
 CREATE OR REPLACE MACRO without_answer(asked, given) AS len(list_filter(asked, lambda id: NOT list_contains(given, id)));
 CREATE OR REPLACE MACRO calls_followed(ks) AS length(regexp_replace(regexp_extract(ks, '^(.*)[OUSDMA]', 1), '[^Cc]', '', 'g'));
-CREATE OR REPLACE MACRO count_unanswered(units, ks, prefix) AS CASE WHEN NOT regexp_matches(ks, '[Cc].*[OUSDMA]') THEN 0
+CREATE OR REPLACE MACRO count_letter(ks, letter) AS strlen(ks) - strlen(replace(ks, letter, ''));
+CREATE OR REPLACE MACRO count_unanswered(units, ks, prefix) AS CASE WHEN strpos(ks, 'C') + strpos(ks, 'c') = 0 OR NOT regexp_matches(ks, '[Cc].*[OUSDMA]') THEN 0
     ELSE without_answer(ids_of(units, ks, prefix, 'Cc')[:calls_followed(ks)], ids_of(units, ks, prefix, 'O')) END;
 CREATE OR REPLACE MACRO count_orphans(units, ks, prefix) AS CASE WHEN strpos(ks, 'O') = 0 THEN 0
     ELSE without_answer(ids_of(units, ks, prefix, 'O'), ids_of(units, ks, prefix, 'Cc')) END;

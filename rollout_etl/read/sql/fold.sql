@@ -77,12 +77,8 @@ CREATE OR REPLACE MACRO fold(units, ks) AS CASE WHEN len(units) = 0 THEN '[]' EL
     lambda y: concat(head(y.k, y.pk), value(y), tail(y.kn))
 ), ''), ']') END;
 
--- Most prompts are one question, most completions one answer: no need to go unit by unit.
-CREATE OR REPLACE MACRO fold_simple(units, ks) AS CASE ks
-    WHEN 'U' THEN concat('[{"role":"user","content":', units[1].t, '}]')
-    WHEN 'SU' THEN concat('[{"role":"system","content":', units[1].t, '},{"role":"user","content":', units[2].t, '}]')
-    WHEN 'A' THEN concat('[{"role":"assistant","content":', units[1].t, '}]')
-    ELSE concat('[{"role":"assistant","reasoning_content":', units[1].t, ',"content":', units[2].t, '}]')
-END;
+-- Most prompts are one question, most completions one answer: they are put together without going unit by unit.
+CREATE OR REPLACE MACRO prompt_of(briefed, asked) AS concat('[', '{"role":"system","content":' || briefed || '},', '{"role":"user","content":', asked, '}]');
+CREATE OR REPLACE MACRO completion_of(thought, replied) AS concat('[{"role":"assistant",', '"reasoning_content":' || thought || ',', '"content":', replied, '}]');
 
 CREATE OR REPLACE MACRO is_disordered(ks) AS regexp_matches(ks, '[ACc]R|[Cc]A');

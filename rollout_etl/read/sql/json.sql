@@ -52,7 +52,7 @@ END;
 CREATE OR REPLACE MACRO is_true(j) AS coalesce(j::VARCHAR IN ('true', '1', '1.0', '"true"', '"True"'), false);
 
 -- Nothing but white space. Long texts are not searched for it.
-CREATE OR REPLACE MACRO is_blank(t) AS t = '""' OR (strlen(t) < 64 AND regexp_full_match(t, '"(?:\\[nrt]| )*"'));
+CREATE OR REPLACE MACRO is_blank(t) AS CASE WHEN strlen(t) < 64 THEN regexp_full_match(t, '"(?:\\[nrt]| )*"') ELSE false END;
 
 -- A value that holds something.
 CREATE OR REPLACE MACRO filled(j) AS CASE WHEN j::VARCHAR NOT IN ('null', '[]', '{}') AND NOT is_blank(j::VARCHAR) THEN j::VARCHAR END;

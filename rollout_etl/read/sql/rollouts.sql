@@ -3,20 +3,32 @@
 WITH parsed AS (
     SELECT row, source, line, text AS recorded, {{parse}} AS x FROM lines
 ),
-looked_at AS (
+-- A question with one answer, the usual case, is used as it stands.
+simplified AS (
+    SELECT *,
+        is_simple_prompt(x.responses_create_params.input) AND NOT coalesce(is_string(filled(x.responses_create_params.instructions)), false) AS simple_prompt,
+        {{think_stays}} AND is_simple_completion(x.response.output) AS simple_completion
+    FROM parsed
+),
+lettered AS (
     SELECT *,
         -- No text where it is no JSON: what looks into it again must not fail.
         CASE WHEN x IS NOT NULL THEN recorded END AS text,
-        x.responses_create_params.input AS input_items,
-        coalesce(len(list_filter(x.responses_create_params.input, lambda i: coalesce(is_plain_input(i), false))) = len(x.responses_create_params.input), false) AS plain_input,
-        coalesce(len(x.response.output) > 0 AND len(list_filter(x.response.output, lambda i: coalesce(is_plain_output(i), false))) = len(x.response.output), false) AS plain_output,
-        coalesce(len(list_filter(x.responses_create_params.input, lambda i: i IS NOT NULL)), 0) > 0 AS input_listed
-    FROM parsed
+        CASE WHEN NOT simple_prompt THEN input_letters(x.responses_create_params.input) WHEN len(x.responses_create_params.input) = 1 THEN 'U' ELSE 'SU' END AS input_letters,
+        CASE WHEN NOT simple_completion THEN output_letters(x.response.output) WHEN len(x.response.output) = 1 THEN 'A' ELSE 'RA' END AS output_letters
+    FROM simplified
+),
+looked_at AS (
+    SELECT *,
+        strpos(input_letters, '?') = 0 AND strpos(input_letters, '0') = 0 AS plain_input,
+        output_letters <> '' AND strpos(output_letters, '?') = 0 AS plain_output,
+        replace(input_letters, '0', '') <> '' AS input_listed
+    FROM lettered
 ),
 -- What was not parsed as it is spelt is taken from the text again, wherever it stands.
 found AS (
     SELECT *,
-        CASE WHEN x IS NOT NULL AND NOT input_listed THEN first_present(text, ['$.responses_create_params.input', '$.messages']) END AS input,
+        CASE WHEN x IS NOT NULL AND NOT (plain_input AND input_listed) THEN first_present(text, ['$.responses_create_params.input', '$.messages']) END AS input,
         CASE WHEN x IS NOT NULL AND NOT plain_output THEN first_present(text, [
             '$.response.output', '$.output', '$.response.choices[0].message', '$.response.output_text', '$.response.message'
         ]) END AS output
@@ -32,29 +44,28 @@ answered AS (
     FROM found
 ),
 said AS (
-    SELECT * EXCLUDE (input, output, input_items),
+    SELECT * EXCLUDE (input, output),
         coalesce(json_type(output, '$[0]') = 'ARRAY', false) AS transitions,
         coalesce(starts_with(input, '"'), false) AS string_input,
         NOT input_listed AND input IS NULL AS input_empty,
-        CASE WHEN plain_input AND input_listed THEN plain_input_units(input_items)
-            WHEN input_listed THEN units_of(input_items, 'user')
+        CASE WHEN simple_prompt THEN []
+            WHEN plain_input AND input_listed THEN plain_input_units(x.responses_create_params.input)
+            WHEN input_listed THEN units_of(json_transform(input, '{{items}}'), 'user')
             ELSE coalesce(units_of(items_of(input), 'user'), []) END AS input_units,
-        CASE WHEN plain_output THEN plain_output_units(x.response.output)
+        CASE WHEN simple_completion THEN []
+            WHEN plain_output THEN plain_output_units(x.response.output)
             ELSE coalesce(units_of(items_of(output), 'assistant'), []) END AS output_units
     FROM answered
 ),
 -- Where there is no input, the prompt is what stands before the model's first word, or the problem statement.
-counted AS (
-    SELECT *, kinds(output_units) AS output_kinds FROM said
-),
 opened AS (
-    SELECT *, CASE WHEN len(input_units) = 0 THEN length(regexp_extract(
+    SELECT *, CASE WHEN len(input_units) = 0 AND NOT simple_prompt THEN length(regexp_extract(
         array_to_string(list_transform(output_units, lambda u: CASE WHEN u.k = 'M' AND u.name = 'assistant' THEN 'A' ELSE u.k END), ''), '^[USDM]*'
-    )) ELSE 0 END AS opening FROM counted
+    )) ELSE 0 END AS opening FROM said
 ),
 divided AS (
-    SELECT * EXCLUDE (input_units, output_units, output_kinds), output_units AS output_all,
-        list_concat(
+    SELECT * EXCLUDE (input_units, output_units), output_units AS output_all,
+        CASE WHEN simple_prompt THEN [] ELSE list_concat(
             CASE WHEN is_string(filled(x.responses_create_params.instructions)) THEN [said_by('S', x.responses_create_params.instructions::VARCHAR)] ELSE [] END,
             CASE
                 WHEN len(input_units) > 0 THEN input_units
@@ -62,17 +73,24 @@ divided AS (
                 WHEN is_string(filled(json_extract(x.responses_create_params.metadata, '/problem_statement'))) THEN [said_by('U', json_extract(x.responses_create_params.metadata, '/problem_statement')::VARCHAR)]
                 ELSE []
             END
-        ) AS prompt_units,
+        ) END AS prompt_units,
         CASE WHEN opening > 0 THEN output_units[opening + 1:] ELSE output_units END AS completion_units
     FROM opened
 ),
 named AS (
-    SELECT *, kinds(prompt_units) AS prompt_kinds, kinds(completion_units) AS completion_kinds FROM divided
+    SELECT *,
+        CASE WHEN simple_prompt THEN input_letters ELSE kinds(prompt_units) END AS prompt_kinds,
+        CASE WHEN simple_completion THEN output_letters ELSE kinds(completion_units) END AS completion_kinds,
+        -- The texts of what is simple.
+        CASE WHEN simple_prompt THEN x.responses_create_params.input[-1].content::VARCHAR END AS asked,
+        CASE WHEN input_letters = 'SU' THEN x.responses_create_params.input[1].content::VARCHAR END AS briefed,
+        CASE WHEN output_letters = 'RA' THEN x.response.output[1].summary[1].text::VARCHAR END AS thought,
+        CASE WHEN simple_completion THEN x.response.output[-1].content[1].text::VARCHAR ELSE completion_units[-1].t END AS last_text
+    FROM divided
 ),
 -- From here on units can change (order, ids, reasoning taken out), the kinds above stay what was recorded.
 written AS (
-    SELECT *, {{only}} AS wanted, prompt_kinds IN ('U', 'SU') AS simple_prompt, {{think_stays}} AND completion_kinds IN ('A', 'RA') AS simple_completion
-    FROM named
+    SELECT *, {{only}} AS wanted FROM named
 ),
 styled AS (
     SELECT *,
@@ -100,10 +118,11 @@ identified AS (
 ),
 folded AS (
     SELECT *,
-        CASE WHEN NOT wanted THEN NULL WHEN simple_prompt THEN fold_simple(prompt_units, prompt_kinds) ELSE fold(p3, pk2) END AS prompt,
-        CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN fold_simple(completion_units, completion_kinds) ELSE fold(c3, ck2) END AS completion,
-        CASE WHEN simple_prompt AND wanted THEN prompt_units[-1].t ELSE question_of(p3) END AS question,
-        CASE WHEN simple_completion AND wanted THEN completion_units[-1].t ELSE answer_of(c3, ck2) END AS answer,
+        CASE WHEN NOT wanted THEN NULL WHEN simple_prompt THEN prompt_of(briefed, asked) ELSE fold(p3, pk2) END AS prompt,
+        CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN completion_of(thought, last_text) ELSE fold(c3, ck2) END AS completion,
+        CASE WHEN NOT wanted THEN NULL WHEN simple_prompt THEN asked ELSE question_of(p3) END AS question,
+        CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN last_text ELSE answer_of(c3, ck2) END AS answer,
+        CASE WHEN simple_prompt THEN concat('S' || briefed || chr(31), 'U', asked) ELSE said(prompt_units) END AS said_prompt,
         tools_of(coalesce(filled(x.responses_create_params.tools), filled(x.response.tools), filled(x.tools))) AS tools,
         metadata_of(x.responses_create_params.metadata) AS metadata,
         {{ground_truth}} AS ground_truth,
@@ -112,7 +131,7 @@ folded AS (
 ),
 keyed AS (
     SELECT *,
-        CASE WHEN x IS NOT NULL THEN md5(concat_ws(chr(30), said(prompt_units), tools, metadata)) END AS prompt_key
+        CASE WHEN x IS NOT NULL THEN md5(concat_ws(chr(30), said_prompt, tools, metadata)) END AS prompt_key
     FROM folded
 )
 SELECT {{columns}} FROM keyed

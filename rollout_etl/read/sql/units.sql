@@ -78,15 +78,44 @@ CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
 );
 
 -- Most rollouts are plain: messages with one text, reasoning with a summary, calls with an id. They were parsed with their
--- texts already; these three do without a second look at the JSON.
-CREATE OR REPLACE MACRO is_plain_input(x) AS
-    (x.type IS NULL OR x.type = 'message') AND coalesce(x.role IN ('user', 'system', 'assistant', 'developer'), false)
-    AND coalesce(is_string(x.content::VARCHAR), false) AND x.tool_calls IS NULL AND x.reasoning_content IS NULL;
-CREATE OR REPLACE MACRO is_plain_output(x) AS CASE x.type
-    WHEN 'message' THEN coalesce(x.role, 'assistant') = 'assistant' AND len(x.content) = 1 AND is_string(x.content[1].text::VARCHAR) AND x.tool_calls IS NULL AND x.reasoning_content IS NULL
-    WHEN 'reasoning' THEN len(x.summary) = 1 AND is_string(x.summary[1].text::VARCHAR) AND len(coalesce(x.content, [])) = 0
-    WHEN 'function_call' THEN is_string(x.name::VARCHAR) AND is_string(x.call_id::VARCHAR)
-    WHEN 'function_call_output' THEN is_string(x.output::VARCHAR) AND is_string(x.call_id::VARCHAR)
+-- texts already, and need no second look at the JSON. A letter for each item tells: the kind of a plain item (C for every
+-- call), `?` for any other item, `0` for none.
+CREATE OR REPLACE MACRO is_plain_message(x) AS coalesce(
+    (x.type IS NULL OR x.type = 'message') AND is_string(x.content::VARCHAR) AND x.tool_calls IS NULL AND x.reasoning_content IS NULL, false
+);
+CREATE OR REPLACE MACRO is_plain_answer(x) AS coalesce(
+    x.type = 'message' AND coalesce(x.role, 'assistant') = 'assistant' AND len(x.content) = 1 AND is_string(x.content[1].text::VARCHAR)
+    AND x.tool_calls IS NULL AND x.reasoning_content IS NULL, false
+);
+CREATE OR REPLACE MACRO is_plain_reasoning(x) AS coalesce(
+    x.type = 'reasoning' AND len(x.summary) = 1 AND is_string(x.summary[1].text::VARCHAR) AND len(coalesce(x.content, [])) = 0, false
+);
+CREATE OR REPLACE MACRO input_letter(x) AS CASE
+    WHEN x IS NULL THEN '0'
+    WHEN NOT is_plain_message(x) THEN '?'
+    ELSE CASE x.role WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' WHEN 'assistant' THEN CASE WHEN is_blank(x.content::VARCHAR) THEN 'E' ELSE 'A' END ELSE '?' END
+END;
+CREATE OR REPLACE MACRO output_letter(x) AS coalesce(CASE x.type
+    WHEN 'message' THEN CASE WHEN is_plain_answer(x) THEN CASE WHEN is_blank(x.content[1].text::VARCHAR) THEN 'E' ELSE 'A' END END
+    WHEN 'reasoning' THEN CASE WHEN is_plain_reasoning(x) THEN CASE WHEN is_blank(x.summary[1].text::VARCHAR) THEN 'r' ELSE 'R' END END
+    WHEN 'function_call' THEN CASE WHEN is_string(x.name::VARCHAR) AND is_string(x.call_id::VARCHAR) THEN 'C' END
+    WHEN 'function_call_output' THEN CASE WHEN is_string(x.output::VARCHAR) AND is_string(x.call_id::VARCHAR) THEN 'O' END
+END, '?');
+CREATE OR REPLACE MACRO input_letters(items) AS coalesce(array_to_string(list_transform(items, lambda x: input_letter(x)), ''), '');
+CREATE OR REPLACE MACRO output_letters(items) AS coalesce(array_to_string(list_transform(items, lambda x: output_letter(x)), ''), '');
+
+-- Looking at the ends of a list is cheaper than going through it: a question after a system message or alone, an answer after
+-- reasoning or alone.
+CREATE OR REPLACE MACRO is_simple_prompt(items) AS CASE len(items)
+    WHEN 1 THEN is_plain_message(items[-1]) AND coalesce(items[-1].role = 'user', false)
+    WHEN 2 THEN is_plain_message(items[-1]) AND coalesce(items[-1].role = 'user', false) AND is_plain_message(items[1]) AND coalesce(items[1].role = 'system', false)
+    ELSE false
+END;
+CREATE OR REPLACE MACRO is_simple_completion(items) AS CASE len(items)
+    WHEN 1 THEN is_plain_answer(items[-1]) AND NOT is_blank(items[-1].content[1].text::VARCHAR)
+    WHEN 2 THEN is_plain_answer(items[-1]) AND NOT is_blank(items[-1].content[1].text::VARCHAR)
+        AND is_plain_reasoning(items[1]) AND NOT is_blank(items[1].summary[1].text::VARCHAR)
+    ELSE false
 END;
 CREATE OR REPLACE MACRO plain_input_units(items) AS list_transform(items, lambda x: struct_pack(
     k := CASE x.role WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' ELSE CASE WHEN is_blank(x.content::VARCHAR) THEN 'E' ELSE 'A' END END,
