@@ -17,6 +17,7 @@ from rollout_etl.publish.files import RowsFile, StagedFile
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
 from rollout_etl.read.scan import Rollouts
+from rollout_etl.read.stored import is_stored
 from rollout_etl.recipes import advice
 from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
@@ -107,6 +108,8 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts) -> None:
     for path in (run.output, run.quarantine):
         if path is not None and os.path.realpath(path) in read:
             raise UsageError(f"{path} is an input; give the output another name")
+        if path is not None and is_stored(str(path.parent)):
+            raise UsageError(f"{path} would lie among what was ingested; name another folder")
     if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(run.output):
         raise UsageError(f"{run.output} cannot be both the output and the quarantine")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(run.output), re.IGNORECASE):
