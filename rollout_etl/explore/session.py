@@ -111,8 +111,9 @@ class Session:
             raise UsageError(f"{path} is an input; give the output another name")
 
     def columns(self) -> dict[str, list[str]]:
-        """Columns of each view and table, for completion and `.columns`."""
-        listed = "SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns() WHERE NOT internal GROUP BY table_name"
+        """Columns of each view, and of what was made in the session, for completion and `.columns`."""
+        listed = """SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns()
+            WHERE NOT internal AND table_name NOT IN ('canonical', 'canonical_read', 'quarantined') GROUP BY table_name"""
         return dict(self.connection.cursor().execute(listed).fetchall())
 
     def close(self) -> None:
@@ -130,6 +131,11 @@ def plain_errors() -> Iterator[None]:
         raise KeyboardInterrupt from error
     except duckdb.Error as error:
         raise UsageError(plain_message(error)) from error
+    except RuntimeError as error:
+        # What DuckDB raises when Python tells it of Ctrl-C.
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
 
 
 def plain_message(error: duckdb.Error) -> str:
