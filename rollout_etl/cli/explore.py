@@ -86,7 +86,7 @@ def sql(
             print("rollout-etl: --unsafe: queries can read and write any file of yours", file=sys.stderr)
         limits = Limits(unsafe=unsafe, memory=memory, threads=threads)
         with Progress(enabled=not quiet) as progress:
-            session = Session(paths, limits=limits, only_for=question, max_bad_fraction=max_bad_fraction, progress=progress.advance)
+            session = Session(paths, limits=limits, only_for=question, values=bound, max_bad_fraction=max_bad_fraction, progress=progress.advance)
         try:
             if question is None:
                 from rollout_etl.explore.shell import Shell

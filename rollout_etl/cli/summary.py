@@ -6,9 +6,10 @@ import re
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rollout_etl.report import Report, by_count
+if TYPE_CHECKING:
+    from rollout_etl.report import Report
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -44,6 +45,8 @@ class Progress:
 
 def show(report: Report) -> None:
     """Print the summary of a run."""
+    from rollout_etl.report import by_count
+
     lines = [f"read         {report.read:>10,} rollouts from {len(report.inputs)} file(s)"]
     lines += [f"quarantined  {report.quarantined:>10,} {_counts(report.quarantine_reasons)}"] if report.quarantined else []
     lines += [f"repaired     {sum(report.repaired.values()):>10,} {_counts(report.repaired)}"] if report.repaired else []

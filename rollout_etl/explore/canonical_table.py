@@ -7,20 +7,19 @@ read. Evaluating one of those all the same is an error, never a null.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from rollout_etl.explore import library
+from rollout_etl.explore.session import NOT_READ
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
 
 _TYPES: dict[Any, str] = {pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.UInt64: "UBIGINT", pl.Float64: "DOUBLE", pl.Boolean: "BOOLEAN"}
 TYPES = {name: _TYPES[dtype] for name, dtype in SCHEMA.items()}
 """DuckDB's type of each column of `canonical`."""
-NOT_READ = "was not read"
-"""Part of the error that evaluating a column gives that was not read."""
 _QUARANTINED = "CREATE OR REPLACE TABLE quarantined (source VARCHAR, line BIGINT, reason VARCHAR, text VARCHAR)"
 
 
@@ -36,8 +35,8 @@ def create_empty(connection: Any) -> None:
     connection.execute(_QUARANTINED)
 
 
-def needed_columns(sql: Iterable[Any]) -> list[str] | None:
-    """Columns of `canonical` that the statements read, `row` at least; None when that cannot be told."""
+def needed_columns(sql: Iterable[Any], values: Mapping[str, Any]) -> list[str] | None:
+    """Columns of `canonical` that the statements read with these values, `row` at least; None when that cannot be told."""
     import duckdb
 
     probe = duckdb.connect(config={"python_enable_replacements": False, "enable_external_access": False})
@@ -47,10 +46,12 @@ def needed_columns(sql: Iterable[Any]) -> list[str] | None:
     probe.execute("SET disabled_optimizers = 'statistics_propagation'")
     found = {"row"}
     for statement in sql:
-        if statement.type.name != "SELECT":
+        if statement.type.name != "SELECT" or not set(statement.named_parameters) <= set(values):
             return None
         try:
-            explained = probe.execute(f"EXPLAIN (FORMAT json) {statement.query}", dict.fromkeys(statement.named_parameters) or None)
+            for name, value in values.items():
+                probe.execute(f'SET VARIABLE "{name}" = $value', {"value": value})
+            explained = probe.execute(f"EXPLAIN (FORMAT json) {statement.query}", {name: values[name] for name in statement.named_parameters} or None)
             plan = json.loads(explained.fetchall()[0][1])
         except (duckdb.Error, ValueError, IndexError):
             return None

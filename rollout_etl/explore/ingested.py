@@ -7,7 +7,6 @@ from typing import Any
 
 from rollout_etl.explore.safety import quoted
 from rollout_etl.read.inputs import Input
-from rollout_etl.read.schema import SCHEMA
 from rollout_etl.read.stored import Stored
 
 
@@ -25,7 +24,7 @@ def create_tables(connection: Any, folders: Sequence[Stored], kind: str = "VIEW"
     """
     rollouts, bad, first = [], [], 0
     for stored in folders:
-        columns = ", ".join(SCHEMA) if not first else ", ".join(f"row + {first} AS row" if name == "row" else name for name in SCHEMA)
+        columns = "* EXCLUDE (record)" + (f" REPLACE (row + {first} AS row)" if first else "")
         rollouts.append(f"SELECT {columns} FROM read_parquet([{', '.join(quoted(file) for file in stored.part_files)}])")
         bad.append(f"SELECT source, line, reason, text FROM read_parquet({quoted(stored.quarantine_file)})")
         first += stored.rows

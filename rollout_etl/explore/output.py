@@ -16,7 +16,6 @@ from typing import Any, TextIO
 
 from rollout_etl.cli.summary import plain
 from rollout_etl.errors import UsageError
-from rollout_etl.publish.files import StagedFile
 
 FORMATS = ("table", "csv", "jsonl", "parquet", "markdown")
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".md": "markdown", ".txt": "table"}
@@ -52,6 +51,8 @@ def show(result: Any, stream: TextIO, how: Shown) -> str | None:
 def write(result: Any, path: Path, how: Shown) -> tuple[int, str | None]:
     """Write a result to a file, whole or not at all; returns the number of bytes and a note on what was left out."""
     import pyarrow.parquet as pq
+
+    from rollout_etl.publish.files import StagedFile
 
     note = None
     with StagedFile(path) as file:

@@ -10,17 +10,21 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from rollout_etl.errors import UsageError
-from rollout_etl.explore import ingested, safety
-from rollout_etl.explore.canonical_table import NOT_READ, create_views, fill, needed_columns
+from rollout_etl.explore import ingested, library, safety
 from rollout_etl.explore.safety import Limits
-from rollout_etl.read.scan import Paths, Rollouts
+from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.stored import is_stored
 
+if TYPE_CHECKING:
+    from rollout_etl.read.scan import Paths
+
+NOT_READ = "was not read"
+"""Part of the error that evaluating a column gives that was not read."""
 _FILE = re.compile(r"Table with name (\S*[/.]\S*) does not exist")
 
 
@@ -32,35 +36,44 @@ class Session:
     """
 
     def __init__(
-        self, paths: Paths, *, limits: Limits | None = None, only_for: str | None = None, max_bad_fraction: float = 0.01,
-        progress: Callable[[int], None] = lambda rows: None,
+        self, paths: Paths, *, limits: Limits | None = None, only_for: str | None = None, values: Mapping[str, Any] | None = None,
+        max_bad_fraction: float = 0.01, progress: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self.limits = limits or Limits()
-        self._rollouts = Rollouts(paths, threads=self.limits.threads)
-        self.notes = list(self._rollouts.notes)
+        self._paths = paths
+        self._inputs, self.notes = find_inputs(paths)
         self._max_bad_fraction, self._progress = max_bad_fraction, progress
         self._temporary = tempfile.mkdtemp(prefix="rollout-etl-")
         # Connections are given away, and may live as long as the process.
         atexit.register(shutil.rmtree, self._temporary, ignore_errors=True)
-        self._open(None if only_for is None else self._columns_for(only_for))
+        self._stored = ingested.stored_in(self._inputs)
+        self._open(None if only_for is None or self._stored else self._columns_for(only_for, values or {}))
 
-    def _columns_for(self, sql: str) -> list[str] | None:
+    def _columns_for(self, sql: str, values: Mapping[str, Any]) -> list[str] | None:
+        from rollout_etl.explore.canonical_table import needed_columns
+
         with plain_errors():
-            return needed_columns(safety.statements(duckdb, sql))
+            return needed_columns(safety.statements(duckdb, sql), values)
 
     def _open(self, columns: list[str] | None) -> None:
         self._narrow = columns is not None
         self.connection = duckdb.connect(config={"python_enable_replacements": self.limits.unsafe})
         safety.apply_limits(self.connection, self.limits, self._temporary)
-        stored = ingested.stored_in(self._rollouts.inputs)
-        if stored:
-            ingested.create_tables(self.connection, stored)
-            self._narrow = False
+        if self._stored:
+            # Nothing of the reader is needed, nor imported: the answer is there before Polars would be.
+            ingested.create_tables(self.connection, self._stored)
         else:
-            fill(self.connection, self._rollouts, columns, self._max_bad_fraction, self._progress)
-        create_views(self.connection)
+            self._fill(columns)
+        for name in library.VIEWS:
+            self.connection.execute(library.view(name))
         if not self.limits.unsafe:
-            safety.lock(self.connection, [path for folder in stored for path in folder.files])
+            safety.lock(self.connection, [path for folder in self._stored for path in folder.files])
+
+    def _fill(self, columns: list[str] | None) -> None:
+        from rollout_etl.explore.canonical_table import fill
+        from rollout_etl.read.scan import Rollouts
+
+        fill(self.connection, Rollouts(self._paths, threads=self.limits.threads), columns, self._max_bad_fraction, self._progress)
 
     def run(self, sql: str, values: Mapping[str, Any] | None = None, *, as_relation: bool = False) -> Iterator[Any]:
         """Run the statements of a text in turn, and give the connection after each that has a result to fetch; with `as_relation`
@@ -106,7 +119,7 @@ class Session:
 
     def refuse_overwriting(self, path: Path) -> None:
         """Raise `UsageError` for an output that is an input, or lies among what was ingested."""
-        read = {os.path.realpath(item.path) for item in self._rollouts.inputs if not item.is_remote}
+        read = {os.path.realpath(item.path) for item in self._inputs if not item.is_remote}
         if os.path.realpath(path) in read or is_stored(str(path.parent)):
             raise UsageError(f"{path} is an input; give the output another name")
 

@@ -6,7 +6,7 @@
     task-inputs-0.jsonl  tasks that lay beside the first file
 
 Inside a part rollouts are sorted by task, agent and reward, so that filters skip what they do not want. `lines_of` gives the lines
-back in their order: whatever reads JSONL reads such a folder.
+back in their order: whatever reads JSONL reads such a folder. Nothing heavy is imported before: questions go past this module.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from rollout_etl.errors import UnreadableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
 
 INDEX = "ingest.json"
 FORMAT = 1
@@ -104,6 +104,8 @@ def load(folder: str) -> Stored:
 
 def lines_of(stored: Stored, number: int) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     """Line numbers and texts of the source of that number, in their order, as they were when they were ingested."""
+    import numpy as np
+
     source = stored.sources[number]
     end = source.first_row + source.rows
     for part in stored.parts:
@@ -119,6 +121,9 @@ def lines_of(stored: Stored, number: int) -> Iterator[tuple[np.ndarray, pa.Strin
 @lru_cache(maxsize=1)
 def _lines(stored: Stored, part: Part) -> pa.Table:
     """`row`, `line` and `record` (bytes) of all lines of a part, in their order. Kept, as many small files may share a part."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     wanted = pa.schema([("row", pa.int64()), ("line", pa.int64()), ("record", pa.binary())])
     kept = pq.read_table(os.path.join(stored.folder, part.file), columns=wanted.names).cast(wanted)
     bad = pq.read_table(stored.quarantine_file, columns=wanted.names).cast(wanted)
@@ -129,4 +134,6 @@ def _lines(stored: Stored, part: Part) -> pa.Table:
 
 def _as_text(records: pa.BinaryArray) -> pa.StringArray:
     """Bytes as text without a look at them: lines in quarantine may be no UTF-8."""
+    import pyarrow as pa
+
     return records.view(pa.string())
