@@ -148,8 +148,8 @@ class Rollouts:
                     yield from order.released(_frame(batch))
                 order.check_complete()
                 return
-            # DuckDB's message quotes the line, so Python cannot always decode it.
-            except (duckdb.Error, UnicodeDecodeError) as error:
+            # Past the first batch DuckDB's errors come as Arrow's. The message quotes the line, so Python cannot always decode it.
+            except (duckdb.Error, OSError, pa.ArrowException, UnicodeDecodeError) as error:
                 order.forget_waiting()
                 cause = failure[0] if failure else None
                 if isinstance(cause, RolloutETLError):
