@@ -89,7 +89,7 @@ def dpo(
 
 
 def rm() -> None:
-    """Preference pairs with the margin between them, for a reward model."""
+    """Preference pairs with their margin, for a reward model."""
 
 
 def kto(

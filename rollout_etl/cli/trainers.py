@@ -50,7 +50,7 @@ def config(
 
 
 def targets(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List what each trainer loads: recipes, loaders, containers, versions that were run."""
+    """List what each trainer loads, and the versions that were run."""
 
     def run() -> ExitCode:
         from rollout_etl import targets as registry
