@@ -230,6 +230,12 @@ COLUMNS: dict[str, Column] = {
         "arguments of a tool call hold a fraction or an integer of 16 digits or more",
     ),
     "num_messages": Column("CASE WHEN simple_prompt THEN strlen(prompt_kinds) ELSE length(regexp_replace(regexp_replace(prompt_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g')) END", pl.Int64, "messages of the prompt"),
+    "prompt_chars": Column("CASE WHEN simple_prompt THEN coalesce(chars_of(briefed), 0) + chars_of(asked) ELSE chars_said(prompt_units) END", pl.Int64, "characters of the prompt's texts and calls, media messages left out"),
+    "completion_chars": Column("CASE WHEN simple_completion THEN coalesce(chars_of(thought), 0) + chars_of(last_text) ELSE chars_said(list_filter(completion_units, lambda u: u.k IN ('A', 'E', 'R', 'C', 'c'))) END", pl.Int64, "characters that the model wrote: answers, reasoning, arguments of calls"),
+    "response_key": Column(
+        "md5_number_lower(CASE WHEN simple_completion THEN concat('R' || thought || chr(31), 'A', last_text) ELSE said(completion_units) END)", pl.UInt64, "number made of what was said and done, without any id: the same for rollouts that are copies"
+    ),
+    "tool_names": Column("CASE WHEN strpos(completion_kinds, 'C') + strpos(completion_kinds, 'c') > 0 THEN names_called(completion_units) END", pl.String, "JSON list of the tools that the completion calls, a name for each call; null without calls"),
     "num_turns": Column("CASE WHEN simple_completion THEN 1 ELSE length(regexp_replace(regexp_replace(regexp_replace(completion_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g'), '[^A]', '', 'g')) END", pl.Int64, "assistant messages of the completion"),
     "num_tool_calls": Column("count_letter(completion_kinds, 'C') + count_letter(completion_kinds, 'c')", pl.Int64, "tool calls of the completion"),
     "num_unanswered": Column("count_unanswered(prompt_units, prompt_kinds, 'prompt_call_') + count_unanswered(completion_units, completion_kinds, 'call_')", pl.Int64, "calls that another turn follows, but no result"),

@@ -70,6 +70,10 @@ def canonical(
         "completion_kinds": kinds(found.completion),
         "has_inexact_number": any(unit.kind == "C" and holds_inexact(unit.value) for unit in found.prompt + found.completion),
         "num_messages": len(prompt.entries),
+        "prompt_chars": chars(found.prompt),
+        "completion_chars": chars([unit for unit in found.completion if unit.kind in "AERCc"]),
+        "response_key": lower_half(md5(said(found.completion))),
+        "tool_names": tool_names(found.completion),
         "num_turns": len(completion.turns),
         "num_tool_calls": len(completion.calls),
         "num_unanswered": prompt.count_unanswered(found.prompt) + completion.count_unanswered(found.completion),
@@ -222,6 +226,16 @@ def has_media(x: Object, found: Recorded) -> bool:
 
 def is_question(unit: Unit) -> bool:
     return unit.kind == "M" or (unit.kind == "U" and not is_blank(unit.value))
+
+
+def chars(units: list[Unit]) -> int:
+    """Characters of texts, and of arguments as they are written out."""
+    return sum(len(dumps(unit.value) if unit.kind == "C" else unit.value or "") for unit in units if unit.kind not in "MX")
+
+
+def tool_names(units: list[Unit]) -> str | None:
+    names = [unit.name if isinstance(unit.name, str) else "" for unit in units if unit.kind in "Cc"]
+    return dumps(names) if names else None
 
 
 def tokens(x: Object, *names: str) -> int | None:
