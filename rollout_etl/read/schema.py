@@ -213,6 +213,7 @@ COLUMNS: dict[str, Column] = {
         pl.Boolean,
         "cut off before its end",
     ),
+    "says_error": Column("coalesce(ends_with(completion_kinds, 'A') AND regexp_matches(last_text, '^\"(?:\\\\[nrt]|[ \\[*#<])*(?:ERROR|FAILED|Error:|Failed:|Traceback \\()'), false)", pl.Boolean, "the completion ends in a text that begins as an error message does"),
     "has_media": Column(
         "contains(prompt_kinds, 'M') OR contains(completion_kinds, 'M') OR nullif(json_extract(x.responses_create_params.metadata, '/audio_url'), 'null') IS NOT NULL",
         pl.Boolean,

@@ -64,6 +64,7 @@ def canonical(
         "is_failure": is_failure(x, found.completion),
         "is_unverified": is_true(get(x, "verification_skipped")),
         "is_truncated": is_truncated(x, found.completion),
+        "says_error": kinds(found.completion).endswith("A") and says_error(found.completion[-1].value),
         "has_media": has_media(x, found),
         "is_prompt_empty": not any(is_question(unit) for unit in found.prompt),
         "prompt_kinds": kinds(found.prompt),
@@ -226,6 +227,11 @@ def has_media(x: Object, found: Recorded) -> bool:
 
 def is_question(unit: Unit) -> bool:
     return unit.kind == "M" or (unit.kind == "U" and not is_blank(unit.value))
+
+
+def says_error(text: str) -> bool:
+    """Whether a text begins as an error message does."""
+    return re.match(r"[\n\r\t \[*#<]*(ERROR|FAILED|Error:|Failed:|Traceback \()", text) is not None
 
 
 def chars(units: list[Unit]) -> int:
