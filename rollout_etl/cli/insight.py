@@ -1,4 +1,4 @@
-"""The commands that look at rollouts and change nothing: `stats`."""
+"""The commands that look at rollouts and change nothing: `stats` and `show`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,42 @@ def stats(
     guarded(run)
 
 
+def show(
+    inputs: o.Inputs = None,
+    input: o.Input = None,
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="EXPR", help="A condition over canonical columns, as in 'reward < 0.5 and num_turns > 3'.")
+    ] = None,
+    best: Annotated[bool, typer.Option("--best", help="Largest rewards first.")] = False,
+    worst: Annotated[bool, typer.Option("--worst", help="Smallest rewards first.")] = False,
+    random: Annotated[int | None, typer.Option("--random", metavar="N", min=1, help="N rollouts drawn by --seed.", show_default=False)] = None,
+    group: Annotated[str | None, typer.Option("--group", metavar="KEY", help="All attempts of a group: start of its key, or its task index.")] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Rollouts to show.")] = 5,
+    chars: Annotated[int, typer.Option("--chars", min=0, help="Characters of a text to show; 0 for all.")] = 500,
+    group_by: o.GroupBy = None,
+    max_bad_fraction: o.MaxBadFraction = 0.01,
+    seed: o.Seed = 0,
+    threads: o.Threads = None,
+) -> None:
+    """Show rollouts as conversations."""
+
+    def run() -> ExitCode:
+        asked = [name for name, given in (("best", best), ("worst", worst), ("random", random is not None)) if given]
+        if len(asked) > 1:
+            raise UsageError(f"--{asked[0]} and --{asked[1]} exclude each other")
+        rollouts = opened([*(inputs or []), *(input or [])], None, None, group_by, threads)
+        from rollout_etl.cli.conversations import print_conversations
+        from rollout_etl.stats.selection import Selection, pick
+
+        order: Any = asked[0] if asked else "first"
+        picked = pick(rollouts, Selection(where=where, order=order, group=group, count=random or count, seed=seed))
+        rollouts.check_bad_fraction(max_bad_fraction)
+        print_conversations(picked, chars)
+        return ExitCode.DONE if len(picked.rollouts) else ExitCode.NOTHING_TO_WRITE
+
+    guarded(run)
+
+
 def opened(
     inputs: list[str], ground_truth_field: str | None, task_inputs: str | None, group_by: str | None, threads: int | None
 ) -> Any:
@@ -95,3 +131,4 @@ def narrowed(
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("stats")(stats)
+    app.command("show")(show)
