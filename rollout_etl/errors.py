@@ -54,12 +54,6 @@ class InternalError(RolloutETLError):
     exit_code = ExitCode.INTERNAL
 
 
-class NothingToWriteError(RolloutETLError):
-    """No example came of the input."""
-
-    exit_code = ExitCode.NOTHING_TO_WRITE
-
-
 class GateError(RolloutETLError):
     """The data is not fit for what it is meant for."""
 
