@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rollout_etl.api import transform_rollouts, write
     from rollout_etl.configure import configure
+    from rollout_etl.explore.session import connect
     from rollout_etl.read.scan import scan_rollouts
     from rollout_etl.recipes.dpo import preference_pairs
     from rollout_etl.recipes.grpo import grpo_prompts
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rollout_etl.recipes.sft import sft_examples
 
 _HOMES = {
+    "connect": "rollout_etl.explore.session",
     "scan_rollouts": "rollout_etl.read.scan",
     "sft_examples": "rollout_etl.recipes.sft",
     "preference_pairs": "rollout_etl.recipes.dpo",
@@ -42,7 +44,7 @@ _HOMES = {
 }
 
 __all__ = [
-    "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RmOptions", "SftOptions", "configure", "grpo_prompts", "kto_examples",
+    "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RmOptions", "SftOptions", "configure", "connect", "grpo_prompts", "kto_examples",
     "preference_pairs", "scan_rollouts", "sft_examples", "transform_rollouts", "write",
 ]
 

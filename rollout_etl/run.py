@@ -17,6 +17,7 @@ from rollout_etl.publish.files import RowsFile, StagedFile
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
 from rollout_etl.read.scan import Rollouts
+from rollout_etl.read.stored import is_stored
 from rollout_etl.recipes import advice
 from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
@@ -123,6 +124,8 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, companions: Sequence[str])
     for path in (run.output, *beside, run.quarantine):
         if path is not None and os.path.realpath(path) in read:
             raise UsageError(f"{path} is an input; give the output another name")
+        if path is not None and is_stored(str(path.parent)):
+            raise UsageError(f"{path} would lie among what was ingested; name another folder")
     for written in (run.output, *beside):
         if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(written):
             raise UsageError(f"{written} cannot be both the output and the quarantine")

@@ -8,9 +8,10 @@ import sys
 import textwrap
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rollout_etl.report import Report, by_count
+if TYPE_CHECKING:
+    from rollout_etl.report import Report
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -46,6 +47,8 @@ class Progress:
 
 def show(report: Report) -> None:
     """Print the summary of a run: what is indented adds up to the line above it."""
+    from rollout_etl.report import by_count
+
     width = max(shutil.get_terminal_size((100, 24)).columns, 40)
     files = len(report.inputs)
     lines = [_count("read", report.read, f"{_plural(report.read, 'line')} of {files:,} {_plural(files, 'file')}")]

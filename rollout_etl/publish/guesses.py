@@ -14,7 +14,7 @@ from rollout_etl.publish.rows import Field
 
 FIRST_BLOCK = 10_000_000
 """Bytes of a file that decide its types."""
-_DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
+DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
 _TEXT_KEYS = ("content", "reasoning_content")
 _OTHER_KEYS = ('"reasoning_content":"', '"tool_calls":[', '"tool_call_id":"')
 """Keys of messages beside role and content. Inside a text their quotes would be escaped."""
@@ -23,7 +23,7 @@ _OTHER_KEYS = ('"reasoning_content":"', '"tool_calls":[', '"tool_call_id":"')
 def date_like(frame: pl.DataFrame, fields: Sequence[Field]) -> set[str]:
     """Names of the text fields whose values all read as dates."""
     texts = [field for field in fields if field.kind == "text"]
-    found = frame.select(field.value.str.contains(f"^{_DATE}$").all().alias(field.name) for field in texts)
+    found = frame.select(field.value.str.contains(f"^{DATE}$").all().alias(field.name) for field in texts)
     return {field.name for field in texts if found[field.name].item()}
 
 
@@ -32,7 +32,7 @@ def _messages_date_like(frame: pl.DataFrame, fields: Sequence[Field]) -> set[str
     names = set()
     for field in fields:
         for key in _TEXT_KEYS if field.kind in ("json", "chat") else ():
-            all_texts, dates = (field.value.str.count_matches(pattern).sum() for pattern in (f'"{key}":"', f'"{key}":"{_DATE}"'))
+            all_texts, dates = (field.value.str.count_matches(pattern).sum() for pattern in (f'"{key}":"', f'"{key}":"{DATE}"'))
             total, dated = frame.select(total=all_texts, dated=dates).row(0)
             if total and total == dated:
                 names.add(field.name)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from rollout_etl.errors import UnreadableError, UsageError
+from rollout_etl.read.stored import Stored, is_stored, load
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
 MANIFEST_SUFFIX = ".manifest.json"
@@ -25,10 +26,14 @@ class Input:
     """A file to read."""
 
     path: str
+    stored: Stored | None = None
+    """The ingested folder that holds the file's lines: the file itself is not opened."""
+    number: int = 0
+    """Which of the folder's sources it is."""
 
     @property
     def is_remote(self) -> bool:
-        return bool(_URL.match(self.path))
+        return self.stored is None and bool(_URL.match(self.path))
 
     @property
     def local_path(self) -> str | None:
@@ -59,7 +64,10 @@ class Input:
 
     @property
     def task_inputs(self) -> str | None:
-        """Path of the materialized inputs that lie beside the file."""
+        """Path of the materialized inputs that lie beside the file, or that were ingested with it."""
+        if self.stored is not None:
+            beside_then = self.stored.sources[self.number].task_inputs
+            return None if beside_then is None else os.path.join(self.stored.folder, beside_then)
         if self.is_remote:
             return None
         beside = Path(self.path).with_name(f"{self.stem}_materialized_inputs.jsonl")
@@ -67,6 +75,8 @@ class Input:
 
 
 def _is_sidecar(path: str) -> bool:
+    if is_stored(os.path.dirname(path)):
+        return True
     return bool(_SIDECAR.search(Input(path).stem)) or path.endswith(MANIFEST_SUFFIX) or os.path.exists(path + MANIFEST_SUFFIX)
 
 
@@ -92,6 +102,11 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     found: dict[str, Input] = {}
     left_out: list[str] = []
     for path in [os.fspath(path) for path in given]:
+        if is_stored(path):
+            stored = load(path)
+            for number, source in enumerate(stored.sources):
+                found.setdefault(f"{os.path.realpath(path)}#{number}", Input(source.path, stored, number))
+            continue
         named, searched = _expand(path)
         sidecars = [p for p in searched if _is_sidecar(p)]
         left_out += sidecars
@@ -112,6 +127,8 @@ def _expand(path: str) -> tuple[list[str], list[str]]:
     if os.path.exists(path):
         if not os.path.isfile(path):
             raise UsageError(f"{path} is no regular file: rollouts are read more than once, so save a pipe to a file first")
+        if path.endswith(".parquet") and is_stored(os.path.dirname(path)):
+            raise UsageError(f"{path} is part of what was ingested: name the folder {os.path.dirname(path) or '.'}")
         if not os.access(path, os.R_OK):
             raise UnreadableError(f"cannot read {path}: permission denied")
         return [path], []

@@ -13,6 +13,7 @@ import pyarrow as pa
 from rollout_etl.errors import UnreadableError
 from rollout_etl.read import remote
 from rollout_etl.read.inputs import Input
+from rollout_etl.read.stored import lines_of
 
 SCHEMA = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int64()), ("text", pa.string())])
 BLOCK_BYTES = 1 << 21
@@ -69,6 +70,8 @@ def _selected(row: int, source: int, numbers: np.ndarray, texts: pa.StringArray,
 
 def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     """Line numbers and texts of one file, block by block."""
+    if item.stored is not None:
+        return lines_of(item.stored, item.number)
     if item.suffix == ".json":
         return _numbered(_json_array(item))
     if item.suffix == ".parquet":

@@ -219,6 +219,7 @@ COLUMNS: dict[str, Column] = {
         pl.Boolean,
         "cut off before its end",
     ),
+    "says_error": Column("coalesce(ends_with(completion_kinds, 'A') AND regexp_matches(last_text, '^\"(?:\\\\[nrt]|[ \\[*#<])*(?:ERROR|FAILED|Error:|Failed:|Traceback \\()'), false)", pl.Boolean, "the completion ends in a text that begins as an error message does"),
     "has_media": Column(
         "contains(prompt_kinds, 'M') OR contains(completion_kinds, 'M') OR nullif(json_extract(x.responses_create_params.metadata, '/audio_url'), 'null') IS NOT NULL",
         pl.Boolean,
@@ -236,6 +237,12 @@ COLUMNS: dict[str, Column] = {
         "arguments of a tool call hold a fraction or an integer of 16 digits or more",
     ),
     "num_messages": Column("CASE WHEN simple_prompt THEN strlen(prompt_kinds) ELSE length(regexp_replace(regexp_replace(prompt_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g')) END", pl.Int64, "messages of the prompt"),
+    "prompt_chars": Column("CASE WHEN simple_prompt THEN coalesce(chars_of(briefed), 0) + chars_of(asked) ELSE chars_said(prompt_units) END", pl.Int64, "characters of the prompt's texts and calls, media messages left out"),
+    "completion_chars": Column("CASE WHEN simple_completion THEN coalesce(chars_of(thought), 0) + chars_of(last_text) ELSE chars_said(list_filter(completion_units, lambda u: u.k IN ('A', 'E', 'R', 'C', 'c'))) END", pl.Int64, "characters that the model wrote: answers, reasoning, arguments of calls"),
+    "response_key": Column(
+        "md5_number_lower(CASE WHEN simple_completion THEN concat('R' || thought || chr(31), 'A', last_text) ELSE said(completion_units) END)", pl.UInt64, "number made of what was said and done, without any id: the same for rollouts that are copies"
+    ),
+    "tool_names": Column("CASE WHEN strpos(completion_kinds, 'C') + strpos(completion_kinds, 'c') > 0 THEN names_called(completion_units) END", pl.String, "JSON list of the tools that the completion calls, a name for each call; null without calls"),
     "num_turns": Column("CASE WHEN simple_completion THEN 1 ELSE length(regexp_replace(regexp_replace(regexp_replace(completion_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g'), '[^A]', '', 'g')) END", pl.Int64, "assistant messages of the completion"),
     "num_tool_calls": Column("count_letter(completion_kinds, 'C') + count_letter(completion_kinds, 'c')", pl.Int64, "tool calls of the completion"),
     "num_unanswered": Column("count_unanswered(prompt_units, prompt_kinds, 'prompt_call_') + count_unanswered(completion_units, completion_kinds, 'call_')", pl.Int64, "calls that another turn follows, but no result"),
@@ -253,7 +260,8 @@ COLUMNS: dict[str, Column] = {
         "JSON list of the assistant's items with their `prompt_token_ids` and `generation_token_ids`, null without items",
     ),
     "statics": Column(_STATICS, pl.String, "JSON of the fields that must agree inside a group"),
-    "metrics": Column("CASE WHEN x IS NOT NULL THEN metrics_of(text) END", pl.String, "JSON object of every other finite number at the top level"),
+    # Inside a CASE the row would be taken apart several times; what is no rollout has no text and is left out anyway.
+    "metrics": Column("metrics_of(text)", pl.String, "JSON object of every other finite number at the top level"),
     "extra": Column("CASE WHEN x IS NOT NULL THEN extra_of(text) END", pl.String, "JSON object of the other top-level fields, sorted"),
     "gym_row": Column(
         f"CASE WHEN x IS NOT NULL THEN gym_row_of(text, {IS_UNANSWERED}) END",

@@ -64,12 +64,17 @@ def canonical(
         "is_failure": is_failure(x, found.completion),
         "is_unverified": is_true(get(x, "verification_skipped")),
         "is_truncated": is_truncated(x, found.completion),
+        "says_error": kinds(found.completion).endswith("A") and says_error(found.completion[-1].value),
         "has_media": has_media(x, found),
         "is_prompt_empty": not any(is_question(unit) for unit in found.prompt),
         "prompt_kinds": kinds(found.prompt),
         "completion_kinds": kinds(found.completion),
         "has_inexact_number": any(unit.kind == "C" and holds_inexact(unit.value) for unit in found.prompt + found.completion),
         "num_messages": len(prompt.entries),
+        "prompt_chars": chars(found.prompt),
+        "completion_chars": chars([unit for unit in found.completion if unit.kind in "AERCc"]),
+        "response_key": lower_half(md5(said(found.completion))),
+        "tool_names": tool_names(found.completion),
         "num_turns": len(completion.turns),
         "num_tool_calls": len(completion.calls),
         "num_unanswered": prompt.count_unanswered(found.prompt) + completion.count_unanswered(found.completion),
@@ -223,6 +228,21 @@ def has_media(x: Object, found: Recorded) -> bool:
 
 def is_question(unit: Unit) -> bool:
     return unit.kind == "M" or (unit.kind == "U" and not is_blank(unit.value))
+
+
+def says_error(text: str) -> bool:
+    """Whether a text begins as an error message does."""
+    return re.match(r"[\n\r\t \[*#<]*(ERROR|FAILED|Error:|Failed:|Traceback \()", text) is not None
+
+
+def chars(units: list[Unit]) -> int:
+    """Characters of texts, and of arguments as they are written out."""
+    return sum(len(dumps(unit.value) if unit.kind == "C" else unit.value or "") for unit in units if unit.kind not in "MX")
+
+
+def tool_names(units: list[Unit]) -> str | None:
+    names = [unit.name if isinstance(unit.name, str) else "" for unit in units if unit.kind in "Cc"]
+    return dumps(names) if names else None
 
 
 def tokens(x: Object, *names: str) -> int | None:

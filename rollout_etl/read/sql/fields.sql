@@ -53,6 +53,15 @@ CREATE OR REPLACE MACRO count_unanswered(units, ks, prefix) AS CASE WHEN strpos(
 CREATE OR REPLACE MACRO count_orphans(units, ks, prefix) AS CASE WHEN strpos(ks, 'O') = 0 THEN 0
     ELSE without_answer(ids_of(units, ks, prefix, 'O'), ids_of(units, ks, prefix, 'Cc')) END;
 
+-- Characters of a JSON string, and of texts and arguments together. Without escapes the text need not be decoded.
+CREATE OR REPLACE MACRO chars_of(t) AS CASE WHEN strpos(t, '\') = 0 THEN length(t) - 2 ELSE length(json_extract_string(t, '$')) END;
+CREATE OR REPLACE MACRO chars_said(units) AS coalesce(list_sum(list_transform(
+    units, lambda u: CASE u.k WHEN 'C' THEN length(u.t) WHEN 'M' THEN 0 WHEN 'X' THEN 0 ELSE chars_of(u.t) END
+)), 0)::BIGINT;
+CREATE OR REPLACE MACRO names_called(units) AS concat(
+    '[', array_to_string(list_transform(list_filter(units, lambda u: u.k IN ('C', 'c')), lambda u: u.name), ','), ']'
+);
+
 -- Numbers at the top level that are scores; not the reward itself, not ids and seeds, not what starts with an underscore.
 CREATE OR REPLACE MACRO is_metric_name(name) AS
     NOT starts_with(name, '_') AND name <> 'reward' AND NOT regexp_matches(name, '(?i)^(id|uid|uuid|seed)$|_(id|idx|index|seed)$');

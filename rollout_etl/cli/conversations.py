@@ -1,0 +1,23 @@
+"""Rollouts on standard output, in colours on a terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from rollout_etl.stats.conversation import conversation
+from rollout_etl.stats.selection import Picked
+
+_STYLES = {"head": "\x1b[1m", "role": "\x1b[36m", "text": "", "call": "\x1b[2m"}
+_RESET = "\x1b[0m"
+
+
+def print_conversations(picked: Picked, limit: int) -> None:
+    """Print what was picked; how much there was to pick from goes to standard error."""
+    colour = sys.stdout.isatty()
+    for position, row in enumerate(picked.rollouts.iter_rows(named=True)):
+        if position:
+            print()
+        for style, text in conversation(row, limit):
+            print(f"{_STYLES[style]}{text}{_RESET}" if colour and _STYLES[style] else text)
+    sys.stdout.flush()
+    print(f"{len(picked.rollouts):,} of {picked.matching:,} matching rollouts, {picked.read:,} read", file=sys.stderr)

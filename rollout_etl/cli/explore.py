@@ -1,0 +1,208 @@
+"""The commands about looking: `sql` asks anything of rollouts, `ingest` keeps them for the second question."""
+
+from __future__ import annotations
+
+import json as json_text
+import os
+import re
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rollout_etl.cli import options as o
+from rollout_etl.cli.runner import guarded
+from rollout_etl.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from rollout_etl.explore.output import Shown
+    from rollout_etl.explore.session import Session
+
+_STATEMENT = re.compile(
+    r"(\s|--[^\n]*\n)*\(*\s*(select|from|with|values|explain|describe|desc|show|summarize|pivot|unpivot|create|copy|attach|detach|install|load|set|reset|pragma|"
+    r"call|insert|update|delete|drop|alter|export|import|use|vacuum|checkpoint|begin|prepare|execute|merge|truncate|comment|analyze|table)\b(?![./\\])",
+    re.IGNORECASE,
+)
+
+
+class FormatName(StrEnum):
+    table = "table"
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+    markdown = "markdown"
+
+
+Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="Memory to use, as in 4GB; more goes to disk.", show_default="80% of all")]
+
+
+def sql(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(metavar="INPUT... ['SELECT ...']", help="Files, folders, globs or URLs, then the question.", show_default=False)
+    ] = None,
+    file: Annotated[str | None, typer.Option("-f", "--file", metavar="FILE", help="Read the question from a file; - is standard input.")] = None,
+    query: Annotated[str | None, typer.Option("--query", metavar="NAME", help="Ask a named query.")] = None,
+    values: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Value of a parameter: $NAME.", show_default=False)] = None,
+    queries: Annotated[bool, typer.Option("--queries", help="List the named queries.")] = False,
+    format: Annotated[FormatName | None, typer.Option("--format", help="How the result is written.", show_default="table, or as FILE ends")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the result here.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Rows that a table or markdown shows; 0: all.")] = 40,
+    memory: Memory = None,
+    threads: o.Threads = None,
+    max_bad_fraction: o.MaxBadFraction = 0.01,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Let queries read and write any file, load extensions, change settings.")] = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Ask rollouts anything, in DuckDB's SQL; without a question, at a prompt."""
+
+    def run() -> ExitCode:
+        if queries:
+            _list_queries()
+            return ExitCode.DONE
+        paths, question = _divided(inputs or [], file, query)
+        if threads is not None:
+            os.environ["POLARS_MAX_THREADS"] = str(threads)
+
+        from rollout_etl.cli.summary import Progress
+        from rollout_etl.explore import library
+        from rollout_etl.explore.safety import Limits
+        from rollout_etl.explore.session import Session
+
+        given = _pairs(values or [])
+        if query is not None:
+            named = library.query(query)
+            question, bound = named.sql, named.values_of(given)
+        else:
+            bound = {name: library.value_of(text) for name, text in given.items()}
+        if question is None and not sys.stdin.isatty():
+            question = sys.stdin.read()
+            if not question.strip():
+                raise UsageError("no question: name it after the inputs, with -f FILE or --query NAME, or on standard input")
+        how = _shown(format, output, limit)
+        if unsafe and not quiet:
+            print("rollout-etl: --unsafe: queries can read and write any file of yours", file=sys.stderr)
+        limits = Limits(unsafe=unsafe, memory=memory, threads=threads)
+        with Progress(enabled=not quiet) as progress:
+            session = Session(paths, limits=limits, only_for=question, values=bound, max_bad_fraction=max_bad_fraction, progress=progress.advance)
+        try:
+            if question is None:
+                from rollout_etl.explore.shell import Shell
+
+                return Shell(session, how).run()
+            return _answer(session, question, bound, how, output, quiet)
+        finally:
+            session.close()
+
+    guarded(run)
+
+
+def ingest(
+    inputs: o.Inputs = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for the rollouts as Parquet.", show_default=False)] = None,
+    database: Annotated[Path | None, typer.Option("--database", metavar="FILE", help="DuckDB file for rollouts and views.", show_default=False)] = None,
+    threads: o.Threads = None,
+    max_bad_fraction: o.MaxBadFraction = 0.01,
+    json: Annotated[bool, typer.Option("--json", help="Print what was read as JSON on standard output.")] = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Keep rollouts as Parquet, which every command takes in their place, or as a DuckDB file."""
+
+    def run() -> ExitCode:
+        if not inputs:
+            raise UsageError("no input given: name files, folders or globs")
+        if threads is not None:
+            os.environ["POLARS_MAX_THREADS"] = str(threads)
+
+        from rollout_etl.cli.summary import Progress, plain
+        from rollout_etl.explore.ingest import ingest
+
+        with Progress(enabled=not quiet) as progress:
+            done = ingest(inputs, output, database, max_bad_fraction=max_bad_fraction, threads=threads, progress=progress.advance)
+        if not quiet:
+            lines = [f"read         {done.read:>10,} lines", f"quarantined  {done.quarantined:>10,}", f"ingested     {done.rollouts:>10,} rollouts"]
+            lines += [f"note         {note}" for note in done.notes] + [f"output       {path}" for path in done.outputs]
+            print("\n".join(plain(line) for line in lines), file=sys.stderr)
+        if json:
+            print(json_text.dumps(done.__dict__, ensure_ascii=False))
+        return ExitCode.DONE
+
+    guarded(run)
+
+
+def _divided(inputs: list[str], file: str | None, query: str | None) -> tuple[list[str], str | None]:
+    """Paths, and the question if there is one among the arguments or in a file."""
+    asked = inputs[-1] if inputs and _STATEMENT.match(inputs[-1]) and not os.path.exists(inputs[-1]) else None
+    if sum(one is not None for one in (asked, file, query)) > 1:
+        raise UsageError("more than one question: give it after the inputs, with -f FILE, or with --query NAME")
+    paths = inputs if asked is None else inputs[:-1]
+    if not paths:
+        raise UsageError("no input given: name files, folders or globs before the question")
+    if file == "-":
+        return paths, sys.stdin.read()
+    if file is not None:
+        try:
+            return paths, Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+    return paths, asked
+
+
+def _pairs(values: list[str]) -> dict[str, str]:
+    for value in values:
+        if "=" not in value:
+            raise UsageError(f"--set {value}: write NAME=VALUE")
+    return dict(value.split("=", 1) for value in values)
+
+
+def _shown(format: str | None, output: Path | None, limit: int) -> Shown:
+    from rollout_etl.explore.output import SUFFIXES, Shown
+
+    name = str(format) if format else SUFFIXES.get(output.suffix, "") if output else "table"
+    if not name:
+        raise UsageError(f"{output}: say what to write with --format, or end the name with {', '.join(SUFFIXES)}")
+    screen = output is None and sys.stdout.isatty()
+    return Shown(name, rows=limit or None, width=shutil.get_terminal_size().columns if screen else None, screen=screen)
+
+
+def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, output: Path | None, quiet: bool) -> ExitCode:
+    from rollout_etl.explore.output import show, write
+
+    if output is not None:
+        session.refuse_overwriting(output)
+    notes = [] if quiet else list(session.notes)
+    results = session.run(question, bound, as_relation=how.format == "parquet" and output is not None)
+    for number, result in enumerate(results):
+        if number and (output is not None or how.format not in ("table", "markdown")):
+            raise UsageError(f"the question has several results, and {output or how.format} holds one: ask them one by one")
+        if number:
+            print()
+        if output is None:
+            note = show(result, sys.stdout, how)
+        else:
+            size, note = write(result, output, how)
+            notes += [] if quiet else [f"wrote {output} ({size:,} bytes)"]
+        # A result that is cut must not look whole, however quiet.
+        notes += [note] if note else []
+    sys.stdout.flush()
+    for note in notes:
+        print(f"rollout-etl: {note}", file=sys.stderr)
+    return ExitCode.DONE
+
+
+def _list_queries() -> None:
+    from rollout_etl.explore import library
+
+    for name in library.query_names():
+        query = library.query(name)
+        print(f"{name:22} {query.answers}")
+        for parameter in query.parameters:
+            print(f"{'':22}   --set {parameter.name}={parameter.default}: {parameter.meaning}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("sql")(sql)
+    app.command("ingest")(ingest)

@@ -1,0 +1,134 @@
+"""The commands that look at rollouts and change nothing: `stats` and `show`."""
+
+from __future__ import annotations
+
+import json as json_text
+import os
+import sys
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from rollout_etl.cli import options as o
+from rollout_etl.cli.runner import guarded
+from rollout_etl.errors import ExitCode, UsageError
+
+
+class Algorithm(StrEnum):
+    sft = "sft"
+    dpo = "dpo"
+    grpo = "grpo"
+    ppo = "ppo"
+    kto = "kto"
+
+
+class FailOn(StrEnum):
+    warning = "warning"
+    error = "error"
+
+
+def stats(
+    inputs: o.Inputs = None,
+    input: o.Input = None,
+    algorithm: Annotated[Algorithm | None, typer.Option("--for", help="Only flags that matter for this algorithm.", show_default="all")] = None,
+    fail_on: Annotated[FailOn | None, typer.Option("--fail-on", help="Exit with 4 when a flag of this severity is up.", show_default="never")] = None,
+    success: Annotated[float, typer.Option("--success", help="Smallest reward that counts as a success.")] = 0.8,
+    ground_truth_field: o.GroundTruthField = None,
+    task_inputs: o.TaskInputs = None,
+    group_by: o.GroupBy = None,
+    max_bad_fraction: o.MaxBadFraction = 0.01,
+    threads: o.Threads = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: only the exit code.")] = False,
+) -> None:
+    """Show what rollouts hold: rewards, groups, lengths, what could be made of them, red flags."""
+
+    def run() -> ExitCode:
+        from rollout_etl.stats.profile import profile
+
+        data = narrowed([*(inputs or []), *(input or [])], ground_truth_field, task_inputs, group_by, max_bad_fraction, threads, quiet)
+        found = profile(data, algorithm=str(algorithm) if algorithm else None, success=success)
+        if json:
+            print(json_text.dumps(found, ensure_ascii=False), flush=True)
+        elif not quiet:
+            from rollout_etl.stats.terminal import show
+
+            show(found)
+        worst = {flag["severity"] for flag in found["flags"]}
+        return ExitCode.GATE_FAILED if fail_on and ("error" in worst or (fail_on == "warning" and worst)) else ExitCode.DONE
+
+    guarded(run)
+
+
+def show(
+    inputs: o.Inputs = None,
+    input: o.Input = None,
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="EXPR", help="A condition over canonical columns, as in 'reward < 0.5 and num_turns > 3'.")
+    ] = None,
+    best: Annotated[bool, typer.Option("--best", help="Largest rewards first.")] = False,
+    worst: Annotated[bool, typer.Option("--worst", help="Smallest rewards first.")] = False,
+    random: Annotated[int | None, typer.Option("--random", metavar="N", min=1, help="N rollouts drawn by --seed.", show_default=False)] = None,
+    group: Annotated[str | None, typer.Option("--group", metavar="KEY", help="All attempts of a group: start of its key, or its task index.")] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Rollouts to show.")] = 5,
+    chars: Annotated[int, typer.Option("--chars", min=0, help="Characters of a text to show; 0 for all.")] = 500,
+    group_by: o.GroupBy = None,
+    max_bad_fraction: o.MaxBadFraction = 0.01,
+    seed: o.Seed = 0,
+    threads: o.Threads = None,
+) -> None:
+    """Show rollouts as conversations."""
+
+    def run() -> ExitCode:
+        asked = [name for name, given in (("best", best), ("worst", worst), ("random", random is not None)) if given]
+        if len(asked) > 1:
+            raise UsageError(f"--{asked[0]} and --{asked[1]} exclude each other")
+        rollouts = opened([*(inputs or []), *(input or [])], None, None, group_by, threads)
+        from rollout_etl.cli.conversations import print_conversations
+        from rollout_etl.stats.selection import Selection, pick
+
+        order: Any = asked[0] if asked else "first"
+        picked = pick(rollouts, Selection(where=where, order=order, group=group, count=random or count, seed=seed))
+        rollouts.check_bad_fraction(max_bad_fraction)
+        print_conversations(picked, chars)
+        return ExitCode.DONE if len(picked.rollouts) else ExitCode.NOTHING_TO_WRITE
+
+    guarded(run)
+
+
+def opened(
+    inputs: list[str], ground_truth_field: str | None, task_inputs: str | None, group_by: str | None, threads: int | None
+) -> Any:
+    """The reader of the inputs, with the lookup that was asked for."""
+    if not inputs:
+        raise UsageError("no input given: name files, folders or globs")
+    if threads is not None:
+        os.environ["POLARS_MAX_THREADS"] = str(threads)
+    from rollout_etl.read.canonical import Lookup
+    from rollout_etl.read.scan import Rollouts
+
+    fields = tuple(name for name in (group_by or "").split(",") if name)
+    return Rollouts(inputs, lookup=Lookup(ground_truth_field=ground_truth_field, group_by=fields), task_inputs=task_inputs, threads=threads)
+
+
+def narrowed(
+    inputs: list[str], ground_truth_field: str | None, task_inputs: str | None, group_by: str | None, max_bad_fraction: float, threads: int | None, quiet: bool
+) -> Any:
+    """What statistics are made of."""
+    rollouts = opened(inputs, ground_truth_field, task_inputs, group_by, threads)
+    from rollout_etl.cli.summary import Progress, plain
+    from rollout_etl.stats.narrow import narrow
+
+    with Progress(enabled=not quiet) as progress:
+        data = narrow(rollouts, progress.advance)
+    rollouts.check_bad_fraction(max_bad_fraction)
+    for note in [] if quiet else data.notes:
+        print(f"note         {plain(note)}", file=sys.stderr)
+    return data
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("stats")(stats)
+    app.command("show")(show)

@@ -1,0 +1,61 @@
+"""The command `validate`: a training file against its trainer's contract."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollout_etl.cli import options as o
+from rollout_etl.cli.runner import guarded
+from rollout_etl.errors import ExitCode, UsageError
+
+
+def validate(
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE...", help="Training files, whoever wrote them.", show_default=False)] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="RECIPE", help="What they are for: sft, dpo, grpo, kto, rm or ppo.", show_default=False)
+    ] = None,
+    target: o.Target = "nemo-rl",
+    train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training file, to compare with --val.", show_default=False)] = None,
+    val: Annotated[
+        Path | None, typer.Option("--val", metavar="FILE", help="Validation file: its prompts must not stand in --train.", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: only the exit code.")] = False,
+) -> None:
+    """Hold training files against what their trainer loads."""
+
+    def run() -> ExitCode:
+        if recipe is None:
+            raise UsageError("no recipe given: name it with --recipe sft, dpo, grpo, kto, rm or ppo")
+        if (train is None) != (val is None):
+            raise UsageError("--train and --val go together; name a single file without them")
+        named = [*(files or []), *([train, val] if train is not None and val is not None else [])]
+        if not named:
+            raise UsageError("no file given")
+        from rollout_etl.cli.summary import plain
+        from rollout_etl.validate.validate import as_json, layouts_of, leaked, to_text
+        from rollout_etl.validate.validate import validate as hold
+
+        verdicts = [hold(path, target, recipe) for path in named]
+        if train is not None and val is not None:
+            last = verdicts[-1]
+            layout = next((layout for layout in layouts_of(target, recipe) if layout.name == last.layout), None)
+            if layout is not None and verdicts[-2].layout == last.layout:
+                leak = leaked(train, val, layout)
+                last.problems += [leak] if leak.rows else []
+        if json:
+            print(as_json(verdicts), flush=True)
+        elif not quiet:
+            print("\n".join(plain(to_text(verdict)) for verdict in verdicts), file=sys.stdout, flush=True)
+        return ExitCode.GATE_FAILED if any(verdict.problems for verdict in verdicts) else ExitCode.DONE
+
+    guarded(run)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("validate")(validate)

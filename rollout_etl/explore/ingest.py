@@ -1,0 +1,214 @@
+"""Ingesting: rollouts are read once and kept as Parquet (see `rollout_etl.read.stored`), or as a DuckDB file with the views in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from rollout_etl.errors import UsageError
+from rollout_etl.explore import ingested
+from rollout_etl.explore.canonical_table import create_views, fill
+from rollout_etl.publish.files import plain_write_errors
+from rollout_etl.read import stored
+from rollout_etl.read.lines import line_batches
+from rollout_etl.read.quarantine import BadLine
+from rollout_etl.read.scan import Paths, Rollouts
+from rollout_etl.read.schema import SCHEMA
+
+_PART_BYTES, _PART_ROWS = 1 << 27, 100_000
+"""A part is sorted in memory, and read as a whole where lines are wanted in their order."""
+_SORTED_BY = ("task_name", "agent_name", "reward", "row")
+_BAD_SCHEMA = pl.Schema({"row": pl.Int64, "source": pl.String, "line": pl.Int64, "reason": pl.String, "text": pl.String, "record": pl.Binary})
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What was ingested: `read = rollouts + quarantined`."""
+
+    read: int
+    rollouts: int
+    quarantined: int
+    outputs: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def ingest(
+    paths: Paths, folder: Path | None = None, database: Path | None = None, *, max_bad_fraction: float = 0.01, threads: int | None = None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Ingested:
+    """Read rollouts and keep them in `folder`, in the DuckDB file `database`, or in both. Both appear whole or not at all.
+
+    Raises `UsageError` for places that hold something else, `UnreadableError` for files that cannot be read or hold too many
+    lines that are no rollouts, `WriteError` where the disk refuses.
+    """
+    if folder is None and database is None:
+        raise UsageError("no output given: name a folder with -o DIR, a DuckDB file with --database FILE, or both")
+    rollouts = Rollouts(paths, threads=threads)
+    _refuse(rollouts, folder, database)
+    outputs = tuple(str(path) for path in (folder, database) if path is not None)
+    if folder is not None:
+        with _staged(folder) as staging:
+            _write(rollouts, Path(staging), max_bad_fraction, progress)
+            with plain_write_errors(folder):
+                _publish_folder(Path(staging), folder)
+    if database is not None:
+        with _staged(database) as staging:
+            _write_database(rollouts if folder is None else folder, staging, max_bad_fraction, progress)
+            with plain_write_errors(database):
+                os.replace(staging, database)
+    account = rollouts.account
+    assert account is not None
+    return Ingested(account.read, account.rollouts, len(account.quarantined), outputs, tuple(rollouts.notes))
+
+
+def _refuse(rollouts: Rollouts, folder: Path | None, database: Path | None) -> None:
+    read = {os.path.realpath(item.path if item.stored is None else item.stored.folder) for item in rollouts.inputs if not item.is_remote}
+    for path in (folder, database):
+        if path is not None and any(one == os.path.realpath(path) or (path == folder and one.startswith(os.path.realpath(path) + os.sep)) for one in read):
+            raise UsageError(f"{path} is or holds an input; name another place")
+    if folder is not None and folder.exists() and not stored.is_stored(str(folder)) and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} holds something else; name a folder that is new, empty, or was ingested before")
+    if database is not None and (database.is_dir() or database.suffix not in (".duckdb", ".db", ".ddb")):
+        raise UsageError(f"{database} must be a file that ends with .duckdb")
+
+
+@contextlib.contextmanager
+def _staged(path: Path) -> Iterator[str]:
+    """A path beside `path`; what is there at the end goes."""
+    staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with plain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield str(staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        for leftover in (staging, Path(f"{staging}.wal")):
+            leftover.unlink(missing_ok=True)
+
+
+def _publish_folder(staging: Path, folder: Path) -> None:
+    """Move the folder to its place. An earlier one is moved aside first: a folder cannot replace one that is not empty."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        os.replace(folder, aside)
+    os.replace(staging, folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(rollouts: Rollouts, folder: Path, max_bad_fraction: float, progress: Callable[[int], None]) -> None:
+    folder.mkdir()
+    parts: list[stored.Part] = []
+    bad: list[pl.DataFrame] = []
+    sizes = [0] * len(rollouts.inputs)
+    window: list[pl.DataFrame] = []
+    first = size = 0
+    for end, frame, lines in _with_records(rollouts):
+        progress(len(frame))
+        missing = lines.join(frame.select("row"), on="row", how="anti", maintain_order="left")
+        bad += [missing] if len(missing) else []
+        for source, count in lines["source"].value_counts().iter_rows():
+            sizes[source] += count
+        window.append(frame.join(lines.select("row", "record"), on="row", how="left", maintain_order="left"))
+        size += int(lines["record"].bin.size().sum())
+        if size >= _PART_BYTES or end - first >= _PART_ROWS:
+            parts.append(_write_part(folder, len(parts), first, end, window))
+            window, first, size = [], end, 0
+    if window or not parts:
+        parts.append(_write_part(folder, len(parts), first, sum(sizes), window))
+    rollouts.check_bad_fraction(max_bad_fraction)
+    _write_quarantine(rollouts, folder, bad)
+    firsts = [0, *np.cumsum(sizes).tolist()]
+    sources = tuple(
+        stored.Source(item.path, firsts[number], sizes[number], _kept_inputs(item.task_inputs, folder, number)) for number, item in enumerate(rollouts.inputs)
+    )
+    index = stored.Stored(str(folder), sources, tuple(parts)).to_json()
+    (folder / stored.INDEX).write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _with_records(rollouts: Rollouts) -> Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]:
+    """Canonical frames with the lines up to their last: the row after it, the frame, and `row`, `source` (number), `line`, `record`."""
+    lines = _Lines(rollouts)
+    waiting: pl.DataFrame | None = None
+    for frame in rollouts.batches(list(SCHEMA)):
+        if waiting is not None:
+            end = int(waiting["row"][-1]) + 1
+            yield end, waiting, lines.until(end)
+        waiting = frame if len(frame) else waiting
+    rest = lines.until(None)
+    if waiting is not None or len(rest):
+        empty = pl.DataFrame(schema=SCHEMA)
+        yield (int(rest["row"][-1]) + 1 if len(rest) else 0), (empty if waiting is None else waiting), rest
+
+
+class _Lines:
+    """The lines of the files once more, handed out up to a row."""
+
+    def __init__(self, rollouts: Rollouts) -> None:
+        self._batches = line_batches(rollouts.inputs)
+        self._held: list[pl.DataFrame] = []
+
+    def until(self, end: int | None) -> pl.DataFrame:
+        """The lines before row `end`, or all that are left."""
+        while end is None or not (self._held and self._held[-1]["row"][-1] >= end - 1):
+            batch = next(self._batches, None)
+            if batch is None:
+                break
+            columns = {"row": batch.column(0), "source": batch.column(1), "line": batch.column(2), "record": batch.column(3).view(pa.binary())}
+            self._held.append(pl.DataFrame(pl.from_arrow(pa.table(columns))))
+        held = pl.concat([pl.DataFrame(schema={"row": pl.Int64, "source": pl.Int32, "line": pl.Int64, "record": pl.Binary}), *self._held])
+        cut = len(held) if end is None else int(held["row"].search_sorted(end))
+        self._held = [held[cut:]] if cut < len(held) else []
+        return held[:cut]
+
+
+def _write_part(folder: Path, number: int, first: int, end: int, window: list[pl.DataFrame]) -> stored.Part:
+    schema = pl.Schema({**SCHEMA, "record": pl.Binary()})
+    table = pl.concat([pl.DataFrame(schema=schema), *window]).sort(_SORTED_BY, nulls_last=True)
+    name = f"part-{number:05}.parquet"
+    # Lines that became rollouts are JSON, so they are text.
+    table.with_columns(pl.col("record").cast(pl.String)).write_parquet(
+        folder / name, compression="zstd", compression_level=1, row_group_size=min(max(len(table) // 8, 1024), 16_384), statistics=True
+    )
+    return stored.Part(name, first, end - first)
+
+
+def _write_quarantine(rollouts: Rollouts, folder: Path, bad: list[pl.DataFrame]) -> None:
+    assert rollouts.account is not None
+    reasons: dict[tuple[str, int], BadLine] = {(line.source, line.line): line for line in rollouts.account.quarantined}
+    rows: list[dict[str, Any]] = []
+    for lines in bad:
+        for row, source, line, record in lines.iter_rows():
+            found = json.loads(reasons[rollouts.inputs[source].path, line].to_json())
+            rows.append({**found, "row": row, "record": record})
+    pl.DataFrame(rows, schema=_BAD_SCHEMA).write_parquet(folder / stored.QUARANTINE, compression="zstd")
+
+
+def _kept_inputs(path: str | None, folder: Path, number: int) -> str | None:
+    """A copy of the tasks that lie beside a file, so that the folder needs nothing else."""
+    if path is None:
+        return None
+    name = f"task-inputs-{number}.jsonl"
+    shutil.copyfile(path, folder / name)
+    return name
+
+
+def _write_database(source: Rollouts | Path, path: str, max_bad_fraction: float, progress: Callable[[int], None]) -> None:
+    import duckdb
+
+    with duckdb.connect(path) as connection:
+        if isinstance(source, Path):
+            ingested.create_tables(connection, [stored.load(str(source))], kind="TABLE")
+        else:
+            fill(connection, source, None, max_bad_fraction, progress)
+        create_views(connection)
+        connection.execute("CHECKPOINT")

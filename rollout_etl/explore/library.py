@@ -1,0 +1,91 @@
+"""The SQL files of the project: the views and the named queries of `sql/`, and what their headers say."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rollout_etl.errors import UsageError
+
+VIEWS = ("rollouts", "verdicts", "groups", "messages", "tool_calls", "metrics", "pairs", "drops", "quarantine")
+"""The views, each after those it is made of."""
+_PARAMETER = re.compile(r"^--   (\w+) = (\S+): (.*)$", re.MULTILINE)
+
+
+@cache
+def folder() -> Path:
+    """The folder `sql`: inside the package when installed, beside it in a checkout."""
+    installed = Path(__file__).parent.parent / "sql"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "sql"
+
+
+def view(name: str) -> str:
+    """The statement that makes a view, with its header."""
+    return (folder() / "views" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a named query: what `getvariable` gives it, or its default."""
+
+    name: str
+    default: str
+    meaning: str
+
+    def value_of(self, given: str) -> Any:
+        """The value that a text stands for, of the type of the default. Raises `UsageError` for a text where a number belongs."""
+        default, value = value_of(self.default), value_of(given)
+        if isinstance(default, str):
+            return given
+        if isinstance(value, bool) or not isinstance(value, int | float) or (isinstance(default, int) and not isinstance(value, int)):
+            raise UsageError(f"--set {self.name}={given}: {self.name} is {'a whole number' if isinstance(default, int) else 'a number'}, as in {self.default}")
+        return value
+
+
+@dataclass(frozen=True)
+class Query:
+    """A named query."""
+
+    name: str
+    answers: str
+    parameters: tuple[Parameter, ...]
+    sql: str
+
+    def values_of(self, given: dict[str, str]) -> dict[str, Any]:
+        """The values of what was given. Raises `UsageError` for a name that is no parameter."""
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in given:
+            if name not in known:
+                raise UsageError(f"--set {name}: {self.name} has no such parameter; it has {', '.join(known) or 'none'}")
+        return {name: known[name].value_of(text) for name, text in given.items()}
+
+
+def query_names() -> list[str]:
+    """Names of the queries, sorted."""
+    return sorted(path.stem for path in (folder() / "queries").glob("*.sql"))
+
+
+def query(name: str) -> Query:
+    """A query by its name. Raises `UsageError` with the nearest name for one that is not there."""
+    names = query_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0)
+        raise UsageError(f"no query '{name}'; the nearest is {near[0]}, --queries lists all")
+    sql = (folder() / "queries" / f"{name}.sql").read_text(encoding="utf-8")
+    title = re.match(rf"-- {name}: (.*)\n", sql)
+    if title is None:
+        raise UsageError(f"sql/queries/{name}.sql does not begin with '-- {name}: ' and what it answers")
+    return Query(name, title[1], tuple(Parameter(*found) for found in _PARAMETER.findall(sql)), sql)
+
+
+def value_of(text: str) -> Any:
+    """A text as the value it spells: integer, number, true, false, null, or the text itself."""
+    if re.fullmatch(r"[-+]?\d{1,18}", text):
+        return int(text)
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text):
+        return float(text)
+    return {"true": True, "false": False, "null": None}.get(text.lower(), text)

@@ -1,0 +1,165 @@
+"""Results as text and files: `table` and `markdown` to be read, `csv`, `jsonl` and `parquet` to be used.
+
+What is read is cut to `Shown.rows` rows, and cells of a table to the screen; what was cut is said. What is used is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from rollout_etl.cli.summary import plain
+from rollout_etl.errors import UsageError
+
+FORMATS = ("table", "csv", "jsonl", "parquet", "markdown")
+SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".md": "markdown", ".txt": "table"}
+_CHUNK = 10_000
+_WIDEST_CELL, _NARROWEST_CELL = 80, 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a result is shown."""
+
+    format: str = "table"
+    rows: int | None = 40
+    """Rows of a table that are shown; None: all."""
+    width: int | None = None
+    """Columns of the screen; None: as wide as it gets."""
+    screen: bool = False
+    """Control characters would reach a terminal: they are taken out."""
+
+
+def show(result: Any, stream: TextIO, how: Shown) -> str | None:
+    """Write a result (a DuckDB connection after a query) to a stream; returns a note on what was left out, if anything."""
+    names = [column[0] for column in result.description]
+    if how.format in ("table", "markdown"):
+        return _to_be_read(result, names, stream, how)
+    if how.format == "parquet":
+        raise UsageError("--format parquet needs a file: name it with -o FILE")
+    for text in _csv(result, names) if how.format == "csv" else _json_lines(result, names):
+        stream.write("\n".join(plain(line) for line in text.split("\n")) if how.screen else text)
+    return None
+
+
+def write(result: Any, path: Path, how: Shown) -> tuple[int, str | None]:
+    """Write a result to a file, whole or not at all; returns the number of bytes and a note on what was left out."""
+    import pyarrow.parquet as pq
+
+    from rollout_etl.publish.files import StagedFile
+
+    note = None
+    with StagedFile(path) as file:
+        if how.format == "parquet":
+            reader = result.to_arrow_reader(_CHUNK)
+            with pq.ParquetWriter(file, reader.schema, compression="zstd") as writer:
+                for batch in reader:
+                    writer.write_batch(batch)
+        elif how.format in ("table", "markdown"):
+            text = io.StringIO()
+            note = show(result, text, how)
+            file.write(text.getvalue().encode())
+        else:
+            names = [column[0] for column in result.description]
+            for chunk in _csv(result, names) if how.format == "csv" else _json_lines(result, names):
+                file.write(chunk.encode(errors="surrogatepass"))
+        written = file.finish()
+        file.publish()
+    return written.bytes, note
+
+
+def _rows(result: Any) -> Iterator[list[tuple[Any, ...]]]:
+    while rows := result.fetchmany(_CHUNK):
+        yield rows
+
+
+def _csv(result: Any, names: Sequence[str]) -> Iterator[str]:
+    def text(rows: Sequence[Sequence[Any]]) -> str:
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows(rows)
+        return stream.getvalue()
+
+    yield text([names])
+    for rows in _rows(result):
+        yield text([[_plain_value(value) for value in row] for row in rows])
+
+
+def _json_lines(result: Any, names: Sequence[str]) -> Iterator[str]:
+    # JSON goes into the line as it is, not as a text that holds JSON.
+    is_json = [str(column[1]) == "JSON" for column in result.description]
+    heads = [("" if number == 0 else ",") + json.dumps(name, ensure_ascii=False) + ":" for number, name in enumerate(names)]
+    for rows in _rows(result):
+        yield "".join(
+            "{" + "".join(head + (value if raw and value is not None else json.dumps(_finite(value), ensure_ascii=False, default=str))
+                          for head, value, raw in zip(heads, row, is_json, strict=True)) + "}\n"
+            for row in rows
+        )  # fmt: skip
+
+
+def _finite(value: Any) -> Any:
+    """Numbers that JSON has no word for are null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return {str(name): _finite(part) for name, part in value.items()} if isinstance(value, dict) else value
+
+
+def _plain_value(value: Any) -> Any:
+    """A value as text of a cell; null is empty."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(_finite(value), ensure_ascii=False, default=str)
+    return value
+
+
+def _to_be_read(result: Any, names: Sequence[str], stream: TextIO, how: Shown) -> str | None:
+    rows = result.fetchmany(how.rows + 1) if how.rows is not None else result.fetchall()
+    more = how.rows is not None and len(rows) > how.rows
+    rows = rows[: how.rows] if more else rows
+    numeric = [any(str(column[1]).startswith(kind) for kind in ("BIGINT", "HUGEINT", "INTEGER", "UBIGINT", "DOUBLE", "FLOAT", "DECIMAL", "UINT", "SMALLINT"))
+               for column in result.description]  # fmt: skip
+    cells = [[plain(name) for name in names], *([_cell(value) for value in row] for row in rows)]
+    notes = [f"the first {how.rows} rows are shown, there are more: --limit 0 shows all"] if more else []
+    if how.format == "markdown":
+        cells = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in cells]
+        stream.write("| " + " | ".join(cells[0]) + " |\n|" + "|".join("---:" if right else "---" for right in numeric) + "|\n")
+        stream.writelines("| " + " | ".join(row) + " |\n" for row in cells[1:])
+        return "; ".join(notes) or None
+    widths, wanted = _widths(cells, how.width)
+    for position, row in enumerate(cells):
+        line = "  ".join((_cut(c, w).rjust(w) if right else _cut(c, w).ljust(w)) for c, w, right in zip(row, widths, numeric, strict=True))
+        stream.write(line.rstrip() + "\n")
+        if position == 0:
+            stream.write("  ".join("-" * width for width in widths) + "\n")
+    notes += ["cells that end with … are cut: csv and jsonl hold all of them"] if any(w < full for w, full in zip(widths, wanted, strict=True)) else []
+    return "; ".join(notes) or None
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        # Digits that only floating point put there go; small numbers do not become 0.
+        return repr(round(value, 6)) if not math.isfinite(value) or abs(value) >= 1e-3 or value == 0 else f"{value:.4g}"
+    return plain(str(_plain_value(value)).replace("\r\n", "↵").replace("\n", "↵").replace("\t", " "))
+
+
+def _widths(cells: Sequence[Sequence[str]], width: int | None) -> tuple[list[int], list[int]]:
+    """Width of each column, and what it would need: the widest give way until the screen is wide enough."""
+    wanted = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    widths = [min(one, _WIDEST_CELL) for one in wanted]
+    while width is not None and sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > _NARROWEST_CELL:
+        widths[widths.index(max(widths))] -= 1
+    return widths, wanted
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

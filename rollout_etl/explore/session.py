@@ -1,0 +1,175 @@
+"""A DuckDB session over rollouts: the views of `sql/`, locked by default."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from rollout_etl.errors import UsageError
+from rollout_etl.explore import ingested, library, safety
+from rollout_etl.explore.safety import Limits
+from rollout_etl.read.inputs import find_inputs
+from rollout_etl.read.stored import is_stored
+
+if TYPE_CHECKING:
+    from rollout_etl.read.scan import Paths
+
+NOT_READ = "was not read"
+"""Part of the error that evaluating a column gives that was not read."""
+_FILE = re.compile(r"Table with name (\S*[/.]\S*) does not exist")
+
+
+class Session:
+    """A connection with the views over rollouts, and the rules for what may be asked of it.
+
+    Files that `ingest` wrote are queried where they are. Of other files everything is read once when the session opens, or, with
+    `only_for`, the columns that those statements need. Raises `RolloutETLError` for paths and files that cannot be read.
+    """
+
+    def __init__(
+        self, paths: Paths, *, limits: Limits | None = None, only_for: str | None = None, values: Mapping[str, Any] | None = None,
+        max_bad_fraction: float = 0.01, progress: Callable[[int], None] = lambda rows: None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._paths = paths
+        self._inputs, self.notes = find_inputs(paths)
+        self._max_bad_fraction, self._progress = max_bad_fraction, progress
+        self._temporary = tempfile.mkdtemp(prefix="rollout-etl-")
+        # Connections are given away, and may live as long as the process.
+        atexit.register(shutil.rmtree, self._temporary, ignore_errors=True)
+        self._stored = ingested.stored_in(self._inputs)
+        self._open(None if only_for is None or self._stored else self._columns_for(only_for, values or {}))
+
+    def _columns_for(self, sql: str, values: Mapping[str, Any]) -> list[str] | None:
+        from rollout_etl.explore.canonical_table import needed_columns
+
+        with plain_errors():
+            return needed_columns(safety.statements(duckdb, sql), values)
+
+    def _open(self, columns: list[str] | None) -> None:
+        self._narrow = columns is not None
+        self.connection = duckdb.connect(config={"python_enable_replacements": self.limits.unsafe})
+        safety.apply_limits(self.connection, self.limits, self._temporary)
+        if self._stored:
+            # Nothing of the reader is needed, nor imported: the answer is there before Polars would be.
+            ingested.create_tables(self.connection, self._stored)
+        else:
+            self._fill(columns)
+        for name in library.VIEWS:
+            self.connection.execute(library.view(name))
+        if not self.limits.unsafe:
+            safety.lock(self.connection, [path for folder in self._stored for path in folder.files])
+
+    def _fill(self, columns: list[str] | None) -> None:
+        from rollout_etl.explore.canonical_table import fill
+        from rollout_etl.read.scan import Rollouts
+
+        fill(self.connection, Rollouts(self._paths, threads=self.limits.threads), columns, self._max_bad_fraction, self._progress)
+
+    def run(self, sql: str, values: Mapping[str, Any] | None = None, *, as_relation: bool = False) -> Iterator[Any]:
+        """Run the statements of a text in turn, and give the connection after each that has a result to fetch; with `as_relation`
+        a relation instead, which has not run yet and gives Arrow batches.
+
+        `values` are bound to `$name` and to `getvariable('name')`. Raises `UsageError` for what is refused or is no SQL.
+        """
+        with plain_errors():
+            parsed = safety.statements(self.connection, sql)
+        for statement in parsed:
+            if not self.limits.unsafe:
+                with plain_errors():
+                    safety.check(self.connection, statement)
+            with plain_errors():
+                self._set(values or {})
+                bound = {name: value for name, value in (values or {}).items() if name in statement.named_parameters}
+                missing = sorted(set(statement.named_parameters) - set(bound))
+                if missing:
+                    raise UsageError(f"no value for ${missing[0]}: give it with --set {missing[0]}=VALUE")
+                if as_relation and statement.type.name in ("SELECT", "MULTI"):
+                    yield self.connection.sql(statement, params=bound or None)
+                    continue
+                self._execute(statement, bound)
+            if self.connection.description is not None and statement.type.name not in ("CREATE", "SET"):
+                yield self.connection
+
+    def _execute(self, statement: Any, bound: dict[str, Any]) -> None:
+        try:
+            self.connection.execute(statement, bound or None)
+        except duckdb.Error as error:
+            if not (self._narrow and NOT_READ in str(error)):
+                raise
+            # The plan of an empty table missed a column: read them all.
+            self.connection.close()
+            self._open(None)
+            self.connection.execute(statement, bound or None)
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            if not name.isidentifier():
+                raise UsageError(f"--set {name}: a parameter is a name of letters, digits and underscores")
+            self.connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
+
+    def refuse_overwriting(self, path: Path) -> None:
+        """Raise `UsageError` for an output that is an input, or lies among what was ingested."""
+        read = {os.path.realpath(item.path) for item in self._inputs if not item.is_remote}
+        if os.path.realpath(path) in read or is_stored(str(path.parent)):
+            raise UsageError(f"{path} is an input; give the output another name")
+
+    def columns(self) -> dict[str, list[str]]:
+        """Columns of each view, and of what was made in the session, for completion and `.columns`."""
+        listed = """SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns()
+            WHERE NOT internal AND table_name NOT IN ('canonical', 'canonical_read', 'quarantined') GROUP BY table_name"""
+        return dict(self.connection.cursor().execute(listed).fetchall())
+
+    def close(self) -> None:
+        """Close the connection and remove temporary files."""
+        self.connection.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turns DuckDB's errors into `UsageError` with one plain line, and an interrupted query into `KeyboardInterrupt`."""
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except duckdb.Error as error:
+        raise UsageError(plain_message(error)) from error
+    except RuntimeError as error:
+        # What DuckDB raises when Python tells it of Ctrl-C.
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
+
+
+def plain_message(error: duckdb.Error) -> str:
+    """DuckDB's message in one line, with the way out where the lock refuses."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith(("LINE ", "^"))]
+    message = " ".join(lines) or type(error).__name__
+    file = _FILE.search(message)
+    if file:
+        return f"refused: {file[1]} is no view, and files other than the inputs are out of reach; --unsafe lifts it"
+    if "disabled by configuration" in message or "disabled through configuration" in message or "has been locked" in message:
+        return f"refused: {message.split(': ', 1)[-1]}; queries only read the rollouts, --unsafe lifts it"
+    return message
+
+
+def connect(
+    paths: Paths, *, unsafe: bool = False, memory: str | None = None, threads: int | None = None, max_bad_fraction: float = 0.01
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the views over rollouts: `rollouts`, `groups`, `messages`, `tool_calls`, `metrics`, `pairs`, ...
+
+    Results go on by DuckDB's own methods: `.pl()`, `.to_arrow_table()`, `.df()`. What `rollout-etl ingest` wrote is queried where it is;
+    other files are read once, now. Other files, the network, extensions and settings are out of reach of queries unless `unsafe`,
+    which frames of the notebook need as well. Raises `UsageError` and `UnreadableError` as the command line does.
+    """
+    return Session(paths, limits=Limits(unsafe=unsafe, memory=memory, threads=threads), max_bad_fraction=max_bad_fraction).connection

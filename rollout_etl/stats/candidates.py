@@ -1,0 +1,90 @@
+"""How many examples each recipe could make, before any is run, and which algorithm the rollouts suit.
+
+Counted with the recipes' default thresholds on rollouts that are fit for training. What a format cannot hold (tool calls in a
+format of two texts) or what both sides of a pair share falls away later; the recipe's own report counts that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from rollout_etl.curate.rules import TOLERANCE
+from rollout_etl.recipes.options import DpoOptions, KtoOptions, SftOptions
+from rollout_etl.stats.lengths import pair_gaps
+from rollout_etl.stats.narrow import Narrow
+from rollout_etl.stats.summary import scoped
+
+GAPS = (0.1, 0.2, 0.3)
+FEW = 100
+"""Fewer examples than these are too few to train on (docs of sft)."""
+DEMONSTRATIONS = 0.9
+"""A mean reward from which rollouts are demonstrations (NeMo RL index: reward at least 0.9 for SFT)."""
+
+
+def candidates(data: Narrow) -> dict[str, Any]:
+    """Counts by recipe. `dpo` has `high` and `low`, the rollouts of the two tiers (docs: at least 0.7, at most 0.4), and pairs by gap."""
+    usable = data.rollouts.filter("is_trainable")
+    reward = pl.col("reward")
+    sft, dpo, kto = SftOptions(), DpoOptions(), KtoOptions()
+    counted = usable.select(
+        sft=(reward >= sft.reward_threshold - TOLERANCE).sum(),
+        high=(reward >= dpo.high_threshold - TOLERANCE).sum(),
+        low=(reward <= dpo.low_threshold + TOLERANCE).sum(),
+        good=(reward >= kto.reward_threshold - TOLERANCE).sum(),
+        all=pl.len(),
+    ).row(0, named=True)
+    gaps = pair_gaps(scoped(usable, "overall"))["gap"]
+    # A gap of 0 is no pair, whatever is asked for.
+    pairs = {f"{gap:g}": int((gaps >= gap - TOLERANCE).sum()) for gap in GAPS}
+    any_pair = gaps.filter(gaps > TOLERANCE)
+    prompts = data.rollouts.filter("is_prompt").group_by("group").agg(pl.col("has_truth").any())
+    sound = data.rollouts.filter(pl.col("is_prompt") & pl.col("is_sound")).group_by("group").agg(spread=reward.max() - reward.min() > TOLERANCE)
+    return {
+        "sft": {"examples": counted["sft"], "threshold": sft.reward_threshold},
+        "dpo": {
+            "pairs": pairs, "high": counted["high"], "low": counted["low"], "groups_of_several": len(gaps),
+            "mean_gap": any_pair.mean(), "share_under_0.1": None if any_pair.is_empty() else float((any_pair < 0.1 - TOLERANCE).mean()),  # type: ignore[arg-type]
+            "share_of_gap_1": None if any_pair.is_empty() else float(((any_pair - 1).abs() <= TOLERANCE).mean()),  # type: ignore[arg-type]
+        },
+        "kto": {"true": counted["good"], "false": counted["all"] - counted["good"], "threshold": kto.reward_threshold},
+        "grpo": {"prompts": len(prompts), "with_ground_truth": int(prompts["has_truth"].sum()), "with_spread": int(sound["spread"].sum())},
+    }
+
+
+def recommendation(found: dict[str, Any], overall: dict[str, Any]) -> dict[str, Any]:
+    """`algorithm` (null where nothing suits) and `reasons`, by the selection guides of the docs, first match first."""
+    reward, pairs = overall["reward"], found["dpo"]["pairs"]["0.2"]
+    prompts, truths, spread = (found["grpo"][name] for name in ("prompts", "with_ground_truth", "with_spread"))
+    if reward is None:
+        return {"algorithm": None, "reasons": ["no rollout has a sound reward: verify them first"]}
+    if reward["min"] == reward["max"] and reward["min"] < DEMONSTRATIONS:
+        return {"algorithm": None, "reasons": [f"all rewards are {reward['min']:g}: there is nothing to tell good from bad"]}
+    good, threshold = found["sft"]["examples"], found["sft"]["threshold"]
+    if reward["mean"] >= DEMONSTRATIONS and good:
+        return {"algorithm": "sft", "reasons": [f"the mean reward is {reward['mean']:.2f}, at least {DEMONSTRATIONS:g}: these are demonstrations", _many(good)]}
+    if truths * 2 >= prompts and spread and reward["kind"] == "binary":
+        return {"algorithm": "grpo", "reasons": [
+            f"answers can be verified: {truths:,} of {prompts:,} prompts have a ground truth, and rewards are 0 or 1",
+            f"{spread:,} prompts are solved sometimes and failed sometimes",
+        ]}
+    if pairs:
+        return {"algorithm": "dpo", "reasons": [
+            f"rewards differ between attempts at the same prompt: {pairs:,} pairs with a gap of 0.2", _many(pairs),
+            *([f"grpo is possible as well: {truths:,} prompts have a ground truth"] if truths else []),
+        ]}
+    if truths:
+        return {"algorithm": "grpo", "reasons": [f"{truths:,} of {prompts:,} prompts have a ground truth; no two attempts at one prompt make a pair"]}
+    if good:
+        return {"algorithm": "sft", "reasons": [f"{good:,} rollouts reach {threshold:g}; there are no pairs and no ground truth", _many(good)]}
+    return {"algorithm": None, "reasons": ["no rollout is good enough to imitate, no two of a prompt differ, and there is no ground truth: collect more"]}
+
+
+def _many(count: int) -> str:
+    """Volumes of the docs (data-quality)."""
+    if count < FEW:
+        return f"{count:,} examples are few: collect {FEW} or more"
+    if count < 1000:
+        return f"{count:,} examples are enough to try; the docs ask for 1,000 for a quick run, 10,000 and more for a real one"
+    return f"{count:,} examples are enough for a {'quick' if count < 10_000 else 'typical' if count < 1_000_000 else 'production'} run"

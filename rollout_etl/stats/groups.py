@@ -1,0 +1,52 @@
+"""What the attempts at one task have in common, and where they differ: without a difference there is nothing to prefer or to reinforce."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from rollout_etl.curate.rules import TOLERANCE
+
+
+def group_table(sound: pl.DataFrame, success: float) -> pl.DataFrame:
+    """A row for each `scope` and `group` of rollouts with a sound reward.
+
+    `n` attempts, `c` of which reach `success` (Int64), `unique` different completions, `mean`, `std` (ddof 1), `min`, `max` of rewards.
+    """
+    reward = pl.col("reward")
+    return sound.group_by("scope", "group", maintain_order=True).agg(
+        n=pl.len().cast(pl.Int64), c=(reward >= success - TOLERANCE).sum().cast(pl.Int64), unique=pl.col("response_key").n_unique().cast(pl.Int64),
+        mean=reward.mean(), std=reward.std(ddof=1), min=reward.min(), max=reward.max(),
+    )
+
+
+def outcomes(groups: pl.DataFrame) -> dict[Any, dict[str, Any]]:
+    """Outcomes of groups by `scope`. Shares are of the groups with several attempts, null where there are none."""
+    several = pl.col("n") > 1
+    spread = pl.col("max") - pl.col("min")
+    kinds = {
+        "no_spread": spread <= TOLERANCE,
+        "solved_by_all": pl.col("c") == pl.col("n"),
+        "solved_by_none": pl.col("c") == 0,
+        "solved_by_some": (pl.col("c") > 0) & (pl.col("c") < pl.col("n")),
+    }
+    found = groups.group_by("scope").agg(
+        pl.len().alias("groups"),
+        several.sum().alias("several"),
+        pl.col("n").mean().alias("mean_size"),
+        pl.col("n").min().alias("smallest"),
+        pl.col("n").max().alias("largest"),
+        *((holds & several).sum().alias(name) for name, holds in kinds.items()),
+        pl.col("std").filter(several).mean().alias("mean_std"),
+        spread.filter(several).mean().alias("mean_range"),
+        # Different completions in groups of several; for lone rollouts the question makes no sense.
+        (pl.col("unique").filter(several).sum() / pl.col("n").filter(several).sum()).alias("unique_ratio"),
+    )
+    result = {}
+    for row in found.iter_rows(named=True):
+        scope, count = row.pop("scope"), row["several"]
+        if not count:
+            row["unique_ratio"] = None
+        result[scope] = {**row, "shares": {name: row[name] / count if count else None for name in kinds}}
+    return result

@@ -1,0 +1,117 @@
+"""One pass over rollouts that keeps, of each, what statistics are made of: some 80 bytes, whatever its size.
+
+What was said is never held: lengths, flags and keys stand for it. Metrics are kept in long form, a row for each value, because
+files from many servers have hundreds of metrics of which each rollout has a few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from rollout_etl.curate.rules import RULES, SOUND, TRAINABLE, columns_of, verdict
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.recipes import grpo
+from rollout_etl.recipes.options import GrpoOptions
+
+FLAGS = ("is_failure", "is_masked", "is_unverified", "is_nonfinite", "is_truncated", "says_error")
+_COUNTS = ("attempt", "num_turns", "num_tool_calls", "num_unanswered", "prompt_chars", "completion_chars", "prompt_tokens", "completion_tokens")
+_COLUMNS: dict[str, Any] = {
+    "task_name": pl.Categorical(), "agent_name": pl.Categorical(), "group": pl.UInt64, "response_key": pl.UInt64, "statics": pl.UInt64,
+    "reward": pl.Float64, **dict.fromkeys(_COUNTS, pl.Int64), **dict.fromkeys(FLAGS, pl.Boolean), "is_sound": pl.Boolean,
+    "is_trainable": pl.Boolean, "is_empty": pl.Boolean, "is_prompt": pl.Boolean, "has_truth": pl.Boolean,
+}
+SCHEMA = pl.Schema(_COLUMNS)
+"""Columns of `Narrow.rollouts`. `group` and `statics` are hashes that mean something within one run only.
+
+`is_sound`: the reward says something about the model; `is_trainable`: the completion is fit to be learnt from as well;
+`is_prompt`: GRPO can ask it; `has_truth`: there is something to verify an answer with.
+"""
+_METRICS: dict[str, Any] = {"row": pl.UInt32, "name": pl.Categorical(), "value": pl.Float64}
+METRICS = pl.Schema(_METRICS)
+_TOOLS: dict[str, Any] = {
+    "task_name": pl.Categorical(), "agent_name": pl.Categorical(), "tool": pl.String, "calls": pl.UInt32, "rollouts": pl.UInt32,
+}
+TOOLS = pl.Schema(_TOOLS)
+_METRIC = r'"((?:[^"\\]|\\.)*)":(-?[0-9][0-9.eE+-]*)'
+_SOUND = [RULES[name] for name in SOUND]
+_TRAINABLE = [RULES[name] for name in TRAINABLE]
+# What GRPO asks for beside the ground truth, which is counted on its own.
+_PROMPT = [rule for rule in grpo.rules(GrpoOptions(format="response"), ()) if rule.name != "missing_ground_truth"]
+
+
+@dataclass
+class Narrow:
+    """What is kept of a set of rollouts."""
+
+    rollouts: pl.DataFrame = field(default_factory=lambda: SCHEMA.to_frame())
+    """A row for each rollout, in the order of the input; the schema is `SCHEMA`."""
+    metrics: pl.DataFrame = field(default_factory=lambda: METRICS.to_frame())
+    """A row for each value of a metric; `row` is the position of its rollout."""
+    tools: pl.DataFrame = field(default_factory=lambda: TOOLS.to_frame())
+    """Calls by task, agent and tool, and how many rollouts made them."""
+    inputs: list[str] = field(default_factory=list)
+    read: int = 0
+    quarantined: int = 0
+    quarantine_reasons: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def columns() -> list[str]:
+    """Canonical columns that are read."""
+    own = ["task_name", "agent_name", "task_key", "prompt_key", "response_key", "statics", "metrics", "tool_names", "ground_truth", *_COUNTS, *FLAGS]
+    return list(dict.fromkeys([*own, *columns_of([*_SOUND, *_TRAINABLE, *_PROMPT]), "reward"]))
+
+
+def narrow(rollouts: Rollouts, progress: Callable[[int], None] = lambda rows: None) -> Narrow:
+    """Read all rollouts once. Raises `UnreadableError` for files that cannot be read."""
+    frames, metrics, tools, count = [SCHEMA.to_frame()], [METRICS.to_frame()], [TOOLS.to_frame()], 0
+    for batch in rollouts.batches(columns()):
+        frames.append(_narrowed(batch))
+        metrics.append(_metrics(batch, count))
+        tools.append(_tools(batch))
+        count += len(batch)
+        progress(len(batch))
+    account = rollouts.account
+    assert account is not None
+    added = pl.concat(tools).group_by("task_name", "agent_name", "tool").agg(pl.col("calls", "rollouts").sum())
+    return Narrow(
+        pl.concat(frames).rechunk(), pl.concat(metrics),
+        added.sort("calls", "tool", "task_name", "agent_name", descending=[True, *[False] * 3]),
+        [item.path for item in rollouts.inputs], account.read, len(account.quarantined), account.reasons(), list(rollouts.notes),
+    )
+
+
+def _narrowed(batch: pl.DataFrame) -> pl.DataFrame:
+    found = batch.with_columns(
+        group=pl.struct("task_key", "prompt_key").hash(),
+        statics=pl.col("statics").hash(),
+        is_sound=verdict(_SOUND).is_null(),
+        is_trainable=verdict([*_SOUND, *_TRAINABLE]).is_null(),
+        is_empty=RULES["empty_answer"].drops | (pl.col("completion_kinds") == ""),
+        is_prompt=verdict(_PROMPT).is_null(),
+        has_truth=pl.col("ground_truth").is_not_null(),
+    )
+    return found.select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+
+
+def _metrics(batch: pl.DataFrame, first: int) -> pl.DataFrame:
+    """The values of `metrics`, JSON objects of numbers, in long form."""
+    pairs = (
+        batch.select("metrics").with_row_index("row", offset=first).filter(pl.col("metrics") != "{}")
+        .select("row", pair=pl.col("metrics").str.extract_all(_METRIC)).explode("pair").drop_nulls()
+    )
+    pair = pl.col("pair").str
+    return pairs.select(pl.col("row").cast(pl.UInt32), name=pair.extract(_METRIC, 1).cast(pl.Categorical), value=pair.extract(_METRIC, 2).cast(pl.Float64))
+
+
+def _tools(batch: pl.DataFrame) -> pl.DataFrame:
+    calls = batch.select("task_name", "agent_name", "tool_names").with_row_index().drop_nulls("tool_names")
+    if calls.is_empty():
+        return TOOLS.to_frame()
+    each = calls.with_columns(tool=pl.col("tool_names").str.json_decode(pl.List(pl.String))).explode("tool")
+    found = each.group_by("task_name", "agent_name", "tool").agg(calls=pl.len(), rollouts=pl.col("index").n_unique())
+    return found.select(pl.col(name).cast(dtype) for name, dtype in TOOLS.items())

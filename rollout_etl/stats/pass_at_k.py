@@ -1,0 +1,63 @@
+"""pass@k and mean@k over groups of attempts at one task.
+
+pass@k is the unbiased estimate 1 - C(n - c, k) / C(n, k) for n attempts of which c succeed (Chen et al. 2021, arXiv:2107.03374, and
+`compute_pass_majority_metrics` of NeMo Gym, which writes it times 100); groups with fewer than k attempts are left out. mean@k is the
+mean of the first k rewards, Gym's `pass@1[avg-of-k]`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+_ALL_UP_TO = 16
+
+
+def sizes(largest: int) -> list[int]:
+    """The k that are shown: all up to 16, then powers of two, and the largest group."""
+    if largest < 1:
+        return []
+    powers = [1 << i for i in range(5, max(largest.bit_length(), 5)) if 1 << i <= largest]
+    return sorted({*range(1, min(largest, _ALL_UP_TO) + 1), *powers, largest})
+
+
+def pass_at(groups: pl.DataFrame) -> dict[Any, dict[int, float]]:
+    """pass@k by `scope`, for groups with `n` attempts (Int) of which `c` succeed (Int)."""
+    result: dict[Any, dict[int, float]] = {}
+    # Groups alike in n and c have the same estimate: there are far fewer of these than groups.
+    alike = groups.group_by("scope", "n", "c").agg(times=pl.len()).sort("scope", "n", "c")
+    for (scope,), part in alike.group_by(["scope"], maintain_order=True):
+        n, c, times = (part[name].to_numpy().astype(np.float64) for name in ("n", "c", "times"))
+        result[scope] = {}
+        for k in sizes(int(n.max())):
+            enough = n >= k
+            estimates = 1.0 - _share_of_failures(n[enough], c[enough], k)
+            result[scope][k] = float(np.average(estimates, weights=times[enough]))
+    return result
+
+
+def _share_of_failures(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
+    """C(n - c, k) / C(n, k) as a product of fractions, none of which overflows."""
+    share = np.ones_like(n)
+    for i in range(k):
+        share *= np.maximum(n - c - i, 0.0) / (n - i)
+        if not share.any():
+            break
+    return share
+
+
+def mean_at(rewards: pl.DataFrame) -> dict[Any, dict[int, float]]:
+    """mean@k by `scope`, for rows with `group`, `attempt` and `reward`; attempts without a number keep the order of the rows."""
+    if rewards.is_empty():
+        return {}
+    ordered = rewards.select("scope", "group", "attempt", "reward").sort("scope", "group", "attempt", nulls_last=True, maintain_order=True)
+    running = ordered.with_columns(
+        k=pl.int_range(1, pl.len() + 1).over("scope", "group"), first=pl.col("reward").cum_sum().over("scope", "group")
+    ).select("scope", "k", mean=pl.col("first") / pl.col("k"))
+    result: dict[Any, dict[int, float]] = {}
+    for (scope,), part in running.group_by("scope", "k").agg(pl.col("mean").mean()).sort("scope", "k").group_by(["scope"], maintain_order=True):
+        shown = sizes(len(part))
+        result[scope] = {k: mean for k, mean in part.select("k", "mean").iter_rows() if k in shown}
+    return result

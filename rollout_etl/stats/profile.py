@@ -1,0 +1,49 @@
+"""Everything `rollout-etl stats` knows about a set of rollouts, as JSON values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from rollout_etl import __version__
+from rollout_etl.stats.candidates import candidates, recommendation
+from rollout_etl.stats.flags import raised
+from rollout_etl.stats.narrow import Narrow
+from rollout_etl.stats.summary import SUCCESS, statistics
+
+
+def profile(data: Narrow, *, algorithm: str | None = None, success: float = SUCCESS) -> dict[str, Any]:
+    """Statistics, candidates, recommendation and flags.
+
+    `success` is the smallest reward that counts as one; `algorithm` narrows the flags to those that matter for it.
+    """
+    found = statistics(data, success)
+    possible = candidates(data)
+    facts = {"overall": found["overall"], "candidates": possible, "mixed_groups": _mixed(data), "copies": _copies(data)}
+    return {
+        "inputs": data.inputs,
+        "read": data.read,
+        "quarantined": data.quarantined,
+        "quarantine_reasons": data.quarantine_reasons,
+        "notes": data.notes,
+        "success": success,
+        **found,
+        "copies": facts["copies"],
+        "mixed_groups": facts["mixed_groups"],
+        "candidates": possible,
+        "recommendation": recommendation(possible, found["overall"]),
+        "flags": [flag.to_json() for flag in raised(facts, algorithm)],
+        "version": __version__,
+    }
+
+
+def _mixed(data: Narrow) -> int:
+    """Groups whose rollouts disagree in the fields that belong to a task."""
+    return int((data.rollouts.group_by("group").agg(pl.col("statics").n_unique())["statics"] > 1).sum())
+
+
+def _copies(data: Narrow) -> int:
+    """Rollouts that repeat another one of their group; the first of its kind does not count, nor do empty ones."""
+    said = data.rollouts.filter(~pl.col("is_empty"))
+    return len(said) - len(said.select("group", "response_key").unique())

@@ -1,0 +1,86 @@
+"""Which rollouts to look at: all of them are judged on narrow columns, a few are fetched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from polars.exceptions import PolarsError
+
+from rollout_etl.errors import UsageError
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.read.schema import SCHEMA
+
+_NARROW = ("row", "source", "line", "reward", "task_key", "prompt_key", "task_index")
+SHOWN = ("row", "source", "line", "task_name", "agent_name", "task_key", "attempt", "reward", "is_masked", "is_failure", "is_truncated", "prompt", "completion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What is asked for."""
+
+    where: str | None = None
+    """A condition over canonical columns, in the SQL of Polars."""
+    order: Literal["first", "best", "worst", "random"] = "first"
+    group: str | None = None
+    """The beginning of a `task_key` or `prompt_key`, or a whole `_ng_task_index`."""
+    count: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Picked:
+    """Rollouts with the columns `SHOWN`, in the order asked for, and how many there were to choose from."""
+
+    rollouts: pl.DataFrame
+    matching: int
+    read: int
+
+
+def condition(text: str) -> pl.Expr:
+    """`--where` as an expression. Raises `UsageError` for what is none, or names a column that there is not."""
+    try:
+        expression = pl.sql_expr(text)
+        names = expression.meta.root_names()
+    except (PolarsError, TypeError) as error:
+        raise UsageError(f"--where {text}: {str(error).splitlines()[0]}") from error
+    unknown = [name for name in names if name not in SCHEMA]
+    if unknown:
+        raise UsageError(f"--where names '{unknown[0]}'; columns are {', '.join(name for name in SCHEMA if name != 'row')}")
+    try:
+        dtype = SCHEMA.to_frame().select(value=expression).schema["value"]
+    except PolarsError as error:
+        raise UsageError(f"--where {text}: {str(error).splitlines()[0]}") from error
+    if dtype != pl.Boolean:
+        raise UsageError(f"--where {text} is no condition; compare something, as in reward < 0.5")
+    return expression
+
+
+def pick(rollouts: Rollouts, asked: Selection) -> Picked:
+    """Read all rollouts narrowly, choose, and fetch what was said by those that were chosen."""
+    wanted = pl.lit(True) if asked.where is None else condition(asked.where)
+    if asked.group is not None:
+        key = asked.group
+        wanted &= pl.col("task_key").str.starts_with(key) | pl.col("prompt_key").str.starts_with(key) | (pl.col("task_index") == key)
+    columns = list(dict.fromkeys([*_NARROW, *wanted.meta.root_names()]))
+    found = pl.concat([SCHEMA.to_frame().select(_NARROW), *(frame.filter(wanted).select(_NARROW) for frame in rollouts.batches(columns))])
+    account = rollouts.account
+    assert account is not None
+    ordered = _ordered(found, asked)
+    # All attempts of a group belong together.
+    chosen = ordered if asked.group is not None else ordered.head(asked.count)
+    if chosen.is_empty():
+        return Picked(SCHEMA.to_frame().select(SHOWN), 0, account.rollouts)
+    fetched = pl.concat(list(rollouts.batches(SHOWN, rows=chosen["row"].sort().to_numpy())))
+    return Picked(chosen.select("row").join(fetched, on="row", how="left", maintain_order="left"), len(found), account.rollouts)
+
+
+def _ordered(found: pl.DataFrame, asked: Selection) -> pl.DataFrame:
+    if asked.order == "random":
+        places = np.random.Generator(np.random.PCG64(asked.seed)).permutation(len(found))
+        return found[places[: asked.count].tolist()].sort("row") if asked.group is None else found
+    if asked.order == "first":
+        return found
+    return found.drop_nulls("reward").sort("reward", "source", "line", descending=[asked.order == "best", False, False])

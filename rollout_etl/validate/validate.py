@@ -1,0 +1,221 @@
+"""A training file against its trainer's contract: every row, with the first offenders named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rollout_etl import targets
+from rollout_etl.errors import UnreadableError, UsageError
+from rollout_etl.publish.guesses import DATE
+from rollout_etl.read.inputs import Input
+from rollout_etl.read.lines import line_batches
+from rollout_etl.recipes.options import RECIPES
+from rollout_etl.targets.target import Missing
+from rollout_etl.validate.checks import MACROS, Check, checks, value
+from rollout_etl.validate.layouts import LAYOUTS, Layout
+
+FIRST = 10
+"""Offending rows that are named for each problem (docs: first 10)."""
+
+
+@dataclass
+class Problem:
+    """What is wrong, how many rows have it, and the lines (rows, for Parquet, from 1) of the first."""
+
+    name: str
+    meaning: str
+    rows: int
+    lines: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Verdict:
+    """What was found in a file."""
+
+    path: str
+    layout: str | None
+    rows: int
+    problems: list[Problem] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as JSON values."""
+        return asdict(self)
+
+
+def layouts_of(target: str, recipe: str) -> list[Layout]:
+    """Layouts to hold a file against. Raises `UsageError` for a trainer that does not load the recipe."""
+    if recipe not in RECIPES:
+        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
+    found = targets.load(target).LOADERS[recipe]
+    if isinstance(found, Missing):
+        raise UsageError(found.why)
+    if (target, recipe) not in LAYOUTS:
+        raise UsageError(f"the rows of --target {target} are your own: there is nothing to hold them against")
+    return list(LAYOUTS[target, recipe])
+
+
+def validate(path: Path, target: str, recipe: str) -> Verdict:
+    """Hold every row of a file against the contract. Raises `UsageError` or `UnreadableError` where it cannot be read at all."""
+    layouts = layouts_of(target, recipe)
+    if not path.is_file():
+        raise UsageError(f"no such file: {path}")
+    if not path.name.endswith((".jsonl", ".json", ".jsonl.gz", ".parquet")):
+        raise UsageError(f"{path} must end with .jsonl or .parquet")
+    with duckdb.connect() as connection:
+        connection.execute(MACROS)
+        try:
+            return _validated(connection, path, layouts)
+        except duckdb.Error as error:
+            raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+
+
+def _validated(connection: duckdb.DuckDBPyConnection, path: Path, layouts: list[Layout]) -> Verdict:
+    kinds = _types(path) if path.suffix == ".parquet" else {}
+    columns, rows, broken = _columns(connection, path, kinds)
+    verdict = Verdict(str(path), None, rows)
+    if broken.rows:
+        verdict.problems.append(broken)
+    if not rows:
+        verdict.problems.append(Problem("no_rows", "the file has no rows", 0))
+        return verdict
+    layout = _recognised(layouts, columns, kinds)
+    if layout is None:
+        wanted = " or ".join(", ".join(layout.required) for layout in layouts)
+        verdict.problems.append(Problem("columns", f"columns are {', '.join(columns) or 'none'}; wanted: {wanted}", rows))
+        return verdict
+    verdict.layout = layout.name
+    verdict.problems += _of_the_file(connection, path, layout, columns, kinds, rows)
+    asked = list(checks(layout, columns, path.suffix, kinds))
+    verdict.problems += _counted(connection, path, asked)
+    return verdict
+
+
+def _types(path: Path) -> dict[str, str]:
+    try:
+        return {column.name: str(column.type).replace("large_", "") for column in pq.read_schema(path)}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+
+
+def _batches(path: Path) -> Iterator[pa.RecordBatch]:
+    """Lines as they stand, or Parquet rows as JSON text."""
+    if path.suffix != ".parquet":
+        yield from line_batches([Input(str(path))])
+        return
+    with duckdb.connect() as connection:
+        source = connection.sql("SELECT * FROM read_parquet($path)", params={"path": str(path)})
+        names = ", ".join('"' + name.replace('"', '""') + '"' for name in source.columns)
+        place = "0::BIGINT AS row, 0::INTEGER AS source, row_number() OVER ()::BIGINT AS line"
+        query = f"SELECT {place}, to_json(struct_pack({names}))::VARCHAR AS text FROM source"
+        yield from source.query("source", query).to_arrow_reader(10_000)
+
+
+def _query(connection: duckdb.DuckDBPyConnection, path: Path, query: str) -> duckdb.DuckDBPyRelation:
+    """A query over `rows` (line, j): `j` is JSON, null where a line is no JSON object."""
+    schema = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int64()), ("text", pa.string())])
+    cursor = connection.cursor()
+    cursor.register("lines", pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in _batches(path))))
+    parsed = "SELECT line, CASE WHEN json_valid(text) THEN text::JSON END AS j FROM lines"
+    rows = f"SELECT line, CASE WHEN json_type(j) = 'OBJECT' THEN j END AS j FROM ({parsed})"
+    return cursor.sql(f"WITH rows AS ({rows}) {query}")
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, path: Path, kinds: dict[str, str]) -> tuple[list[str], int, Problem]:
+    """Columns that at least one row has, the number of rows, and the rows that are no JSON objects."""
+    names: dict[str, None] = dict.fromkeys(kinds)
+    bad: list[int] = []
+    rows = count = 0
+    for batch in _query(connection, path, "SELECT line, json_keys(j) AS keys, j IS NULL AS bad FROM rows").to_arrow_reader(10_000):
+        frame = pl.DataFrame(pl.from_arrow(batch))
+        rows += len(frame)
+        wrong = frame.filter("bad")["line"]
+        count += len(wrong)
+        bad += wrong.head(FIRST - len(bad)).to_list()
+        names |= dict.fromkeys(frame["keys"].explode().drop_nulls().unique(maintain_order=True).to_list())
+    return list(names), rows, Problem("not_json", "is no JSON object, or holds half of a surrogate pair", count, bad)
+
+
+def _recognised(layouts: list[Layout], columns: list[str], kinds: dict[str, str]) -> Layout | None:
+    for layout in layouts:
+        fits = set(layout.required) <= set(columns)
+        texts = [column for column in layout.columns if column.kind == "json_messages"]
+        if fits and all(kinds.get(column.name) == "string" for column in texts):
+            return layout
+    return None
+
+
+def _of_the_file(
+    connection: duckdb.DuckDBPyConnection, path: Path, layout: Layout, columns: list[str], kinds: dict[str, str], rows: int
+) -> Iterator[Problem]:
+    """Problems of the file as a whole."""
+    suffix = path.suffix
+    if suffix not in layout.containers:
+        yield Problem("container", f"{layout.name} does not load {suffix} files", rows)
+    for name in columns:
+        if name in layout.refused:
+            yield Problem("reserved", f"{layout.name}: a column must not be named {name}", rows)
+    for name, kind in kinds.items():
+        if layout.name == "MultiTurnSFTDataset" and "arrow.json" in kind:
+            yield Problem("type", f"{name} is of the type arrow.json, which {layout.name} reads as text", rows)
+    if not layout.blank_lines and suffix == ".jsonl":
+        with path.open("rb") as file:
+            blank = [number for number, line in enumerate(file, start=1) if not line.strip()]
+        if blank:
+            yield Problem("blank_line", "blank lines stop the loader", len(blank), blank[:FIRST])
+    texts = [column.name for column in layout.columns if column.kind in ("text", "truth") and column.name in columns]
+    if layout.guessed and suffix != ".parquet" and texts:
+        dated = ", ".join(f"coalesce(bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}')), false)" for name in texts)
+        for name, dates in zip(texts, _query(connection, path, f"SELECT {dated} FROM rows").fetchall()[0], strict=True):
+            if dates:
+                yield Problem("dates", f"every {name} reads as a date, which the loader's JSON reader turns into timestamps: use Parquet", rows)
+
+
+def _counted(connection: duckdb.DuckDBPyConnection, path: Path, asked: list[Check]) -> list[Problem]:
+    """The problems that at least one row has."""
+    conditions = ", ".join(f"coalesce({check.offends}, false) AS c{i}" for i, check in enumerate(asked))
+    problems = [Problem(check.name, check.meaning, 0) for check in asked]
+    for batch in _query(connection, path, f"SELECT line, {conditions} FROM rows WHERE j IS NOT NULL").to_arrow_reader(10_000):
+        frame = pl.DataFrame(pl.from_arrow(batch)).sort("line")
+        for i, problem in enumerate(problems):
+            lines = frame.filter(f"c{i}")["line"]
+            problem.rows += len(lines)
+            problem.lines = sorted([*problem.lines, *lines.head(FIRST)])[:FIRST]
+    return [problem for problem in problems if problem.rows]
+
+
+def leaked(train: Path, validation: Path, layout: Layout) -> Problem:
+    """Prompts of the validation file that the training file has as well; lines are those of the validation file."""
+    name = layout.columns[0].name
+    part = value(name)
+    # Of a whole conversation, the prompt is what stands before the first answer.
+    prompt = f"""CASE WHEN json_type({part}) = 'ARRAY' THEN array_to_string(list_transform(
+        list_filter(msgs({part}), lambda m: role(m) IN ('system', 'user', 'developer')), lambda m: concat(m.role, m.content)), ' ') ELSE {part}::VARCHAR END"""
+    with duckdb.connect() as connection:
+        connection.execute(MACROS)
+        query = f"SELECT line, md5({prompt}) AS prompt FROM rows WHERE j IS NOT NULL"
+        seen, asked = (pl.DataFrame(_query(connection, path, query).pl()) for path in (train, validation))
+    both = asked.join(seen.select("prompt").unique(), on="prompt", how="semi").sort("line")
+    return Problem("leak", f"the prompt stands in {train} as well", len(both), both["line"].head(FIRST).to_list())
+
+
+def to_text(verdict: Verdict) -> str:
+    """The verdict in lines of text."""
+    lines = [f"{verdict.path}: {verdict.rows:,} rows, {verdict.layout or 'no layout that is known'}: {'wrong' if verdict.problems else 'fine'}"]
+    for problem in verdict.problems:
+        where = f" (first: {', '.join(f'{verdict.path}:{line}' for line in problem.lines[:3])})" if problem.lines else ""
+        lines.append(f"  {problem.name}: {problem.meaning}; {problem.rows:,} rows{where}")
+    return "\n".join(lines)
+
+
+def as_json(verdicts: list[Verdict]) -> str:
+    """All verdicts as one line of JSON."""
+    return json.dumps([verdict.to_json() for verdict in verdicts], ensure_ascii=False)

@@ -1,0 +1,165 @@
+"""`validate` finds what is broken, and nothing in what is right: our own rows, and the samples of the loader harness."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rollout_etl import targets
+from rollout_etl.recipes.options import RECIPES
+from rollout_etl.run import Run, execute
+from rollout_etl.targets.target import Loader
+from rollout_etl.validate.layouts import LAYOUTS
+from rollout_etl.validate.validate import validate
+from tests.test_cli import run
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+DEMO = Path(__file__).parents[1] / "demo" / "rollouts.jsonl"
+KIND_IS = {"rl": "grpo", "reward": "rm", "pairs": "rm", "gym": "grpo"}
+# The same bytes are a good sample where no template is applied: the flag is wrong there, not the file.
+DEPENDS_ON_FLAGS = ("openrlhf/bad_dpo_text.jsonl",)
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples")
+    subprocess.run([sys.executable, "-B", SHARED / "harness" / "make_samples.py", folder], check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no loader harness beside the checkout")
+@pytest.mark.parametrize("target", ["nemo-rl", "trl", "verl", "openrlhf"])
+def test_samples_of_the_harness(samples: Path, target: str) -> None:
+    looked_at, wrong = 0, []
+    for path in sorted((samples / target).iterdir()):
+        kind = path.name.removeprefix("bad_").split(".")[0].split("_")[0]
+        recipe = KIND_IS.get(kind, kind)
+        if (target, recipe) not in LAYOUTS or f"{target}/{path.name}" in DEPENDS_ON_FLAGS:
+            continue
+        looked_at += 1
+        found = validate(path, target, recipe)
+        if bool(found.problems) != path.name.startswith("bad_"):
+            wrong.append((path.name, found.problems))
+    assert not wrong
+    assert looked_at > 15
+
+
+FORMATS = {"sft": ("openai", "simple"), "dpo": ("binary", "preference"), "rm": ("binary", "preference"), "grpo": ("response", "gym"), "ppo": ("response",)}
+JSON_ONLY = ("openai", "gym")
+
+
+def cases() -> list[tuple[str, str, str, dict[str, Any], str | None]]:
+    """Target, recipe, container, options and form of what we write."""
+    found: list[tuple[str, str, str, dict[str, Any], str | None]] = []
+    for target in ("nemo-rl", "trl", "verl", "openrlhf"):
+        for recipe, loader in targets.load(target).LOADERS.items():
+            for container in loader.containers if isinstance(loader, Loader) else ():
+                if target == "nemo-rl":
+                    found += [(target, recipe, container, {"format": name}, None) for name in FORMATS[recipe] if container == ".jsonl" or name not in JSON_ONLY]
+                else:
+                    found.append((target, recipe, container, {}, None))
+                    found += [(target, recipe, container, {}, "text")] if target != "verl" else [(target, recipe, container, {}, "messages")] if recipe == "sft" else []
+    return found
+
+
+@pytest.mark.parametrize(("target", "recipe", "container", "options", "form"), cases())
+def test_what_we_write_is_right(tmp_path: Path, target: str, recipe: str, container: str, options: dict[str, Any], form: Any) -> None:
+    output = tmp_path / f"out{container}"
+    # Gym rows need an agent, which some rollouts do not name; Parquet keeps numbers that JSON readers change.
+    report = execute(Run(inputs=[str(DEMO)], output=output, target=target, options=RECIPES[recipe](**options), form=form, max_bad_fraction=1, config=False))
+    assert report.written
+    found = validate(output, target, recipe)
+    assert not found.problems
+    assert found.rows == report.written
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no real rollouts beside the checkout")
+@pytest.mark.parametrize(
+    ("target", "recipe", "name", "options"),
+    [("nemo-rl", "sft", "o.jsonl", {}), ("trl", "sft", "o.parquet", {}), ("trl", "sft", "o.jsonl", {}), ("verl", "sft", "o.parquet", {}),
+     ("openrlhf", "sft", "o.jsonl", {}), ("trl", "dpo", "o.parquet", {}), ("nemo-rl", "dpo", "o.jsonl", {"format": "preference"}), ("nemo-rl", "grpo", "o.jsonl", {})],
+)
+def test_real_rollouts(tmp_path: Path, target: str, recipe: str, name: str, options: dict[str, Any]) -> None:
+    output = tmp_path / name
+    report = execute(Run(inputs=[str(SHARED / "rollouts")], output=output, target=target, options=RECIPES[recipe](**options), max_bad_fraction=1, config=False))
+    assert report.written
+    assert not validate(output, target, recipe).problems
+
+
+U, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}]}
+RESULT = {"role": "tool", "tool_call_id": "1", "content": "r"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "row", "problem"),
+    [
+        ("sft", {"messages": [U, CALL, RESULT, A]}, None),
+        ("sft", {"messages": [U, {**A, "content": None}]}, "content"),
+        ("sft", {"messages": [U, CALL, {**RESULT, "tool_call_id": "2"}, A]}, "unmatched"),
+        ("sft", {"messages": [U, {**CALL, "tool_calls": [{"id": "1", "function": {"name": "", "arguments": {}}}]}, RESULT, A]}, "call"),
+        ("sft", {"messages": [U, {**CALL, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{"}}]}, RESULT, A]}, "arguments"),
+        ("sft", {"messages": "text"}, "type"),
+        ("sft", {"messages": None}, "missing"),
+        ("sft", {"messages": [{**U, "content": " \n"}, A]}, "empty_message"),
+        ("sft", {"input": "q", "output": ""}, "empty"),
+        ("dpo", {"prompt": "q", "chosen": "a", "rejected": "b"}, None),
+        ("dpo", {"prompt": [U, A], "chosen": "a", "rejected": "b"}, "leak"),
+        ("grpo", {"responses_create_params": {}, "agent_ref": {"name": "a"}}, "input"),
+        ("grpo", {"responses_create_params": {"input": "q"}, "agent_ref": {"name": ""}}, "agent"),
+    ],
+    ids=str,
+)
+def test_rows(tmp_path: Path, recipe: str, row: dict[str, Any], problem: str | None) -> None:
+    good = {"sft": {"messages": [U, A]} if "messages" in row else {"input": "q", "output": "a"}, "dpo": {"prompt": "q", "chosen": "a", "rejected": "b"},
+            "grpo": {"responses_create_params": {"input": "q"}, "agent_ref": {"name": "a"}}}[recipe]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in (good, row, good, row)))
+    found = validate(path, "nemo-rl", recipe)
+    assert [p.name for p in found.problems] == ([] if problem is None else [problem])
+    assert all((p.rows, p.lines) == (2, [2, 4]) for p in found.problems)
+
+
+def test_problems_are_counted_over_all_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"input": ["q", ""] * 20_000, "output": ["a"] * 40_000}), path)
+    (problem,) = validate(path, "nemo-rl", "sft").problems
+    assert (problem.name, problem.rows, problem.lines) == ("empty", 20_000, list(range(2, 22, 2)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["good.jsonl", "--recipe", "sft"], 0, "good.jsonl: 2 rows, openai_format: fine"),
+        (["good.jsonl", "bad.jsonl", "--recipe", "sft"], 4, "last_role: messages does not end with the assistant; 1 rows (first: bad.jsonl:2)"),
+        (["--train", "good.jsonl", "--val", "other.jsonl", "--recipe", "sft"], 0, "other.jsonl: 1 rows, openai_format: fine"),
+        (["--train", "good.jsonl", "--val", "leak.jsonl", "--recipe", "sft"], 4, "leak: the prompt stands in good.jsonl as well; 1 rows (first: leak.jsonl:1)"),
+        (["good.jsonl"], 2, "no recipe given"),
+        (["--recipe", "sft"], 2, "no file given"),
+        (["--val", "good.jsonl", "--recipe", "sft"], 2, "go together"),
+        (["good.jsonl", "--recipe", "nope"], 2, "no recipe 'nope'"),
+        (["good.jsonl", "--recipe", "kto"], 2, "NeMo RL has no KTO trainer"),
+        (["good.jsonl", "--recipe", "sft", "--target", "custom"], 2, "your own"),
+        (["nope.jsonl", "--recipe", "sft"], 2, "no such file: nope.jsonl"),
+        (["text.parquet", "--recipe", "sft"], 3, "cannot read text.parquet"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_command(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    rows = {"good": [[U, A], [{**U, "content": "other"}, A]], "bad": [[U, A], [U]], "other": [[{**U, "content": "third"}, A]], "leak": [[U, {**A, "content": "else"}]]}
+    for name, conversations in rows.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in conversations))
+    (tmp_path / "text.parquet").write_text("no table")
+    done = run("validate", *arguments, folder=tmp_path)
+    assert done.returncode == code
+    assert said in (done.stdout if code in (0, 4) else done.stderr)
+    if code in (0, 4):
+        verdicts = json.loads(run("validate", *arguments, "--json", folder=tmp_path).stdout)
+        assert any(verdict["problems"] for verdict in verdicts) == (code == 4)
