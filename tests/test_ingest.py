@@ -49,6 +49,19 @@ def test_several_folders_and_files(tmp_path: Path) -> None:
     assert connect([tmp_path / "in0", files[1], tmp_path / "in2"]).sql("FROM rollouts ORDER BY row").fetchall() == wanted
 
 
+def test_keys_and_ground_truth_are_settled_when_ingesting(tmp_path: Path) -> None:
+    rows = [{"responses_create_params": {"input": "same"}, "reward": n / 4, "level": n // 2, "info": {"right": n}} for n in range(4)]
+    (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    question = "SELECT count(DISTINCT task_key) AS groups, string_agg(ground_truth_text, '' ORDER BY row) AS truths FROM rollouts"
+    options = ("--group-by", "level", "--ground-truth-field", "info.right")
+    asked = run("sql", "rollouts.jsonl", question, "--format", "csv", *options, folder=tmp_path)
+    assert asked.stdout.splitlines()[1] == "2,0123"
+    assert run("ingest", "rollouts.jsonl", "-o", "in", *options, folder=tmp_path).returncode == 0
+    assert run("sql", "in", question, "--format", "csv", folder=tmp_path).stdout == asked.stdout
+    refused = run("sql", "in", question, "--group-by", "level", folder=tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1) and "to ingest" in refused.stderr
+
+
 def test_filters_skip(tmp_path: Path) -> None:
     rows = [{"responses_create_params": {"input": f"question {n}"}, "reward": n % 7 / 7, "task_name": f"task {n % 8}"} for n in range(16_384)]
     (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

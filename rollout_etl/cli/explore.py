@@ -20,6 +20,7 @@ from rollout_etl.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from rollout_etl.explore.output import Shown
     from rollout_etl.explore.session import Session
+    from rollout_etl.read.canonical import Lookup
 
 _STATEMENT = re.compile(
     r"(\s|--[^\n]*\n)*\(*\s*(select|from|with|values|explain|describe|desc|show|summarize|pivot|unpivot|create|copy|attach|detach|install|load|set|reset|pragma|"
@@ -50,6 +51,9 @@ def sql(
     format: Annotated[FormatName | None, typer.Option("--format", help="How the result is written.", show_default="table, or as FILE ends")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the result here.", show_default=False)] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Rows that a table or markdown shows; 0: all.")] = 40,
+    group_by: o.GroupBy = None,
+    ground_truth_field: o.GroundTruthField = None,
+    task_inputs: o.TaskInputs = None,
     memory: Memory = None,
     threads: o.Threads = None,
     max_bad_fraction: o.MaxBadFraction = 0.01,
@@ -86,7 +90,10 @@ def sql(
             print("rollout-etl: --unsafe: queries can read and write any file of yours", file=sys.stderr)
         limits = Limits(unsafe=unsafe, memory=memory, threads=threads)
         with Progress(enabled=not quiet) as progress:
-            session = Session(paths, limits=limits, only_for=question, values=bound, max_bad_fraction=max_bad_fraction, progress=progress.advance)
+            session = Session(
+                paths, limits=limits, only_for=question, values=bound, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs,
+                max_bad_fraction=max_bad_fraction, progress=progress.advance,
+            )
         try:
             if question is None:
                 from rollout_etl.explore.shell import Shell
@@ -103,6 +110,9 @@ def ingest(
     inputs: o.Inputs = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for the rollouts as Parquet.", show_default=False)] = None,
     database: Annotated[Path | None, typer.Option("--database", metavar="FILE", help="DuckDB file for rollouts and views.", show_default=False)] = None,
+    group_by: o.GroupBy = None,
+    ground_truth_field: o.GroundTruthField = None,
+    task_inputs: o.TaskInputs = None,
     threads: o.Threads = None,
     max_bad_fraction: o.MaxBadFraction = 0.01,
     json: Annotated[bool, typer.Option("--json", help="Print what was read as JSON on standard output.")] = False,
@@ -120,7 +130,10 @@ def ingest(
         from rollout_etl.explore.ingest import ingest
 
         with Progress(enabled=not quiet) as progress:
-            done = ingest(inputs, output, database, max_bad_fraction=max_bad_fraction, threads=threads, progress=progress.advance)
+            done = ingest(
+                inputs, output, database, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs, max_bad_fraction=max_bad_fraction,
+                threads=threads, progress=progress.advance,
+            )
         if not quiet:
             lines = [f"read         {done.read:>10,} lines", f"quarantined  {done.quarantined:>10,}", f"ingested     {done.rollouts:>10,} rollouts"]
             lines += [f"note         {note}" for note in done.notes] + [f"output       {path}" for path in done.outputs]
@@ -148,6 +161,15 @@ def _divided(inputs: list[str], file: str | None, query: str | None) -> tuple[li
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
     return paths, asked
+
+
+def _lookup(ground_truth_field: str | None, group_by: str | None) -> Lookup | None:
+    """None where nothing was asked for: what was ingested is queried without the reader, which takes a while to import."""
+    if ground_truth_field is None and group_by is None:
+        return None
+    from rollout_etl.read.canonical import Lookup
+
+    return Lookup.spelt(ground_truth_field, group_by)
 
 
 def _pairs(values: list[str]) -> dict[str, str]:

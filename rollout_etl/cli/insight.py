@@ -108,8 +108,7 @@ def opened(
     from rollout_etl.read.canonical import Lookup
     from rollout_etl.read.scan import Rollouts
 
-    fields = tuple(name for name in (group_by or "").split(",") if name)
-    return Rollouts(inputs, lookup=Lookup(ground_truth_field=ground_truth_field, group_by=fields), task_inputs=task_inputs, threads=threads)
+    return Rollouts(inputs, lookup=Lookup.spelt(ground_truth_field, group_by), task_inputs=task_inputs, threads=threads)
 
 
 def narrowed(

@@ -92,10 +92,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
         extra=given["extra"] or (),
         mapping=given["map"] or (),
         token_ids=given["token_ids"],
-        lookup=Lookup(
-            ground_truth_field=given["ground_truth_field"],
-            group_by=tuple(name for name in (given["group_by"] or "").split(",") if name),
-        ),
+        lookup=Lookup.spelt(given["ground_truth_field"], given["group_by"]),
         task_inputs=given["task_inputs"],
         quarantine=given["quarantine"],
         max_bad_fraction=given["max_bad_fraction"],

@@ -20,6 +20,7 @@ from rollout_etl.explore import ingested
 from rollout_etl.explore.canonical_table import create_views, fill
 from rollout_etl.publish.files import plain_write_errors
 from rollout_etl.read import stored
+from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.lines import line_batches
 from rollout_etl.read.quarantine import BadLine
 from rollout_etl.read.scan import Paths, Rollouts
@@ -43,8 +44,8 @@ class Ingested:
 
 
 def ingest(
-    paths: Paths, folder: Path | None = None, database: Path | None = None, *, max_bad_fraction: float = 0.01, threads: int | None = None,
-    progress: Callable[[int], None] = lambda rows: None,
+    paths: Paths, folder: Path | None = None, database: Path | None = None, *, lookup: Lookup | None = None, task_inputs: str | None = None,
+    max_bad_fraction: float = 0.01, threads: int | None = None, progress: Callable[[int], None] = lambda rows: None,
 ) -> Ingested:
     """Read rollouts and keep them in `folder`, in the DuckDB file `database`, or in both. Both appear whole or not at all.
 
@@ -53,7 +54,7 @@ def ingest(
     """
     if folder is None and database is None:
         raise UsageError("no output given: name a folder with -o DIR, a DuckDB file with --database FILE, or both")
-    rollouts = Rollouts(paths, threads=threads)
+    rollouts = Rollouts(paths, lookup=lookup, task_inputs=task_inputs, threads=threads)
     _refuse(rollouts, folder, database)
     outputs = tuple(str(path) for path in (folder, database) if path is not None)
     if folder is not None:

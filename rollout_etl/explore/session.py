@@ -21,6 +21,7 @@ from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.stored import is_stored
 
 if TYPE_CHECKING:
+    from rollout_etl.read.canonical import Lookup
     from rollout_etl.read.scan import Paths
 
 NOT_READ = "was not read"
@@ -37,16 +38,19 @@ class Session:
 
     def __init__(
         self, paths: Paths, *, limits: Limits | None = None, only_for: str | None = None, values: Mapping[str, Any] | None = None,
-        max_bad_fraction: float = 0.01, progress: Callable[[int], None] = lambda rows: None,
+        lookup: Lookup | None = None, task_inputs: str | None = None, max_bad_fraction: float = 0.01,
+        progress: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self.limits = limits or Limits()
-        self._paths = paths
+        self._paths, self._lookup, self._task_inputs = paths, lookup, task_inputs
         self._inputs, self.notes = find_inputs(paths)
         self._max_bad_fraction, self._progress = max_bad_fraction, progress
         self._temporary = tempfile.mkdtemp(prefix="rollout-etl-")
         # Connections are given away, and may live as long as the process.
         atexit.register(shutil.rmtree, self._temporary, ignore_errors=True)
         self._stored = ingested.stored_in(self._inputs)
+        if self._stored and (task_inputs is not None or (lookup is not None and lookup.paths)):
+            raise UsageError("keys and ground truth of ingested rollouts are settled: give --group-by, --ground-truth-field and --task-inputs to ingest")
         self._open(None if only_for is None or self._stored else self._columns_for(only_for, values or {}))
 
     def _columns_for(self, sql: str, values: Mapping[str, Any]) -> list[str] | None:
@@ -73,7 +77,8 @@ class Session:
         from rollout_etl.explore.canonical_table import fill
         from rollout_etl.read.scan import Rollouts
 
-        fill(self.connection, Rollouts(self._paths, threads=self.limits.threads), columns, self._max_bad_fraction, self._progress)
+        rollouts = Rollouts(self._paths, lookup=self._lookup, task_inputs=self._task_inputs, threads=self.limits.threads)
+        fill(self.connection, rollouts, columns, self._max_bad_fraction, self._progress)
 
     def run(self, sql: str, values: Mapping[str, Any] | None = None, *, as_relation: bool = False) -> Iterator[Any]:
         """Run the statements of a text in turn, and give the connection after each that has a result to fetch; with `as_relation`

@@ -39,6 +39,11 @@ class Lookup:
     ground_truth_field: str | None = None
     group_by: tuple[str, ...] = ()
 
+    @classmethod
+    def spelt(cls, ground_truth_field: str | None, group_by: str | None) -> Lookup:
+        """As options spell it: the fields of a group with commas between them."""
+        return cls(ground_truth_field, tuple(name for name in (group_by or "").split(",") if name))
+
     @property
     def paths(self) -> list[str]:
         """The fields that are named."""
