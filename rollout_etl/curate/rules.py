@@ -64,7 +64,7 @@ RULES: dict[str, Rule] = {
         Rule("late_answer", pl.col("completion_kinds").str.contains("^[ErX]*[OUSDM]"), "the completion does not begin with an assistant message"),
         Rule("parallel_tool_calls", pl.concat_str("prompt_kinds", pl.lit("|"), "completion_kinds").str.contains("[Cc][RAErX]*[Cc]"),
              "a message holds several tool calls, which the templates of Llama 3 refuse"),
-        Rule("earlier_reasoning", pl.concat_str("prompt", "completion").str.contains('(</think>|"reasoning_content":").*"role":"user"'),
+        Rule("earlier_reasoning", pl.col("has_earlier_reasoning"),
              "a turn that a later question follows holds reasoning, which templates such as Qwen3's do not show"),
         Rule("text_with_call", pl.concat_str("prompt_kinds", pl.lit("|"), "completion_kinds").str.contains("A[RAErX]*[Cc]|[Cc][RCcErX]*A"),
              "a message holds a text and a tool call, of which the templates of Llama 3 show the call alone"),

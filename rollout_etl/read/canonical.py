@@ -143,6 +143,7 @@ def rollouts_query(
     spelt = ", ".join(f"coalesce({value}, 'null')" for value in fields)
     group_by = f"CASE WHEN coalesce({', '.join(fields)}) IS NOT NULL THEN concat_ws(chr(30), {spelt}) END"
     fillings = {
+        "think": style.think,
         "ground_truth_again": _ground_truth_again(lookup),
         "group_by": group_by if lookup.group_by else "NULL::VARCHAR",
         "namespaces": "([" + ", ".join(quoted(name) for name in namespaces) + "]::VARCHAR[])",

@@ -236,6 +236,9 @@ COLUMNS: dict[str, Column] = {
         pl.Boolean,
         "arguments of a tool call hold a fraction or an integer of 16 digits or more",
     ),
+    "has_earlier_reasoning": Column(
+        "has_earlier(prompt_units, completion_units, '{{think}}')", pl.Boolean, "a turn that a later question follows holds reasoning, apart or as `<think>` text"
+    ),
     "num_messages": Column("CASE WHEN simple_prompt THEN strlen(prompt_kinds) ELSE length(regexp_replace(regexp_replace(prompt_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g')) END", pl.Int64, "messages of the prompt"),
     "prompt_chars": Column("CASE WHEN simple_prompt THEN coalesce(chars_of(briefed), 0) + chars_of(asked) ELSE chars_said(prompt_units) END", pl.Int64, "characters of the prompt's texts and calls, media messages left out"),
     "completion_chars": Column("CASE WHEN simple_completion THEN coalesce(chars_of(thought), 0) + chars_of(last_text) ELSE chars_said(list_filter(completion_units, lambda u: u.k IN ('A', 'E', 'R', 'C', 'c'))) END", pl.Int64, "characters that the model wrote: answers, reasoning, arguments of calls"),

@@ -92,7 +92,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
     prepared = {name: (source,) for name, source in made.items()}
     online = isinstance(job.options, GrpoOptions)
     rules += [_IMAGE_TAG] if online else []
-    cannot_hold = ("answered_prompt", *(["late_answer"] if job.per != "prompt" else []))
+    cannot_hold = ("answered_prompt", *(["late_answer"] if job.per != "prompt" else []), "earlier_reasoning")
     return Rows(fields, cannot_hold, rules, partial(with_plain_messages, columns=made), prepared, reader="guesses")
 
 

@@ -99,7 +99,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
         return Rows([*fields, *extras(job)], ("flattened_completion", "tool_prompt"), [identical_sides(chosen, rejected)], flat=True)
     if job.recipe == "sft":
         plain = ("tool_prompt", "tool_completion", "tool_schemas", "reasoning")
-        return Rows([*fields, *extras(job)], plain if job.form == "messages" else ())
+        return Rows([*fields, *extras(job)], plain if job.form == "messages" else ("earlier_reasoning",))
     return Rows(fields, ("tool_prompt", "reasoning_prompt", "answered_prompt"))
 
 

@@ -10,7 +10,7 @@ SELECT
     ground_truth::JSON AS ground_truth,
     ground_truth_text, ground_truth_origin,
     reward, is_nonfinite, is_masked, is_failure, is_unverified, is_truncated, says_error, has_media, is_prompt_empty,
-    prompt_kinds, completion_kinds, has_inexact_number,
+    prompt_kinds, completion_kinds, has_inexact_number, has_earlier_reasoning,
     num_messages, prompt_chars, completion_chars, response_key,
     tool_names::JSON AS tool_names,
     num_turns, num_tool_calls, num_unanswered, num_orphans, num_encrypted, num_empty, num_unknown,

@@ -70,6 +70,7 @@ def canonical(
         "prompt_kinds": kinds(found.prompt),
         "completion_kinds": kinds(found.completion),
         "has_inexact_number": any(unit.kind == "C" and holds_inexact(unit.value) for unit in found.prompt + found.completion),
+        "has_earlier_reasoning": thinks_before_a_question([*styled(found.prompt, "keep"), *styled(found.completion, style.think)]),
         "num_messages": len(prompt.entries),
         "prompt_chars": chars(found.prompt),
         "completion_chars": chars([unit for unit in found.completion if unit.kind in "AERCc"]),
@@ -228,6 +229,12 @@ def has_media(x: Object, found: Recorded) -> bool:
 
 def is_question(unit: Unit) -> bool:
     return unit.kind == "M" or (unit.kind == "U" and not is_blank(unit.value))
+
+
+def thinks_before_a_question(units: list[Unit]) -> bool:
+    questions = [number for number, unit in enumerate(units) if unit.kind == "U" or (unit.kind == "M" and unit.name == "user")]
+    thoughts = [number for number, unit in enumerate(units) if unit.kind == "R" or (unit.kind == "A" and "</think>" in unit.value)]
+    return bool(questions and thoughts) and thoughts[0] < questions[-1]
 
 
 def says_error(text: str) -> bool:

@@ -58,6 +58,7 @@ MORE_RULES = {
     **RULES,
     "tool_completion": lambda r: bool(set(r["completion_kinds"]) & set("CcO")),
     "tool_schemas": lambda r: r["tools"] is not None,
+    "earlier_reasoning": lambda r: r["has_earlier_reasoning"],
     "reasoning": lambda r: "R" in r["prompt_kinds"] + r["completion_kinds"],
     "reasoning_prompt": lambda r: "R" in r["prompt_kinds"],
     "invalid_prompt_call": lambda r: "c" in r["prompt_kinds"],
@@ -70,7 +71,7 @@ def cannot_hold(job: Job, target: str) -> set[str]:
     """Rules that the rows of a target bring."""
     prompts = job.per == "prompt"
     if target == "verl" and job.recipe == "sft":
-        return {"tool_prompt", "tool_completion", "tool_schemas", "reasoning"} if job.form == "messages" else set()
+        return {"tool_prompt", "tool_completion", "tool_schemas", "reasoning"} if job.form == "messages" else {"earlier_reasoning"}
     if target == "verl" and job.recipe != "rm":
         return {"tool_prompt", "reasoning_prompt", "answered_prompt"}
     if job.form == "text" or (target, job.recipe) == ("verl", "rm"):
@@ -78,6 +79,8 @@ def cannot_hold(job: Job, target: str) -> set[str]:
     if target == "custom":
         return set()
     names = {"answered_prompt"} | (set() if prompts else {"late_answer"})
+    if target == "openrlhf":
+        names |= {"earlier_reasoning"}
     if target == "trl":
         names |= ({"invalid_prompt_call"} if prompts else set()) | ({"inexact_number"} if job.container == ".jsonl" else set())
     return names
@@ -107,7 +110,7 @@ def dropped_by(row: Row, job: Job, target: str) -> str | None:
 ORDER = [
     "failure_row", "masked", "verification_skipped", "nonfinite_reward", "missing_reward", "truncated", "media", "empty_prompt", "unfinished",
     "empty_answer", "invalid_tool_call", "unanswered_tool_call", "orphan_tool_result", "flattened_prompt", "flattened_completion", "tool_prompt",
-    "tool_completion", "tool_schemas", "reasoning", "reasoning_prompt", "invalid_prompt_call", "answered_prompt", "late_answer", "inexact_number",
+    "tool_completion", "tool_schemas", "reasoning", "reasoning_prompt", "invalid_prompt_call", "answered_prompt", "late_answer", "earlier_reasoning", "inexact_number",
     "missing_ground_truth",
 ]
 

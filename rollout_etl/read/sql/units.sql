@@ -173,3 +173,11 @@ CREATE OR REPLACE MACRO answer_of(units, ks) AS CASE
     WHEN ends_with(ks, 'AA') THEN joined(list_transform(units[-length(regexp_extract(ks, 'A+$')):], lambda u: u.t), '\n\n')
     WHEN ends_with(ks, 'A') THEN units[-1].t
 END;
+
+-- Whether a question follows reasoning: an item of its own, or <think> text, which of completions may be taken out.
+CREATE OR REPLACE MACRO thinks(u, written) AS u.k = 'R' OR (u.k = 'A' AND strpos(u.t, '</think>') > 0 AND CASE written
+    WHEN 'keep' THEN true WHEN 'strip' THEN false ELSE NOT is_blank(before_think(u.t)) END);
+CREATE OR REPLACE MACRO has_earlier(prompt_units, completion_units, think) AS regexp_matches(array_to_string(list_concat(
+    list_transform(prompt_units, lambda u: CASE WHEN thinks(u, 'keep') THEN 't' WHEN u.k = 'M' AND u.name = 'user' THEN 'U' ELSE u.k END),
+    list_transform(completion_units, lambda u: CASE WHEN thinks(u, think) THEN 't' WHEN u.k = 'M' AND u.name = 'user' THEN 'U' ELSE u.k END)
+), ''), 't.*U');
