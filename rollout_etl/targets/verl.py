@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import polars as pl
@@ -53,26 +54,6 @@ LOADERS: dict[str, Loader | Missing] = {
 RESERVED = ("index", "split", "need_tools_kwargs", "tools_kwargs", "interaction_kwargs", "tool_selection", "messages", "enable_thinking", "images", "videos")
 _CLASS_SUFFIX = ".verl.py"
 _BATCH = {"sft": 256, "grpo": 1024, "ppo": 1024}
-DATASET_CLASS = '''"""verl dataset class for SFT files whose columns `messages` and `tools` hold JSON text.
-
-JSON text keeps arguments and schemas as they are; structs would be filled with nulls. Named in the run file as data.custom_cls.
-"""
-
-import json
-
-import pandas as pd
-from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
-
-
-class RolloutSFTDataset(MultiTurnSFTDataset):
-    def _read_files_and_process(self):
-        super()._read_files_and_process()
-        frame = self.dataframe.reset_index(drop=True)
-        self.messages = [json.loads(text) for text in frame[self.messages_key]]
-        self.tools = [json.loads(text) if isinstance(text, str) else None for text in frame[self.tools_key]]
-        frame[self.messages_key] = pd.Series(self.messages, dtype=object)
-        self.dataframe = frame.drop(columns=[self.tools_key])
-'''
 
 
 def check(job: Job) -> None:
@@ -134,9 +115,14 @@ def _fields(job: Job, more: Sequence[Field] = ()) -> list[Field]:
     ]
 
 
+def dataset_class() -> str:
+    """Source of the dataset class that is shipped beside the data."""
+    return files("rollout_etl.targets").joinpath("verl_dataset.py").read_text(encoding="utf-8")
+
+
 def beside(job: Job) -> dict[str, str]:
     """The dataset class, where columns hold JSON text."""
-    return {_CLASS_SUFFIX: DATASET_CLASS} if job.recipe == "sft" and job.form != "messages" else {}
+    return {_CLASS_SUFFIX: dataset_class()} if job.recipe == "sft" and job.form != "messages" else {}
 
 
 def _quoted(path: Path) -> str:
@@ -169,7 +155,7 @@ data:
   max_length: 16384  # a longer row is an error
   messages_key: messages
   tools_key: tools
-{custom}  ignore_input_ids_mismatch: false  # true for templates that render a turn by what follows it, such as Qwen3's
+{custom}  ignore_input_ids_mismatch: false  # true for templates that render a turn by what follows it
 trainer: {{logger: [console]{"" if settings.validation is None else ", test_freq: 10"}}}
 """
 

@@ -139,6 +139,14 @@ def assert_said(found: list[tuple[str, Any]]) -> None:
                     assert f'"{name}": {json.dumps(value)}' in text
 
 
+def test_verl_renders_whole_conversations(rollouts: Path, tmp_path: Path) -> None:
+    output = write(rollouts, tmp_path, "sft", "verl", ".parquet", "--reward-threshold", "0")
+    found = inside("verl", "rows", "sft", str(output), f"{output}.verl.py", "hiding", folder=tmp_path)
+    assert_said([(text, side[2]) for (text, _), side in zip(found["prepared"], hostile(), strict=True)])
+    assert_said([(trained, [m for m in side[2] if m["role"] == "assistant"]) for (_, trained), side in zip(found["prepared"], hostile(), strict=True)])
+    assert not any("result" in trained or "Question" in trained for _, trained in found["prepared"])
+
+
 @pytest.mark.parametrize("recipe", ["sft", "sft plain", "grpo", "ppo", "rm"])
 def test_verl(recipe: str, rollouts: Path, tmp_path: Path) -> None:
     recipe, _, plain = recipe.partition(" ")

@@ -22,9 +22,17 @@ TEMPLATE = r"""{%- if tools %}{{- '<|im_start|>system\n' + tools | tojson + '<|i
 {%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"""
 
+_THOUGHT = "{%- if m.reasoning_content is defined and m.reasoning_content %}{{- '<think>' + m.reasoning_content + '</think>' }}{%- endif %}"
+HIDING = (
+    "{%- set ns = namespace(last=messages | length - 1) %}"
+    "{%- for m in messages %}{%- if m.role == 'user' %}{%- set ns.last = loop.index0 %}{%- endif %}{%- endfor %}"
+    + TEMPLATE.replace(_THOUGHT, "{%- if loop.index0 > ns.last and (loop.last or m.reasoning_content) %}{{- '<think>' + (m.reasoning_content or '') + '</think>' }}{%- endif %}")
+)
+"""As Qwen3's template does, it shows reasoning after the last question only, and gives the last message an empty thought."""
 
-def tokenizer():
-    """A fast tokenizer with the template above."""
+
+def tokenizer(template=TEMPLATE):
+    """A fast tokenizer with a template."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -34,7 +42,7 @@ def tokenizer():
     bare.decoder = decoders.ByteLevel()
     bare.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in ("<|im_start|>", "<|im_end|>", "<pad>")])
     made = PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="<|im_end|>", pad_token="<pad>", clean_up_tokenization_spaces=False)
-    made.chat_template = TEMPLATE
+    made.chat_template = template
     return made
 
 

@@ -1,7 +1,7 @@
 """Runs inside verl's environment: load a file with verl's own dataset class, and write down what it is given and what it makes.
 
-    with_verl.py rows RECIPE FILE RESULT.json [CLASS.py]    rows, and the texts that the dataset class prepared
-    with_verl.py run RECIPE RUN.yaml RESULT.json            the run file through Hydra
+    with_verl.py rows RECIPE FILE RESULT.json [CLASS.py [hiding]]    rows, and the texts that the dataset class prepared
+    with_verl.py run RECIPE RUN.yaml RESULT.json                     the run file through Hydra
 """
 
 import json
@@ -11,14 +11,14 @@ import sys
 import tiny
 
 
-def rows(recipe, file, custom=None):
+def rows(recipe, file, custom=None, template=""):
     from omegaconf import OmegaConf
     from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
     from verl.utils.dataset.rl_dataset import RLHFDataset
     from verl.utils.dataset.rm_dataset import RMDataset
     from verl.utils.import_utils import load_extern_object
 
-    tokens = tiny.tokenizer()
+    tokens = tiny.tokenizer(tiny.HIDING if template == "hiding" else tiny.TEMPLATE)
     if recipe == "rm":
         data = RMDataset([file], tokens, max_length=512)
         return {"rows": [list(row) for row in zip(data.prompts, data.chosen_responses, data.rejected_responses, strict=True)], "prepared": []}
