@@ -58,3 +58,9 @@ class GateError(RolloutETLError):
     """The data is not fit for what it is meant for."""
 
     exit_code = ExitCode.GATE_FAILED
+
+
+class LockedError(RolloutETLError):
+    """Another run holds the output."""
+
+    exit_code = ExitCode.LOCKED

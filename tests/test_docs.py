@@ -82,7 +82,7 @@ def test_blocks(page: Path, folder: Path) -> None:
             following = blocks[position + 1] if position + 1 < len(blocks) else ("", "")
             assert said == (following[1] if following[0] == "output" else "")
         else:
-            assert language in ("text", "output")
+            assert language in ("text", "output", "toml")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

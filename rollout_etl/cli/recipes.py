@@ -36,6 +36,10 @@ _LAST: dict[str, tuple[Any, Any]] = {
 }
 
 
+STATED: dict[str, tuple[str, ...]] = {}
+"""Names of the options that each recipe states itself."""
+
+
 def _parameters(described: dict[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
     return [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind) for name, (kind, default) in described.items()]
 
@@ -44,6 +48,8 @@ def _command(own: Callable[..., None]) -> Callable[..., None]:
     """A command with the options of `own`, which has no body, and those that all recipes share."""
     kinds = get_type_hints(own, include_extras=True)
     stated = {name: (kinds[name], parameter.default) for name, parameter in inspect.signature(own).parameters.items()}
+
+    STATED[own.__name__] = tuple(stated)
 
     def command(**given: Any) -> None:
         run_recipe(own.__name__, given, tuple(stated))

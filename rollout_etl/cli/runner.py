@@ -9,14 +9,16 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
+
+if TYPE_CHECKING:
+    from rollout_etl.run import Run
 
 
 def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoReturn:
     """Run a recipe with the options of its command, show what became of it, and exit."""
-    given = {name: str(value) if isinstance(value, StrEnum) else value for name, value in given.items()}
     guarded(lambda: _run(recipe, given, names))
 
 
@@ -63,7 +65,11 @@ def _internal(error: Exception) -> str:
     return f"internal error, please report it: {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {said}"
 
 
-def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
+def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
+    """The run that the options of a recipe's command ask for; `names` are those that the recipe itself states.
+
+    Raises `UsageError` for what is missing or has no effect.
+    """
     inputs = [*(given["inputs"] or []), *(given["input"] or [])]
     if not inputs:
         raise UsageError("no input given: name files, folders or globs")
@@ -72,19 +78,18 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
     if given["threads"] is not None:
         os.environ["POLARS_MAX_THREADS"] = str(given["threads"])
 
-    from rollout_etl.cli.summary import Progress, show
     from rollout_etl.read.canonical import Lookup
     from rollout_etl.recipes.options import RECIPES
-    from rollout_etl.run import Run, execute
+    from rollout_etl.run import Run
 
+    given = {name: str(value) if isinstance(value, StrEnum) else value for name, value in given.items()}
     _refuse_nemo_rl_options(given)
     # None stands for the default that the recipe states.
     stated = {name: given[name] for name in names if given[name] is not None}
-    options = RECIPES[recipe](keep=tuple(given["keep"] or ()), drop=tuple(given["drop"] or ()), seed=given["seed"], **stated)
-    run = Run(
+    return Run(
         inputs=inputs,
         output=given["output"],
-        options=options,
+        options=RECIPES[recipe](keep=tuple(given["keep"] or ()), drop=tuple(given["drop"] or ()), seed=given["seed"], **stated),
         target=given["target"],
         think=given["think"],
         form=given["form"],
@@ -100,6 +105,14 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
         layout=given["nemo_rl_layout"] or "current",
         threads=given["threads"],
     )
+
+
+def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
+    run = run_of(recipe, given, names)
+
+    from rollout_etl.cli.summary import Progress, show
+    from rollout_etl.run import execute
+
     with Progress(enabled=not given["quiet"]) as progress:
         report = execute(run, progress.advance)
     if not given["quiet"]:

@@ -1,0 +1,66 @@
+"""Options of a recipe that a pipeline file spells: the recipe's own command parses them, so words, checks and messages are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rollout_etl.cli.recipes import STATED
+from rollout_etl.cli.runner import run_of
+from rollout_etl.errors import UsageError
+from rollout_etl.refresh.pipeline import refuse_unknown, replaced
+
+if TYPE_CHECKING:
+    from rollout_etl.run import Run
+
+NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "help", "dry_run", "val", "split")
+"""Parameters that a refresh sets itself, or has no use for."""
+
+
+def commands() -> Mapping[str, Any]:
+    """The recipes' commands by name."""
+    import typer
+
+    from rollout_etl.cli.main import app
+
+    made: Any = typer.main.get_command(app)
+    return {name: made.commands[name] for name in STATED}
+
+
+def options_of(command: Any) -> dict[str, Any]:
+    """Parameters that an output may name, by their longest option without dashes."""
+    return {max(p.opts, key=len).lstrip("-"): p for p in command.params if p.name not in NOT_OF_OUTPUTS and p.opts[0].startswith("-")}
+
+
+def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence[str], output: Path) -> Run:
+    """The run of an output. Raises `UsageError` for what the command line would refuse, with the name of the pipeline file `path`."""
+    from typer.exceptions import TyperException
+
+    known = commands()
+    if recipe not in known:
+        raise UsageError(f"{path}: no recipe '{recipe}'; recipes are {', '.join(known)}")
+    options = options_of(known[recipe])
+    spelt = {name.replace("_", "-"): value for name, value in spelt.items()}
+    refuse_unknown(path, f"output {output.name}", spelt, options)
+    arguments: list[str] = []
+    for name, value in spelt.items():
+        for one in value if isinstance(value, list) else [value]:
+            arguments += _spelt(path, name, one, options[name], path.parent)
+    try:
+        given = dict(known[recipe].make_context(recipe, arguments).params)
+    except TyperException as error:
+        raise UsageError(f"{path}: output {output.name}: {error.format_message()}") from error
+    return run_of(recipe, {**given, "inputs": list(inputs), "input": [], "output": output, "quarantine": None}, STATED[recipe])
+
+
+def _spelt(path: Path, name: str, value: Any, parameter: Any, folder: Path) -> list[str]:
+    if parameter.is_flag:
+        if not isinstance(value, bool):
+            raise UsageError(f"{path}: {name} is true or false")
+        return [f"--{name}"] if value else []
+    if isinstance(value, bool | dict):
+        raise UsageError(f"{path}: {name} takes a value, as on the command line")
+    text = replaced(str(value))
+    # Files are named as seen from the pipeline file.
+    return [f"--{name}", str(folder / text) if name == "task-inputs" else text]

@@ -1,0 +1,194 @@
+"""The commands that keep training data up to date: `init`, `plan`, `refresh`, `status`, `rollback`."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rollout_etl.cli import options as o
+from rollout_etl.cli.runner import guarded
+from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
+
+if TYPE_CHECKING:
+    from rollout_etl.refresh.pipeline import Output, Pipeline
+    from rollout_etl.refresh.refresh import Refreshed
+    from rollout_etl.run import Run
+
+File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="Pipeline file.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
+Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait this long for another refresh to end.")]
+
+
+def init(
+    inputs: o.Inputs = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Pipeline file to write.")] = Path("pipeline.toml"),
+    publish: Annotated[str, typer.Option("--publish", metavar="DIR", help="Folder for the versions.")] = "training",
+    max_bad_fraction: o.MaxBadFraction = 0.01,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of pipeline files instead.")] = False,
+) -> None:
+    """Write a commented pipeline file for these rollouts."""
+
+    def run() -> ExitCode:
+        if schema:
+            from rollout_etl.cli.pipeline_schema import schema as made
+
+            print(json_text.dumps(made(), indent=2))
+            return ExitCode.DONE
+        if not inputs:
+            raise UsageError("no input given: name files, folders or globs")
+        if output.exists():
+            raise UsageError(f"{output} is there already: name another file with -o FILE")
+        from rollout_etl.refresh.versions import write_text
+        from rollout_etl.refresh.written import pipeline_for
+
+        write_text(output, pipeline_for(inputs, output.parent, publish, max_bad_fraction))
+        print(f"wrote {output}; see what it would do with: rollout-etl plan {output}", file=sys.stderr)
+        return ExitCode.DONE
+
+    guarded(run)
+
+
+def plan(file: File, json: Json = False) -> None:
+    """Show what a refresh would do; writes nothing."""
+
+    def run() -> ExitCode:
+        from rollout_etl.cli.summary import Progress
+        from rollout_etl.refresh import refresh
+        from rollout_etl.refresh.pipeline import load
+
+        pipeline = load(file)
+        with Progress(enabled=not json) as progress:
+            done = refresh.plan(pipeline, _run_of(pipeline), progress.advance)
+        print(json_text.dumps(done.to_json(), ensure_ascii=False) if json else "\n".join(_told(done, planned=True)))
+        return ExitCode.GATE_FAILED if done.failed else ExitCode.DONE
+
+    guarded(run)
+
+
+def refresh(
+    file: File,
+    force: Annotated[list[str] | None, typer.Option("--force", metavar="GATE", help="Publish although this gate fails; the record says so.")] = None,
+    wait: Wait = 0.0,
+    json: Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Publish a new version of the training files where anything changed."""
+
+    def run() -> ExitCode:
+        from rollout_etl.cli.summary import Progress
+        from rollout_etl.refresh import refresh
+        from rollout_etl.refresh.notify import tell
+        from rollout_etl.refresh.pipeline import load
+
+        pipeline = load(file)
+        try:
+            with Progress(enabled=not (quiet or json)) as progress:
+                done = refresh.refresh(pipeline, _run_of(pipeline), force=force or (), wait=wait, progress=progress.advance)
+        except RolloutETLError as error:
+            said = {"published": False, "error": str(error), "exit_code": int(error.exit_code)}
+            if error.exit_code != ExitCode.LOCKED:
+                refresh.remember(pipeline, said)
+                _warn(tell(pipeline, said, failed=True))
+            if json:
+                print(json_text.dumps(said, ensure_ascii=False))
+            raise
+        said = done.to_json()
+        if done.published:
+            refresh.remember(pipeline, said)
+        warnings = tell(pipeline, said, failed=False)
+        if not quiet:
+            print("\n".join(_told(done, planned=False)), file=sys.stderr)
+        _warn(warnings)
+        if json:
+            print(json_text.dumps(said, ensure_ascii=False))
+        return ExitCode.DONE
+
+    guarded(run)
+
+
+def status(file: File, json: Json = False) -> None:
+    """Show versions, the current one, and what the last refresh said."""
+
+    def run() -> ExitCode:
+        from rollout_etl.refresh import refresh
+        from rollout_etl.refresh.pipeline import load
+
+        found = refresh.status(load(file))
+        if json:
+            print(json_text.dumps(found, ensure_ascii=False))
+            return ExitCode.DONE
+        for version in found["versions"]:
+            mark = "*" if version["version"] == found["current"] else " "
+            rows = ", ".join(f"{name} {count:,}" for name, count in version["rows"].items())
+            forced = f"; forced: {', '.join(version['forced'])}" if version["forced"] else ""
+            print(f"{mark} {version['version']:>6}  {version['created']}  {version['inputs']} input(s)  {rows}{forced}")
+        if not found["versions"]:
+            print("no version yet")
+        if found["last"] and found["last"].get("error"):
+            print(f"the last refresh failed: {found['last']['error']}")
+        return ExitCode.DONE
+
+    guarded(run)
+
+
+def rollback(
+    file: File,
+    version: Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Number of the version to go back to.", show_default=False)],
+    wait: Wait = 0.0,
+) -> None:
+    """Make an earlier version current, until the inputs change."""
+
+    def run() -> ExitCode:
+        from rollout_etl.refresh import refresh
+        from rollout_etl.refresh.pipeline import load
+
+        was = refresh.rollback(load(file), version, wait)
+        print(f"current is {version}, and was {was}", file=sys.stderr)
+        return ExitCode.DONE
+
+    guarded(run)
+
+
+def _run_of(pipeline: Pipeline) -> Callable[[Output, Sequence[str], Path], Run]:
+    """What makes the run of an output. All outputs are parsed now: a wrong word shows before anything is read."""
+    from rollout_etl.cli.spelt import run_from
+
+    def run_of(output: Output, inputs: Sequence[str], path: Path) -> Run:
+        return run_from(pipeline.path, output.recipe, output.options, inputs, path)
+
+    for output in pipeline.outputs:
+        run_of(output, ["-"], Path(output.file))
+    return run_of
+
+
+def _told(done: Refreshed, *, planned: bool) -> list[str]:
+    change: Any = done.change
+    lines = [f"{kind:12} {path}" for kind in ("new", "changed", "gone") for path in getattr(change, kind)]
+    lines += [f"note         {note}" for note in change.notes]
+    for name, rows in done.rows.items():
+        before = done.rows_before.get(name)
+        lines.append(f"{name:12} {rows:,} rows" + ("" if before is None or before == rows else f", {rows - before:+,}"))
+    lines += [f"gate failed  {said}" for said in done.failed]
+    lines += [f"forced       {gate['gate']} of {gate['output']}" for gate in done.gates if gate["forced"] and done.published]
+    lines += [f"removed      version {number}" for number in done.retired]
+    if done.published:
+        return [*lines, f"current      version {done.version}"]
+    if not (change.new or change.changed or change.gone) and done.rows == done.rows_before and not done.failed:
+        return [*lines, f"nothing new; current is version {done.version}"]
+    return [*lines, "would not publish" if done.failed else "would publish a new version"] if planned else lines
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(f"rollout-etl: {warning}", file=sys.stderr)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    for command in (init, plan, refresh, status, rollback):
+        app.command(command.__name__)(command)

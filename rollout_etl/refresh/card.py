@@ -1,0 +1,35 @@
+"""The README of a version: a dataset card as the Hugging Face hub reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+
+def card(record: Mapping[str, Any]) -> str:
+    """Text of the card: a YAML head with a configuration for each file that has rows, then what they are."""
+    files = {name: entry for name, entry in record["outputs"].items() if entry["rows"]}
+    rows = max((entry["rows"] for entry in files.values()), default=0)
+    head = ["---", "configs:"]
+    for name in files:
+        head += [f"- config_name: {name.rpartition('.')[0]}", "  data_files:", "  - split: train", f"    path: {name}"]
+    head += ["size_categories:", f"- {_size(rows)}", "---", ""]
+    body = [f"# Training data, version {record['version']}", "", f"Made by rollout-etl {record['software']} on {record['created']}.", ""]
+    body += ["| file | recipe | trainer | rows | rollouts read | dropped |", "|---|---|---|---:|---:|---|"]
+    for name, entry in record["outputs"].items():
+        dropped = ", ".join(f"{rule} {count:,}" for rule, count in entry["rollouts"]["dropped"].items()) or "none"
+        body.append(f"| {name} | {entry['recipe']} | {entry['target']} | {entry['rows']:,} | {entry['rollouts']['read']:,} | {dropped} |")
+    body += ["", f"{len(record['inputs'])} input(s); `version.json` names each with its SHA-256, and every option.", ""]
+    return "\n".join([*head, *body])
+
+
+def _size(rows: int) -> str:
+    """The hub's name for a number of rows."""
+    if rows < 1000:
+        return "n<1K"
+    steps = [(10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"), (10**7, "10M"), (10**8, "100M"), (10**9, "1B")]
+    for (low, name), (_, above) in pairwise(steps):
+        if rows < low * 10:
+            return f"{name}<n<{above}"
+    return "n>1B" if rows >= 10**9 else "1B<n<10B"

@@ -1,0 +1,98 @@
+"""Inputs known by content: a file's name and time may lie, its bytes do not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rollout_etl.errors import UnreadableError
+from rollout_etl.publish.files import StagedFile
+from rollout_etl.read.inputs import find_inputs
+from rollout_etl.read.stored import INDEX
+
+_Stamp = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input of a refresh."""
+
+    path: str
+    """What a run reads: a file, or an ingested folder."""
+    sha256: str
+    """Of its bytes and those of the tasks beside it; empty for a remote file, which nothing is known of."""
+    bytes: int
+
+
+class Fingerprints:
+    """SHA-256 of files, remembered for as long as the system says that a file is the one it was."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, tuple[_Stamp, str]] = {}
+        self._seen: dict[str, tuple[_Stamp, str]] = {}
+        try:
+            loaded = json.loads(path.read_text(encoding="utf-8"))
+            self._known = {name: ((stamp[0], stamp[1], stamp[2], stamp[3]), digest) for name, (stamp, digest) in loaded.items()}
+        except (OSError, ValueError, TypeError, AttributeError, IndexError):
+            # A cache: without it files are read once more.
+            pass
+
+    def of(self, path: str) -> str:
+        """The digest of a file. Raises `UnreadableError` where it cannot be read."""
+        try:
+            stamp = _stamp(path)
+            known = self._seen.get(path) or self._known.get(path)
+            if known is None or known[0] != stamp:
+                with open(path, "rb") as file:
+                    known = (stamp, hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise UnreadableError(f"cannot read {path}: {error.strerror}") from error
+        self._seen[path] = known
+        return known[1]
+
+    def changed(self) -> list[str]:
+        """Files that are no longer what they were when they were looked at."""
+        return [path for path, (stamp, _) in self._seen.items() if not os.path.exists(path) or _stamp(path) != stamp]
+
+    def save(self) -> None:
+        """Keep what was found, where anything is new."""
+        if self._seen != self._known:
+            with StagedFile(self._path) as file:
+                file.write(json.dumps(self._seen).encode())
+                file.finish()
+                file.publish()
+
+
+def _stamp(path: str) -> _Stamp:
+    found = os.stat(path)
+    # The change time cannot be set from outside: a file that was replaced shows, whatever its clock says.
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def sources_of(inputs: Sequence[str], fingerprints: Fingerprints) -> tuple[list[Source], list[str]]:
+    """The inputs of a refresh in their order, each content once, and notes on what was left out."""
+    found, notes = find_inputs(inputs)
+    sources: dict[str, Source] = {}
+    for item in found:
+        if item.is_remote:
+            sources.setdefault(item.path, Source(item.path, "", 0))
+            continue
+        if item.stored is not None:
+            path, files = item.stored.folder, [os.path.join(item.stored.folder, INDEX), *item.stored.files]
+        else:
+            path, files = item.path, [item.path, *([item.task_inputs] if item.task_inputs else [])]
+        content = _together(fingerprints.of(file) for file in files)
+        known = sources.setdefault(content, Source(path, content, sum(os.path.getsize(file) for file in files)))
+        if known.path != path:
+            notes.append(f"left out {path}: it holds the same as {known.path}")
+    return list(sources.values()), notes
+
+
+def _together(digests: Iterable[str]) -> str:
+    listed = list(digests)
+    return listed[0] if len(listed) == 1 else hashlib.sha256("".join(listed).encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""Telling others what a refresh did: commands that get the report, and metrics for Prometheus."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rollout_etl.refresh.pipeline import Pipeline, replaced
+from rollout_etl.refresh.versions import write_text
+
+_TIMEOUT = 300
+
+
+def tell(pipeline: Pipeline, report: Mapping[str, Any], *, failed: bool) -> list[str]:
+    """Run the command for this end, and write metrics; warnings for what did not work: the refresh itself is over by then."""
+    warnings = []
+    command = pipeline.on_failure if failed else pipeline.on_success
+    # A refresh that had nothing to do is no news.
+    if command is not None and (failed or report.get("published")):
+        try:
+            done = subprocess.run(
+                replaced(command), shell=True, cwd=pipeline.path.parent, input=json.dumps(report, ensure_ascii=False).encode(), timeout=_TIMEOUT, check=False
+            )
+            warnings += [f"the command of notify ended with {done.returncode}"] if done.returncode else []
+        except (OSError, subprocess.TimeoutExpired) as error:
+            warnings.append(f"the command of notify did not end well: {str(error).splitlines()[0]}")
+    if pipeline.prometheus is not None:
+        write_text(pipeline.prometheus, metrics(report, failed=failed))
+    return warnings
+
+
+def metrics(report: Mapping[str, Any], *, failed: bool) -> str:
+    """The metrics as Prometheus' text format."""
+    lines = [
+        "# HELP rollout_etl_refresh_success Whether the last refresh ended well.",
+        "# TYPE rollout_etl_refresh_success gauge",
+        f"rollout_etl_refresh_success {int(not failed)}",
+        "# HELP rollout_etl_refresh_timestamp_seconds When the last refresh ended.",
+        "# TYPE rollout_etl_refresh_timestamp_seconds gauge",
+        f"rollout_etl_refresh_timestamp_seconds {time.time():.0f}",
+    ]
+    if report.get("version") is not None:
+        lines += ["# HELP rollout_etl_version The version that is current.", "# TYPE rollout_etl_version gauge", f"rollout_etl_version {report['version']}"]
+    if report.get("rows"):
+        lines += ["# HELP rollout_etl_rows Rows of a training file.", "# TYPE rollout_etl_rows gauge"]
+        lines += [f"rollout_etl_rows{{output={json.dumps(name)}}} {rows}" for name, rows in report["rows"].items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,180 @@
+"""The pipeline file: which rollouts, which training files, which gates.
+
+    inputs = ["results/*.jsonl"]
+    publish = "training"
+
+    [[output]]
+    file = "sft.jsonl"
+    recipe = "sft"
+    reward-threshold = 0.9
+
+Options of outputs are those of the command line, in the same words. Paths are relative to the file; `${NAME}` is taken from the
+environment, and what it stands for is written nowhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rollout_etl.errors import UsageError
+from rollout_etl.refresh.gates import GATES, Bounds
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+TOP: dict[str, str] = {
+    "inputs": "Files, folders and globs with rollouts, as the command line takes them.",
+    "publish": "Folder for the versions; current in it names the one to use.",
+    "keep-versions": "Versions to keep, the current one and pinned ones beside them.",
+    "pinned": "Numbers of versions that are never removed.",
+    "options": "Options of all outputs, in the words of the command line.",
+    "output": "A training file: file, recipe, and options of the recipe.",
+    "gates": "Bounds that a version must keep to be published.",
+    "notify": "Commands that are told what a refresh did.",
+}
+NOTIFY: dict[str, str] = {
+    "on-success": "Command that gets the report as JSON on standard input after a refresh that published.",
+    "on-failure": "Command that gets the report as JSON on standard input after a refresh that failed.",
+    "prometheus": "Text file with metrics for Prometheus, written after every refresh.",
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """A training file of every version."""
+
+    file: str
+    recipe: str
+    options: Mapping[str, Any]
+    """As the pipeline file spells them, variables not replaced."""
+    bounds: Bounds
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline file that was read."""
+
+    path: Path
+    inputs: tuple[str, ...]
+    publish: Path
+    outputs: tuple[Output, ...]
+    keep_versions: int = 5
+    pinned: tuple[int, ...] = ()
+    on_success: str | None = None
+    on_failure: str | None = None
+    prometheus: Path | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
+    """The file's own words, for the record of a version."""
+
+    def resolved(self, path: str) -> str:
+        """A path or URL of the file, variables replaced, seen from where the file lies."""
+        return _seen_from(self.path.parent, replaced(path))
+
+
+def load(path: Path) -> Pipeline:
+    """Read a pipeline file. Raises `UsageError` for what it lacks, and for a key that is not known, with the nearest one that is."""
+    try:
+        with path.open("rb") as file:
+            found = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML: {str(error).splitlines()[0]}") from error
+    refuse_unknown(path, "", found, TOP)
+    notify = _table(path, "notify", found.get("notify", {}))
+    refuse_unknown(path, "notify", notify, NOTIFY)
+    gates = _table(path, "gates", found.get("gates", {}))
+    refuse_unknown(path, "gates", gates, GATES)
+    shared = _table(path, "options", found.get("options", {}))
+    outputs = found.get("output")
+    if not isinstance(outputs, list) or not outputs:
+        raise UsageError(f"{path}: no outputs; add [[output]] with file and recipe")
+    made = tuple(_output(path, table, shared, gates) for table in outputs)
+    files = [output.file for output in made]
+    if twice := next((file for file in files if files.count(file) > 1), None):
+        raise UsageError(f"{path}: two outputs are called {twice}")
+    folder = path.parent
+    prometheus = _text(path, "notify.prometheus", notify.get("prometheus"))
+    return Pipeline(
+        path=path,
+        inputs=tuple(_texts(path, "inputs", found.get("inputs"))),
+        publish=Path(_seen_from(folder, replaced(_required(path, "publish", found.get("publish"))))),
+        outputs=made,
+        keep_versions=_count(path, "keep-versions", found.get("keep-versions", 5), 2),
+        pinned=tuple(_count(path, "pinned", number, 1) for number in found.get("pinned", [])),
+        on_success=_text(path, "notify.on-success", notify.get("on-success")),
+        on_failure=_text(path, "notify.on-failure", notify.get("on-failure")),
+        prometheus=None if prometheus is None else Path(_seen_from(folder, replaced(prometheus))),
+        known={name: value for name, value in found.items() if name != "notify"},
+    )
+
+
+def _output(path: Path, table: Any, shared: Mapping[str, Any], gates: Mapping[str, Any]) -> Output:
+    table = dict(_table(path, "output", table))
+    file, recipe = (_required(path, f"output.{name}", table.pop(name, None)) for name in ("file", "recipe"))
+    if os.path.basename(file) != file or file.startswith(".") or not file.endswith((".jsonl", ".parquet")):
+        raise UsageError(f"{path}: output.file {file} must be a plain name that ends with .jsonl or .parquet")
+    own = _table(path, "output.gates", table.pop("gates", {}))
+    refuse_unknown(path, "output.gates", own, GATES)
+    return Output(file, recipe, {**shared, **table}, Bounds.of({**gates, **own}, path))
+
+
+def refuse_unknown(path: Path, where: str, found: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise `UsageError` for a key that is none of `known`, with the nearest that is."""
+    names = list(known)
+    for name in found:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0)
+            place = f"[{where}] " if where else ""
+            raise UsageError(f"{path}: {place}has no key '{name}'; the nearest is {near[0]}")
+
+
+def replaced(text: str) -> str:
+    """`text` with variables of the environment put in. Raises `UsageError` for one that is not set."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise UsageError(f"the environment has no {match[1]}, which the pipeline file names")
+        return os.environ[match[1]]
+
+    return _VARIABLE.sub(value, text)
+
+
+def _seen_from(folder: Path, path: str) -> str:
+    return path if re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE) else str(folder / path)
+
+
+def _table(path: Path, name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: {name} is a table")
+    return value
+
+
+def _text(path: Path, name: str, value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and value):
+        raise UsageError(f"{path}: {name} is a text")
+    return value
+
+
+def _required(path: Path, name: str, value: Any) -> str:
+    found = _text(path, name, value)
+    if found is None:
+        raise UsageError(f"{path}: {name} is missing")
+    return found
+
+
+def _texts(path: Path, name: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
+        raise UsageError(f"{path}: {name} is a list of texts, and not empty")
+    return value
+
+
+def _count(path: Path, name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UsageError(f"{path}: {name} holds whole numbers from {least} on")
+    return value

@@ -1,0 +1,166 @@
+"""A refresh: look at the inputs, build a version where anything changed, ask the gates, publish."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rollout_etl.errors import GateError, UnreadableError, UsageError
+from rollout_etl.refresh.build import Built, Record, RunOf, build, key_of
+from rollout_etl.refresh.fingerprints import Fingerprints, Source, sources_of
+from rollout_etl.refresh.gates import GATES
+from rollout_etl.refresh.pipeline import Pipeline
+from rollout_etl.refresh.versions import Versions, write_text
+
+LAST = "last.json"
+
+
+@dataclass
+class Change:
+    """What is new, changed or gone since the newest version."""
+
+    new: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Refreshed:
+    """What a refresh did, or what it would do."""
+
+    version: int | None
+    """The version that is current; None before the first."""
+    published: bool
+    change: Change
+    rows: dict[str, int] = field(default_factory=dict)
+    rows_before: dict[str, int] = field(default_factory=dict)
+    gates: list[Record] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    retired: list[int] = field(default_factory=list)
+
+    def to_json(self) -> Record:
+        """The report as JSON values."""
+        return {**self.__dict__, "change": self.change.__dict__}
+
+
+def refresh(
+    pipeline: Pipeline, run_of: RunOf, *, force: Sequence[str] = (), wait: float = 0.0, progress: Callable[[int], None] = lambda rows: None
+) -> Refreshed:
+    """Publish a new version if the inputs, the outputs or the software changed. Nothing is written otherwise.
+
+    Raises `GateError` when a gate fails, `LockedError` when another refresh is at work, `UnreadableError` and `WriteError` as runs
+    do. Whatever it raises, the version that was current stays so.
+    """
+    check_force(force)
+    versions = Versions(pipeline.publish)
+    with versions.locked(wait):
+        fingerprints = Fingerprints(versions.state / "fingerprints.json")
+        sources, change, before = _looked_at(pipeline, versions, fingerprints)
+        if before is not None and before["key"] == key_of(pipeline, sources) and all(source.sha256 for source in sources):
+            return Refreshed(versions.current, False, change, _rows(before), _rows(before), before["gates"])
+        number, folder = versions.begin()
+        try:
+            built = build(pipeline, sources, number, folder, before, None if before is None else versions.path(before["version"]), run_of, force, progress)
+            if moved := fingerprints.changed():
+                raise UnreadableError(f"{moved[0]} changed while it was read; nothing was published, refresh again")
+            done = _result(built, change, before, versions.current)
+            if built.failed:
+                raise GateError(f"not published: {'; '.join(done.failed)}")
+            versions.publish(number, built.record)
+        except BaseException:
+            if number not in versions.numbers():
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        done.version, done.published = number, True
+        done.retired = versions.retire(pipeline.keep_versions, pipeline.pinned)
+        fingerprints.save()
+        return done
+
+
+def plan(pipeline: Pipeline, run_of: RunOf, progress: Callable[[int], None] = lambda rows: None) -> Refreshed:
+    """What a refresh would do now: the version is built in a temporary folder, asked its gates, and thrown away."""
+    versions = Versions(pipeline.publish)
+    sources, change, before = _looked_at(pipeline, versions, Fingerprints(versions.state / "fingerprints.json"))
+    if before is not None and before["key"] == key_of(pipeline, sources):
+        return Refreshed(versions.current, False, change, _rows(before), _rows(before), before["gates"])
+    with tempfile.TemporaryDirectory(prefix="rollout-etl-plan-") as folder:
+        return _result(build(pipeline, sources, 0, Path(folder), before, None, run_of, (), progress), change, before, versions.current)
+
+
+def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int:
+    """Make an earlier version current. It stays so until the inputs change. The version that was current before."""
+    versions = Versions(pipeline.publish)
+    was = versions.current
+    if was is None:
+        raise UsageError(f"{pipeline.publish} has no version yet")
+    with versions.locked(wait):
+        versions.point_to(version)
+    return was
+
+
+def status(pipeline: Pipeline) -> Record:
+    """Versions from the newest to the oldest, the current one, and what the last refresh said."""
+    versions = Versions(pipeline.publish)
+    records = [versions.record(number) for number in reversed(versions.numbers())]
+    return {
+        "current": versions.current,
+        "versions": [
+            {"version": record["version"], "created": record["created"], "rows": _rows(record), "inputs": len(record["inputs"]),
+             "forced": [gate["gate"] for gate in record["gates"] if gate["forced"]]}
+            for record in records
+        ],
+        "last": last(versions),
+    }
+
+
+def last(versions: Versions) -> Record | None:
+    """What the last refresh that did something said."""
+    try:
+        found: Record = json.loads((versions.state / LAST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def remember(pipeline: Pipeline, said: Record) -> None:
+    """Keep what a refresh said, for `status`."""
+    state = Versions(pipeline.publish).state
+    if state.is_dir():
+        write_text(state / LAST, json.dumps(said, ensure_ascii=False, indent=2) + "\n")
+
+
+def check_force(force: Sequence[str]) -> None:
+    """Raise `UsageError` for a name that is no gate."""
+    for name in force:
+        if name not in GATES:
+            raise UsageError(f"--force {name}: no such gate; gates are {', '.join(GATES)}")
+
+
+def _looked_at(pipeline: Pipeline, versions: Versions, fingerprints: Fingerprints) -> tuple[list[Source], Change, Record | None]:
+    numbers = versions.numbers()
+    before = versions.record(numbers[-1]) if numbers else None
+    sources, notes = sources_of([pipeline.resolved(path) for path in pipeline.inputs], fingerprints)
+    known: dict[str, Any] = {} if before is None else {source["path"]: source["sha256"] for source in before["inputs"]}
+    change = Change(notes=notes)
+    for source in sources:
+        if source.path not in known:
+            change.new.append(source.path)
+        elif source.sha256 != known[source.path] or not source.sha256:
+            change.changed.append(source.path)
+    change.gone = [path for path in known if path not in {source.path for source in sources}]
+    return sources, change, before
+
+
+def _rows(record: Record | None) -> dict[str, int]:
+    return {} if record is None else {name: entry["rows"] for name, entry in record["outputs"].items()}
+
+
+def _result(built: Built, change: Change, before: Record | None, current: int | None) -> Refreshed:
+    failed = [outcome.said() for outcome in built.failed]
+    return Refreshed(current, False, change, _rows(built.record), _rows(before), built.record["gates"], failed)

@@ -1,0 +1,64 @@
+"""A pipeline file to start from, written by looking at the rollouts."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.stats.narrow import narrow
+from rollout_etl.stats.profile import profile
+
+_FILES = {"sft": "sft.jsonl", "dpo": "dpo.jsonl", "grpo": "grpo.jsonl"}
+
+
+def pipeline_for(inputs: Sequence[str], folder: Path, publish: str, max_bad_fraction: float) -> str:
+    """Text of a pipeline file that lies in `folder`. Raises `UsageError` and `UnreadableError` as a run does."""
+    rollouts = Rollouts(inputs)
+    data = narrow(rollouts)
+    rollouts.check_bad_fraction(max_bad_fraction)
+    found = profile(data)
+    reward = found["overall"]["reward"]
+    seen = f"{len(data.rollouts):,} rollouts in {len(rollouts.inputs)} file(s)" + ("" if reward is None else f", mean reward {reward['mean']:.3g}")
+    paths = [path if "://" in path or os.path.isabs(path) else os.path.relpath(path, folder) for path in inputs]
+    head = f"""# What is made of which rollouts; `rollout-etl refresh` does it. Written for {seen}.
+
+# Files, folders and globs, as the command line takes them. ${{NAME}} is taken from the environment.
+inputs = {json.dumps(paths, ensure_ascii=False)}
+# Each refresh that finds something new makes a version here; {publish}/current names the one to use.
+publish = {json.dumps(publish, ensure_ascii=False)}
+keep-versions = 5
+
+# Options of all outputs, in the words of the command line.
+[options]
+max-bad-fraction = {max_bad_fraction}
+
+# A version is published only if it keeps these bounds.
+[gates]
+min-rows = 1
+max-row-change = 0.5
+# max-drop-fraction = 0.9
+# max-reward-drift = 0.1
+# flags = "error"
+"""
+    return head + "".join(_output(recipe, examples) for recipe, examples in _examples(found).items()) + """
+# [notify]
+# on-failure = "mail -s 'refresh failed' you@example.org"   # the report comes on standard input
+# prometheus = "/var/lib/node_exporter/rollout_etl.prom"
+"""
+
+
+def _examples(found: dict[str, Any]) -> dict[str, int]:
+    """How many examples each recipe would get."""
+    candidates = found["candidates"]
+    return {"sft": candidates["sft"]["examples"], "dpo": candidates["dpo"]["pairs"]["0.2"], "grpo": candidates["grpo"]["with_ground_truth"]}
+
+
+def _output(recipe: str, examples: int) -> str:
+    lines = [f"# About {examples:,} examples now." if examples else "# No examples now: remove the signs to have it all the same."]
+    body = ["[[output]]", f'file = "{_FILES[recipe]}"', f'recipe = "{recipe}"', 'target = "nemo-rl"   # or trl, verl, openrlhf']
+    body += ["reward-threshold = 0.95"] if recipe == "sft" else ["min-gap = 0.2"] if recipe == "dpo" else []
+    return "\n" + "\n".join(lines + (body if examples else [f"# {line}" for line in body])) + "\n"
