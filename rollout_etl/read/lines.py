@@ -33,13 +33,12 @@ def line_batches(inputs: Sequence[Input], rows: np.ndarray | None = None, first_
     `UnreadableError` for files that cannot be opened or decompressed.
     """
     row = size = 0
+    rows = None if rows is None else rows[np.searchsorted(rows, first_row) :]
     waiting: list[pa.RecordBatch] = []
     for source, item in enumerate(inputs):
         try:
             for numbers, texts in _texts(item):
-                batch = _selected(row, source, numbers, texts, rows)
-                if row < first_row:
-                    batch = batch.filter(pa.array(batch.column(0).to_numpy() >= first_row))
+                batch = _selected(row, source, numbers, texts, rows, first_row)
                 row += len(texts)
                 if batch.num_rows:
                     waiting.append(batch)
@@ -58,14 +57,23 @@ def _reason(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
 
 
-def _selected(row: int, source: int, numbers: np.ndarray, texts: pa.StringArray, rows: np.ndarray | None) -> pa.RecordBatch:
+def _selected(row: int, source: int, numbers: np.ndarray, texts: pa.StringArray, rows: np.ndarray | None, first_row: int) -> pa.RecordBatch:
     ids = np.arange(row, row + len(texts), dtype=np.int64)
-    if rows is not None:
-        low, high = np.searchsorted(rows, (row, row + len(texts)))
-        picked = rows[low:high] - row
-        ids, numbers, texts = ids[picked], numbers[picked], texts.take(pa.array(picked))
+    if rows is not None or row < first_row:
+        if rows is None:
+            picked = np.arange(min(first_row - row, len(texts)), len(texts))
+        else:
+            low, high = np.searchsorted(rows, (row, row + len(texts)))
+            picked = rows[low:high] - row
+        ids, numbers, texts = ids[picked], numbers[picked], texts.take(_integers(picked))
     sources = np.full(len(ids), source, dtype=np.int32)
-    return pa.RecordBatch.from_arrays([pa.array(ids), pa.array(sources), pa.array(numbers), texts], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays([_integers(ids), _integers(sources), _integers(numbers), texts], schema=SCHEMA)
+
+
+def _integers(values: np.ndarray) -> pa.Array:
+    """Integers as Arrow sees them in place. `pa.array` would import pandas first, where it is installed."""
+    values = np.ascontiguousarray(values)
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
 def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
@@ -152,7 +160,7 @@ def _lines_of(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, pa.Str
         blank = _blank(block, offsets)
         if len(blank):
             kept = np.setdiff1d(np.arange(len(ends)), blank)
-            numbers, texts = numbers[kept], texts.take(pa.array(kept))
+            numbers, texts = numbers[kept], texts.take(_integers(kept))
         yield numbers, texts
 
 
