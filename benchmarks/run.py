@@ -2,7 +2,8 @@
 
     python benchmarks/run.py --size 1GB --shape short --repeat 3
 
-Prints medians of the repeats, which are interleaved; what counts are the ratios, machines differ.
+Prints medians of the repeats, which are interleaved; what counts are the ratios, machines differ. `pyarrow NAME` is pyarrow reading
+the Parquet file that NAME wrote and writing the same rows again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ RECIPES = {
 }
 PARQUET = ("sft trl", "grpo verl")
 """Recipes that write Parquet, which these trainers prefer or demand."""
+REWRITE = "import sys, pyarrow.parquet as pq; pq.write_table(pq.read_table(sys.argv[1]), sys.argv[2], compression='zstd')"
+"""pyarrow reads such a file and writes the same rows."""
 
 
 def measured(command: list[str]) -> tuple[float, float]:
@@ -62,6 +65,8 @@ def main() -> None:
             for name, recipe in RECIPES.items():
                 path = output.with_suffix(".parquet" if name in PARQUET else ".jsonl")
                 runs.setdefault(name, []).append(measured([*ours, *recipe, str(data), "-o", str(path), "-q"]))
+                if name in PARQUET:
+                    runs.setdefault(f"pyarrow {name}", []).append(measured([sys.executable, "-c", REWRITE, str(path), f"{path}.again"]))
             for recipe_name in ("sft", "dpo", "grpo") if repeat == 0 else ():
                 runs[recipe_name] = [measured([*script, recipe_name, str(data), str(output)])]
         megabytes = data.stat().st_size / 1e6
@@ -70,7 +75,7 @@ def main() -> None:
         for name, found in runs.items():
             script_ratio = f"{seconds[name.split()[0]] / seconds[name]:.1f}" if name in RECIPES else ""
             scan_ratio = f"{seconds['scan'] / seconds[name]:.2f}"
-            label = name if name in RECIPES else f"script {name}" if name != "scan" else "bare DuckDB scan"
+            label = name if name in RECIPES or name.startswith("pyarrow") else f"script {name}" if name != "scan" else "bare DuckDB scan"
             print(f"{label:18}{seconds[name]:9.2f}{megabytes / seconds[name]:8.0f}{script_ratio:>10}{scan_ratio:>9}{max(m for _, m in found):9.0f}")
 
 
