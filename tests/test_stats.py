@@ -330,6 +330,6 @@ def test_flags_are_documented() -> None:
 
 
 def test_checks_are_raised_in_order() -> None:
-    facts = {"overall": profile(made([0.0] * 8, 4))["overall"], "candidates": profile(made([0.0] * 8, 4))["candidates"], "mixed_groups": 1, "copies": 0}
+    facts = {"overall": profile(made([0.0] * 8, 4))["overall"], "candidates": profile(made([0.0] * 8, 4))["candidates"], "mixed_groups": 1, "copies": 0, "comparison": None}
     severities = [flag.severity for flag in raised(facts)]
     assert severities == sorted(severities)

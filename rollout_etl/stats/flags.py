@@ -14,7 +14,8 @@ from rollout_etl.curate.rules import TOLERANCE
 Severity = Literal["warning", "error"]
 ALGORITHMS = ("sft", "dpo", "grpo", "ppo", "kto")
 Facts = dict[str, Any]
-"""`overall` (see `summary`), `candidates` (see `candidates`), `mixed_groups`, `copies` (rollouts that repeat another of their group)."""
+"""`overall` (see `summary`), `candidates` (see `candidates`), `mixed_groups`, `copies` (rollouts that repeat another of their group),
+`comparison` (see `comparison`, null without earlier rollouts)."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,15 @@ def _one_label(facts: Facts) -> str | None:
     return f"{found['true']:,} true, {found['false']:,} false" if not (found["true"] and found["false"]) else None
 
 
+def _falling(facts: Facts) -> str | None:
+    compared = facts["comparison"]
+    if compared is None or not compared["mean_error"]:
+        return None
+    mean = compared["overall"]["mean"]
+    fell = mean["change"] < -2 * compared["mean_error"]
+    return f"mean reward {mean['now']:.3f} after {mean['before']:.3f} (standard error of the change {compared['mean_error']:.3f})" if fell else None
+
+
 ALL = ALGORITHMS
 _ONLINE = ("grpo", "ppo")
 _PREPARE, _QUALITY, _VERIFY, _SCALE = "docs: prepare-for-training", "docs: data-quality", "docs: validate-verification", "docs: production-scale"
@@ -202,6 +212,8 @@ CHECKS: tuple[Check, ...] = (
     Check("copies", "warning", ALL, "at most 10% copies within their group", "docs: parameterization, diversity 30% and more at temperature 0.2",
           lambda f: f"{f['copies']:,} of {f['overall']['rollouts']:,} rollouts repeat another of their group word for word" if f["copies"] > 0.1 * f["overall"]["rollouts"] else None,
           "a file may be there twice, or the temperature too low"),
+    Check("falling_rewards", "warning", ALL, "mean reward not lower than in --compare by over two standard errors", "docs: validation, rewards rise from iteration to iteration", _falling,
+          "see which prompts fell: `show --group` reads them; if the tasks are others now, compare by task name"),
     Check("mixed_groups", "warning", ALL, "one task a group", "rollouts of a group share their task fields",
           lambda f: f"{f['mixed_groups']:,} groups hold rollouts whose task fields differ" if f["mixed_groups"] else None, "tell tasks apart with --group-by"),
 )
