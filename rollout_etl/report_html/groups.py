@@ -7,7 +7,7 @@ hash of their prompt: the same rollouts give the same sample.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -18,7 +18,7 @@ from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.recipes import dpo
 from rollout_etl.recipes.options import DpoOptions
-from rollout_etl.stats.conversation import Part, harmless, parts
+from rollout_etl.stats.conversation import Part, one_line, parts
 from rollout_etl.stats.narrow import Narrow
 
 GROUPS = 60
@@ -79,12 +79,12 @@ def sample(data: Narrow, rollouts: Rollouts, success: float) -> Sample:
         return result
     members = drawn.join(data.rollouts.select("row", "group", "reward", "attempt"), on="group")
     options = DpoOptions()
-    judged = _fetched(rollouts, [*dpo.NARROW, *columns_of(dpo.rules(options))], members["row"]).with_columns(verdict(dpo.rules(options)))
+    rules = dpo.rules(options)
+    judged = _fetched(rollouts, [*dpo.NARROW, *columns_of(rules)], members["row"]).with_columns(verdict(rules))
     pairs, _ = dpo.pair_rollouts(judged.filter(pl.col("rule").is_null()).select(dpo.NARROW), options)
     pairs = pairs.filter(verdict([dpo.gap_rule(options)]).is_null())
-    marked = members.join(judged.select("row", "rule"), on="row").with_columns(
-        mark=pl.when(pl.col("row").is_in(pairs["chosen_row"].implode())).then(0).when(pl.col("row").is_in(pairs["rejected_row"].implode())).then(1).otherwise(2)
-    )
+    is_chosen, is_rejected = (pl.col("row").is_in(pairs[f"{side}_row"].implode()) for side in ("chosen", "rejected"))
+    marked = members.join(judged.select("row", "rule"), on="row").with_columns(mark=pl.when(is_chosen).then(0).when(is_rejected).then(1).otherwise(2))
     ordered = marked.sort("place", "mark", "attempt", "row", nulls_last=True)
     shown = ordered.filter(pl.int_range(pl.len()).over("group") < ATTEMPTS)
     said = {row["row"]: row for row in _fetched(rollouts, _FETCHED, shown["row"]).iter_rows(named=True)}
@@ -104,8 +104,8 @@ def _drawn(rollouts: pl.DataFrame, success: float) -> pl.DataFrame:
     solved = (sound >= success - TOLERANCE).sum()
     # Those that were solved by some come first: they are what there is to learn from.
     outcome = pl.when(pl.col("n") == 0).then(3).when(pl.col("c") == 0).then(2).when(pl.col("c") == pl.col("n")).then(1).otherwise(0)
-    found = rollouts.group_by("group").agg(n=sound.len(), c=solved, prompt=pl.col("prompt").first(), row=pl.col("row").first()).with_columns(outcome=outcome)
-    ranked = found.sort("prompt", "row").with_columns(turn=pl.int_range(pl.len()).over("outcome"))
+    found = rollouts.group_by("group").agg(n=sound.len(), c=solved, prompt=pl.col("prompt").first(), row=pl.col("row").first())
+    ranked = found.with_columns(outcome=outcome).sort("prompt", "row").with_columns(turn=pl.int_range(pl.len()).over("outcome"))
     return ranked.sort("turn", "outcome").head(GROUPS).sort("outcome", "turn").with_row_index("place").select("place", "group", "outcome")
 
 
@@ -120,18 +120,18 @@ def _group(members: pl.DataFrame, said: dict[int, dict[str, Any]]) -> Group:
     first = rows[0]
     attempts = [
         Attempt(
-            harmless(f"{row['source']}:{row['line']}"), row["attempt"], row["reward"], ("chosen", "rejected", "")[mark], rule,
+            one_line(f"{'/'.join(row['source'].rsplit('/', 2)[-2:])}:{row['line']}"), row["attempt"], row["reward"], ("chosen", "rejected", "")[mark], rule,
             list(_messages(row["completion"])),
         )
         for row, mark, rule in zip(rows, shown["mark"], shown["rule"], strict=True)
     ]
     # Sides that say the same are no pair (the rule identical_sides of dpo).
     if [attempt.mark for attempt in attempts[:2]] == ["chosen", "rejected"] and rows[0]["response_text"] == rows[1]["response_text"]:
-        attempts = [Attempt(a.place, a.number, a.reward, "", a.rule or ("identical_sides" if i < 2 else None), a.messages) for i, a in enumerate(attempts)]
+        attempts = [*(replace(attempt, mark="", rule="identical_sides") for attempt in attempts[:2]), *attempts[2:]]
     return Group(
         key=first["prompt_key"][:8], outcome=("some", "all", "none", "unscored")[members["outcome"][0]],
-        name=" ".join(harmless(str(first["task_name"] or first["agent_name"] or "")).split())[:60],
-        question=" ".join(harmless((first["prompt_text"] or "")[:400]).split())[:200] or "(no question)",
+        name=one_line(first["task_name"] or first["agent_name"] or "", 60),
+        question=one_line((first["prompt_text"] or "")[:1000], 200) or "(no question)",
         rewards=members.sort("attempt", "row", nulls_last=True)["reward"].to_list(), prompt=list(_messages(first["prompt"])), attempts=attempts,
     )
 

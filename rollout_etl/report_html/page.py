@@ -43,16 +43,16 @@ def page(found: dict[str, Any], data: Narrow, rollouts: Rollouts) -> str:
     """The report of a profile (see `stats.profile`) and a sample of its groups as HTML. All text from rollouts is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from rollout_etl.report_html.charts import figures
+    from rollout_etl.report_html.charts import NAME, figures
     from rollout_etl.report_html.groups import sample
-    from rollout_etl.stats.conversation import harmless
+    from rollout_etl.stats.conversation import one_line
     from rollout_etl.stats.terminal import SIZES, number, share
     from rollout_etl.stats.terminal_comparison import LABELS, cells
 
     environment = Environment(
         loader=PackageLoader("rollout_etl", "report_html"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "share": share, "plain": lambda text: " ".join(harmless(str(text)).split())}
+    environment.filters |= {"number": number, "share": share, "plain": one_line, "name": lambda text: one_line(text, NAME)}
     return environment.get_template("page.html.j2").render(
         found=found, overall=found["overall"], figures=figures(found, data), sample=sample(data, rollouts, found["success"]),
         sizes=SIZES, labels=LABELS, cells=cells,

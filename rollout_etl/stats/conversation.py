@@ -18,6 +18,12 @@ def harmless(text: str) -> str:
     return _CONTROL.sub("", _SEQUENCE.sub("", text.replace("\r\n", "\n")))
 
 
+def one_line(text: str, limit: int = 0) -> str:
+    """Harmless text on one line, of at most `limit` characters and a mark of what is left out; all of it with 0."""
+    line = " ".join(harmless(text).split())
+    return line if limit <= 0 or len(line) <= limit else line[:limit] + "…"
+
+
 def cut(text: str, limit: int) -> str:
     """The first `limit` characters, and how many more there are; all of them with 0."""
     if limit <= 0 or len(text) <= limit:
