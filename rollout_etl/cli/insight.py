@@ -35,7 +35,8 @@ def stats(
     algorithm: Annotated[Algorithm | None, typer.Option("--for", help="Only flags that matter for this algorithm.", show_default="all")] = None,
     fail_on: Annotated[FailOn | None, typer.Option("--fail-on", help="Exit with 4 when a flag of this severity is up.", show_default="never")] = None,
     compare: Annotated[
-        list[str] | None, typer.Option("--compare", metavar="INPUT", help="Earlier rollouts to compare with; several for a trend, oldest first.", show_default=False)
+        list[str] | None,
+        typer.Option("--compare", metavar="INPUT", help="Earlier rollouts to compare with; several for a trend, oldest first.", show_default=False),
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a report as one HTML file as well (extra: report).", show_default=False)

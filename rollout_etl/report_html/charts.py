@@ -76,7 +76,7 @@ def _figures(found: dict[str, Any], data: Narrow) -> Iterator[Figure]:
         yield _trend(found["trend"])
 
 
-def _svg(chart: alt.Chart | alt.LayerChart, height: int = _HEIGHT) -> str:
+def _svg(chart: alt.Chart | alt.LayerChart | alt.FacetChart, height: int = _HEIGHT) -> str:
     spec = chart.properties(width=WIDTH, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding")).to_dict()
     return vl_convert.vegalite_to_svg({**spec, "config": _CONFIG})
 
@@ -136,7 +136,7 @@ def _outcomes(groups: dict[str, Any]) -> Figure:
 def _group_rates(sound: pl.DataFrame, success: float) -> Figure:
     """How many groups are solved how often: never and always stand apart, since they teach nothing."""
     solved = group_table(scoped(sound, "overall"), success).filter(pl.col("n") > 1).select(rate=pl.col("c") / pl.col("n"))["rate"]
-    fifths = ["1–20", "21–40", "41–60", "61–80", "81–99"]
+    fifths = ["1-20", "21-40", "41-60", "61-80", "81-99"]
     inner = solved.filter((solved > 0) & (solved < 1)).cut([0.2, 0.4, 0.6, 0.8], labels=fifths).cast(pl.String)
     counts = {"0": int((solved == 0).sum()), **dict.fromkeys(fifths, 0), "100": int((solved == 1).sum())}
     counts |= dict(inner.value_counts().iter_rows())
@@ -144,7 +144,7 @@ def _group_rates(sound: pl.DataFrame, success: float) -> Figure:
     return Figure("Pass rates of tasks", f"groups by the share of their attempts that reach {success:g}", _columns(rows, "attempts that succeed, %"))
 
 
-def _lines(rows: Sequence[dict[str, Any]], x: alt.X, colours: dict[str, str], y: alt.Y) -> alt.LayerChart:
+def _lines(rows: Sequence[dict[str, Any]], x: alt.X, colours: dict[str, str], y: alt.Y) -> alt.LayerChart | alt.FacetChart:
     colour = alt.Color("of:N", sort=None, scale=alt.Scale(domain=list(colours), range=list(colours.values())))
     base = alt.Chart(_data(rows)).encode(x=x, y=y, color=colour)
     return alt.layer(base.mark_line(strokeWidth=2), base.mark_point(filled=True, size=28, opacity=1))
@@ -176,7 +176,8 @@ def _lengths(sound: pl.DataFrame, correlation: float | None) -> Figure | None:
     found = sound.select(length=pl.col("completion_chars").cast(pl.Float64).clip(1), reward="reward").sort("length", "reward")
     if correlation is None or len(found) < 3:
         return None
-    tenth = (pl.int_range(pl.len()) * min(_BINS, len(found) // 3 or 1)).floordiv(pl.len())
+    # Equal lengths stay together.
+    tenth = ((pl.col("length").rank("max").cast(pl.Int64) - 1) * min(_BINS, len(found) // 3 or 1)).floordiv(pl.len())
     means = found.group_by(tenth=tenth).agg(pl.col("length").median(), pl.col("reward").mean()).sort("length")
     points = found.gather_every(max(len(found) // _POINTS, 1))
     skewed = found["length"].quantile(0.99, "linear") > 20 * (found["length"].median() or 1)  # type: ignore[operator]

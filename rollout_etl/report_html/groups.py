@@ -1,7 +1,7 @@
 """A sample of groups to read: the prompt, attempts side by side, and the pair that `rollout-etl dpo` would take.
 
-Groups are drawn evenly from those that are solved by some, all and none of their attempts, and from those without a reward, by the
-hash of their prompt: the same rollouts give the same sample.
+Groups are drawn evenly from those that are solved by some, all and none of their attempts, and from those without a reward; groups of
+several attempts come first, otherwise the hash of the prompt decides: the same rollouts give the same sample.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _drawn(rollouts: pl.DataFrame, success: float) -> pl.DataFrame:
     solved = (sound >= success - TOLERANCE).sum()
     # Those that were solved by some come first: they are what there is to learn from.
     outcome = pl.when(pl.col("n") == 0).then(3).when(pl.col("c") == 0).then(2).when(pl.col("c") == pl.col("n")).then(1).otherwise(0)
-    found = rollouts.group_by("group").agg(n=sound.len(), c=solved, prompt=pl.col("prompt").first(), row=pl.col("row").first())
-    ranked = found.with_columns(outcome=outcome).sort("prompt", "row").with_columns(turn=pl.int_range(pl.len()).over("outcome"))
+    found = rollouts.group_by("group").agg(n=sound.len(), c=solved, size=pl.len(), prompt=pl.col("prompt").first(), row=pl.col("row").first())
+    ranked = found.with_columns(outcome=outcome).sort(pl.col("size") == 1, "prompt", "row").with_columns(turn=pl.int_range(pl.len()).over("outcome"))
     return ranked.sort("turn", "outcome").head(GROUPS).sort("outcome", "turn").with_row_index("place").select("place", "group", "outcome")
 
 
