@@ -15,6 +15,7 @@ import polars as pl
 import vl_convert
 
 from rollout_etl.stats.conversation import one_line
+from rollout_etl.stats.distribution import UNIT_EDGES, binned
 from rollout_etl.stats.groups import group_table
 from rollout_etl.stats.narrow import Narrow
 from rollout_etl.stats.summary import scoped
@@ -136,10 +137,9 @@ def _outcomes(groups: dict[str, Any]) -> Figure:
 def _group_rates(sound: pl.DataFrame, success: float) -> Figure:
     """How many groups are solved how often: never and always stand apart, since they teach nothing."""
     solved = group_table(scoped(sound, "overall"), success).filter(pl.col("n") > 1).select(rate=pl.col("c") / pl.col("n"))["rate"]
-    fifths = ["1-20", "21-40", "41-60", "61-80", "81-99"]
-    inner = solved.filter((solved > 0) & (solved < 1)).cut([0.2, 0.4, 0.6, 0.8], labels=fifths).cast(pl.String)
-    counts = {"0": int((solved == 0).sum()), **dict.fromkeys(fifths, 0), "100": int((solved == 1).sum())}
-    counts |= dict(inner.value_counts().iter_rows())
+    inner = binned(solved.filter((solved > 0) & (solved < 1)), UNIT_EDGES)
+    fifths = dict(zip(("1-19", "20-39", "40-59", "60-79", "80-99"), inner, strict=True))
+    counts = {"0": int((solved == 0).sum()), **fifths, "100": int((solved == 1).sum())}
     rows = [{"label": label, "count": count, "shown": f"{count:,}" if count else ""} for label, count in counts.items()]
     return Figure("Pass rates of tasks", f"groups by the share of their attempts that reach {success:g}", _columns(rows, "attempts that succeed, %"))
 
