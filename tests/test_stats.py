@@ -244,6 +244,12 @@ def test_candidates_are_what_the_recipes_make(tmp_path: Path) -> None:
     assert (labels["label_true"], labels["label_false"]) == (found["kto"]["true"], found["kto"]["false"])
 
 
+def test_identical_sides_are_no_pair() -> None:
+    found = profile(made([0.0, 1.0, 0.2, 0.9], 2, response_key=[7, 7, 1, 2]))
+    assert found["candidates"]["dpo"]["pairs"] == {"0.1": 1, "0.2": 1, "0.3": 1}
+    assert found["overall"]["length"]["pairs"]["pairs"] == 1
+
+
 SIDECARS = sorted(REAL.glob("gym/*/*_a*_metrics.json")) + sorted(REAL.glob("gym/*/*_reward_profiling.jsonl")) if REAL.is_dir() else []
 OURS = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens", "total_tokens": "total_tokens"}
 
