@@ -45,7 +45,7 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
         (rollouts(0.0, 1.0), None, "", ""),
         (rollouts(1.0), "No pairs created", "no two of 100 usable rollouts", "num_repeats"),
         (rollouts(1.0, 1.0), "No pairs created", "all rewards are 1", "temperature"),
-        (rollouts(1.0, 1.0)[:-2] + rollouts(0.5, 0.5, tasks=1), "No pairs created", "all attempts have the same reward", "higher temperature"),
+        ([*rollouts(0.5, 0.5, tasks=1), *rollouts(1.0, 1.0)[2:]], "No pairs created", "all attempts have the same reward", "higher temperature"),
         (rollouts(1.0, 0.9), "No pairs created", "differ by 0.100", "--min-gap 0.1"),
         (rollouts(0.0, 1.0, output=[]), "No pairs created", "none of 200 rollouts is sound", "counts the rules"),
         (rollouts(0.0, 0.0), "rewards all 0.0", "gave 0 to all 200", "--best"),
@@ -56,7 +56,7 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
         (rollouts(0.0, 1.0, tools=[{**TOOL, "parameters": {"type": "object", "properties": {"b": {"type": "string"}, "a": None}}}]), "Tool schema corruption",
          "200 rollouts offer tools with parameters that are null", "use_preserving_dataset"),
         (rollouts(0.0, 1.0, tools=[{**TOOL, "parameters": {"type": "object", "properties": {"b": {"default": None}, "a": {"enum": [None]}}}}]), None, "", ""),
-        (rollouts(0.0, 1.0) + [rollout(999, 0, 0.0, [{**CALL, "arguments": "{"}, RESULT, ANSWER])], "Tool schema corruption", "1 rollouts have calls", "invalid_tool_call"),
+        ([*rollouts(0.0, 1.0), rollout(999, 0, 0.0, [{**CALL, "arguments": "{"}, RESULT, ANSWER])], "Tool schema corruption", "1 rollouts have calls", "invalid_tool_call"),
     ],
 )
 def test_rollouts(tmp_path: Path, rows: list[dict[str, Any]], symptom: str | None, cause: str, remedy: str) -> None:

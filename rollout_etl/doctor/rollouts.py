@@ -17,7 +17,8 @@ from rollout_etl.stats.profile import profile
 _LOWER = (0.9, 0.85, 0.8)
 """Thresholds that the docs name for SFT beside 0.95, strictest first (prepare-for-training; troubleshooting)."""
 # A property without a schema: Arrow gives every tool the parameters of all others, as nulls.
-_NULL_PROPERTY = r'"properties":\{(?:[^{}]*,)?"(?:[^"\\]|\\.)*":null'
+_NAME, _SCHEMA = r'"(?:[^"\\]|\\.)*":', r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
+_NULL_PROPERTY = rf'"properties":\{{(?:{_NAME}{_SCHEMA},)*{_NAME}null'
 
 
 def examine(path: str, rollouts: Rollouts) -> tuple[int, list[Finding]]:
