@@ -22,7 +22,7 @@ def doctor(
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Run file of NeMo RL.", show_default="beside the training file")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find the cause of what goes wrong in training: KeyError, no pairs, rewards all 0.0, damaged tools, too few examples."""
+    """Find the cause of what goes wrong in training."""
 
     def run() -> ExitCode:
         if not files:
