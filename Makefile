@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-loaders lint types bench lock clean
+.PHONY: help demo test test-loaders test-browser lint types bench lock clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -22,6 +22,9 @@ test: $(READY)  ## run the tests; ARGS="..." goes to pytest
 test-loaders: $(READY)  ## load our files with the code of TRL, verl and OpenRLHF (installs them, 2 GB)
 	@$(BIN)/python tests/loaders/install.py
 	@LOADERS=1 $(BIN)/python -m pytest -rs tests/loaders $(ARGS)
+
+test-browser: $(READY)  ## open the report in Debian's Chromium (apt install chromium); SCREENSHOTS=FOLDER keeps pictures
+	@$(BIN)/python -m pytest -rs tests/browser $(ARGS)
 
 lint: $(READY)  ## ruff
 	@$(BIN)/python -m ruff check .

@@ -16,15 +16,15 @@ from rollout_etl import targets
 from rollout_etl.recipes.options import RECIPES
 from rollout_etl.run import Run, execute
 from rollout_etl.targets.target import Loader
-from rollout_etl.validate.layouts import LAYOUTS
 from rollout_etl.validate.validate import validate
 from tests.test_cli import run
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 DEMO = Path(__file__).parents[1] / "demo" / "rollouts.jsonl"
 KIND_IS = {"rl": "grpo", "reward": "rm", "pairs": "rm", "gym": "grpo"}
-# The same bytes are a good sample where no template is applied: the flag is wrong there, not the file.
-DEPENDS_ON_FLAGS = ("openrlhf/bad_dpo_text.jsonl",)
+# The same bytes are a good sample where no template is applied.
+TEMPLATED = {"openrlhf/bad_dpo_text.jsonl": True, "openrlhf/dpo_text.jsonl": False, "openrlhf/ppo_text.jsonl": True, "openrlhf/pairs.jsonl": True, "openrlhf/ppo.jsonl": True}
+SAMPLES = {"nemo-rl": 36, "trl": 37, "verl": 23, "openrlhf": 24}
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +37,25 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no loader harness beside the checkout")
 @pytest.mark.parametrize("target", ["nemo-rl", "trl", "verl", "openrlhf"])
 def test_samples_of_the_harness(samples: Path, target: str) -> None:
-    looked_at, wrong = 0, []
-    for path in sorted((samples / target).iterdir()):
+    paths, wrong = sorted((samples / target).iterdir()), []
+    for path in paths:
         kind = path.name.removeprefix("bad_").split(".")[0].split("_")[0]
-        recipe = KIND_IS.get(kind, kind)
-        if (target, recipe) not in LAYOUTS or f"{target}/{path.name}" in DEPENDS_ON_FLAGS:
-            continue
-        looked_at += 1
-        found = validate(path, target, recipe)
+        found = validate(path, target, KIND_IS.get(kind, kind), TEMPLATED.get(f"{target}/{path.name}"))
         if bool(found.problems) != path.name.startswith("bad_"):
             wrong.append((path.name, found.problems))
     assert not wrong
-    assert looked_at > 15
+    assert len(paths) == SAMPLES[target]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no loader harness beside the checkout")
+@pytest.mark.parametrize(
+    ("target", "recipe", "name", "templated", "good"),
+    [("trl", "kto", "pairs_tools.jsonl", None, True), ("trl", "ppo", "grpo.jsonl", None, True), ("trl", "rm", "dpo.jsonl", None, True), ("trl", "dpo", "pairs.jsonl", None, True),
+     ("openrlhf", "dpo", "pairs.jsonl", False, False), ("openrlhf", "ppo", "ppo.jsonl", False, False), ("openrlhf", "ppo", "ppo_text.jsonl", False, True),
+     ("openrlhf", "sft", "sft_text.jsonl", True, True), ("openrlhf", "rm", "dpo.jsonl", True, True)],
+)
+def test_samples_that_serve_twice(samples: Path, target: str, recipe: str, name: str, templated: bool | None, good: bool) -> None:
+    assert bool(validate(samples / target / name, target, recipe, templated).problems) != good
 
 
 FORMATS = {"sft": ("openai", "simple"), "dpo": ("binary", "preference"), "rm": ("binary", "preference"), "grpo": ("response", "gym"), "ppo": ("response",)}
@@ -147,6 +154,8 @@ def test_problems_are_counted_over_all_rows(tmp_path: Path) -> None:
         (["good.jsonl", "--recipe", "nope"], 2, "no recipe 'nope'"),
         (["good.jsonl", "--recipe", "kto"], 2, "NeMo RL has no KTO trainer"),
         (["good.jsonl", "--recipe", "sft", "--target", "custom"], 2, "your own"),
+        (["good.jsonl", "--recipe", "sft", "--chat-template"], 2, "--chat-template is for --target openrlhf"),
+        (["good.jsonl", "--recipe", "prm", "--target", "verl"], 2, "knows no files for prm"),
         (["nope.jsonl", "--recipe", "sft"], 2, "no such file: nope.jsonl"),
         (["text.parquet", "--recipe", "sft"], 3, "cannot read text.parquet"),
     ],

@@ -6,6 +6,7 @@ import json as json_text
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,13 @@ def stats(
     input: o.Input = None,
     algorithm: Annotated[Algorithm | None, typer.Option("--for", help="Only flags that matter for this algorithm.", show_default="all")] = None,
     fail_on: Annotated[FailOn | None, typer.Option("--fail-on", help="Exit with 4 when a flag of this severity is up.", show_default="never")] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option("--compare", metavar="INPUT", help="Earlier rollouts to compare with; several for a trend, oldest first.", show_default=False),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a report as one HTML file as well (extra: report).", show_default=False)
+    ] = None,
     success: Annotated[float, typer.Option("--success", help="Smallest reward that counts as a success.")] = 0.8,
     ground_truth_field: o.GroundTruthField = None,
     task_inputs: o.TaskInputs = None,
@@ -45,10 +53,20 @@ def stats(
     """Show what rollouts hold: rewards, groups, lengths, what could be made of them, red flags."""
 
     def run() -> ExitCode:
+        rollouts = opened([*(inputs or []), *(input or [])], ground_truth_field, task_inputs, group_by, threads)
+        past = [opened([path], ground_truth_field, None, group_by, threads) for path in compare or []]
+        if html is not None:
+            from rollout_etl.report_html.page import check_place
+
+            check_place(html, [item for each in (rollouts, *past) for item in each.inputs])
         from rollout_etl.stats.profile import profile
 
-        data = narrowed([*(inputs or []), *(input or [])], ground_truth_field, task_inputs, group_by, max_bad_fraction, threads, quiet)
-        found = profile(data, algorithm=str(algorithm) if algorithm else None, success=success)
+        data, *earlier = (narrowed(each, max_bad_fraction, quiet) for each in (rollouts, *past))
+        found = profile(data, algorithm=str(algorithm) if algorithm else None, success=success, earlier=earlier)
+        if html is not None:
+            from rollout_etl.report_html.page import write_page
+
+            write_page(html, found, data, rollouts)
         if json:
             print(json_text.dumps(found, ensure_ascii=False), flush=True)
         elif not quiet:
@@ -111,11 +129,8 @@ def opened(
     return Rollouts(inputs, lookup=Lookup.spelt(ground_truth_field, group_by), task_inputs=task_inputs, threads=threads)
 
 
-def narrowed(
-    inputs: list[str], ground_truth_field: str | None, task_inputs: str | None, group_by: str | None, max_bad_fraction: float, threads: int | None, quiet: bool
-) -> Any:
+def narrowed(rollouts: Any, max_bad_fraction: float, quiet: bool) -> Any:
     """What statistics are made of."""
-    rollouts = opened(inputs, ground_truth_field, task_inputs, group_by, threads)
     from rollout_etl.cli.summary import Progress, plain
     from rollout_etl.stats.narrow import narrow
 

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from rollout_etl import __version__
-from rollout_etl.cli import explore, insight, recipes, trainers, updating, validation
+from rollout_etl.cli import doctor, explore, insight, recipes, trainers, updating, validation
 from rollout_etl.errors import ExitCode
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ trainers.register(app)
 explore.register(app)
 insight.register(app)
 validation.register(app)
+doctor.register(app)
 updating.register(app)
 
 

@@ -16,12 +16,15 @@ from rollout_etl.errors import ExitCode, UsageError
 def validate(
     files: Annotated[list[Path] | None, typer.Argument(metavar="FILE...", help="Training files, whoever wrote them.", show_default=False)] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="RECIPE", help="What they are for: sft, dpo, grpo, kto, rm or ppo.", show_default=False)
+        str | None, typer.Option("--recipe", metavar="RECIPE", help="What they are for: sft, dpo, grpo, kto, rm, ppo or prm.", show_default=False)
     ] = None,
     target: o.Target = "nemo-rl",
     train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training file, to compare with --val.", show_default=False)] = None,
     val: Annotated[
         Path | None, typer.Option("--val", metavar="FILE", help="Validation file: its prompts must not stand in --train.", show_default=False)
+    ] = None,
+    chat_template: Annotated[
+        bool | None, typer.Option("--chat-template/--no-chat-template", help="openrlhf: whether --data.apply_chat_template is set.", show_default="not checked")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: only the exit code.")] = False,
@@ -40,7 +43,7 @@ def validate(
         from rollout_etl.validate.validate import as_json, layouts_of, leaked, to_text
         from rollout_etl.validate.validate import validate as hold
 
-        verdicts = [hold(path, target, recipe) for path in named]
+        verdicts = [hold(path, target, recipe, chat_template) for path in named]
         if train is not None and val is not None:
             last = verdicts[-1]
             layout = next((layout for layout in layouts_of(target, recipe) if layout.name == last.layout), None)

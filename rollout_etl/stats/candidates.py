@@ -1,7 +1,7 @@
 """How many examples each recipe could make, before any is run, and which algorithm the rollouts suit.
 
 Counted with the recipes' default thresholds on rollouts that are fit for training. What a format cannot hold (tool calls in a
-format of two texts) or what both sides of a pair share falls away later; the recipe's own report counts that.
+format of two texts) falls away later; the recipe's own report counts that.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def candidates(data: Narrow) -> dict[str, Any]:
         good=(reward >= kto.reward_threshold - TOLERANCE).sum(),
         all=pl.len(),
     ).row(0, named=True)
-    gaps = pair_gaps(scoped(usable, "overall"))["gap"]
+    best_and_worst = pair_gaps(scoped(usable, "overall"))
+    # Sides that say the same are no pair (the rule identical_sides of dpo).
+    gaps = best_and_worst.filter(~pl.col("is_same"))["gap"]
     # A gap of 0 is no pair, whatever is asked for.
     pairs = {f"{gap:g}": int((gaps >= gap - TOLERANCE).sum()) for gap in GAPS}
     any_pair = gaps.filter(gaps > TOLERANCE)
@@ -44,7 +46,7 @@ def candidates(data: Narrow) -> dict[str, Any]:
     return {
         "sft": {"examples": counted["sft"], "threshold": sft.reward_threshold},
         "dpo": {
-            "pairs": pairs, "high": counted["high"], "low": counted["low"], "groups_of_several": len(gaps),
+            "pairs": pairs, "high": counted["high"], "low": counted["low"], "groups_of_several": len(best_and_worst),
             "mean_gap": any_pair.mean(), "share_under_0.1": None if any_pair.is_empty() else float((any_pair < 0.1 - TOLERANCE).mean()),  # type: ignore[arg-type]
             "share_of_gap_1": None if any_pair.is_empty() else float(((any_pair - 1).abs() <= TOLERANCE).mean()),  # type: ignore[arg-type]
         },

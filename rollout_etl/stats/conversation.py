@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 # Escape sequences (CSI, OSC and other strings, two-byte ones), then whatever control characters are left, and marks that turn text around.
 _SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]")
@@ -18,6 +18,12 @@ def harmless(text: str) -> str:
     return _CONTROL.sub("", _SEQUENCE.sub("", text.replace("\r\n", "\n")))
 
 
+def one_line(text: str, limit: int = 0) -> str:
+    """Harmless text on one line, of at most `limit` characters and a mark of what is left out; all of it with 0."""
+    line = " ".join(harmless(text).split())
+    return line if limit <= 0 or len(line) <= limit else line[:limit] + "…"
+
+
 def cut(text: str, limit: int) -> str:
     """The first `limit` characters, and how many more there are; all of them with 0."""
     if limit <= 0 or len(text) <= limit:
@@ -25,16 +31,35 @@ def cut(text: str, limit: int) -> str:
     return f"{text[:limit]} [... {len(text) - limit:,} more characters]"
 
 
+class Part(NamedTuple):
+    """A piece of a message. `role` opens it; `reasoning` and `text` were said; a `call` carries the name of its tool as `label`."""
+
+    kind: Literal["role", "reasoning", "text", "call"]
+    text: str
+    label: str = ""
+
+
+def parts(messages: str | None, limit: int) -> Iterator[Part]:
+    """The pieces of chat messages (JSON), as harmless text no longer than `limit`."""
+    for message in json.loads(messages or "[]"):
+        for kind, text, label in _message(message):
+            yield Part(kind, harmless(text if kind == "role" else cut(text, limit)), harmless(label))
+
+
 def conversation(row: dict[str, Any], limit: int) -> list[tuple[str, str]]:
     """Lines of a rollout (columns `selection.SHOWN`), each with its style: `head`, `role`, `text` or `call`. No text is longer than `limit`."""
-    lines = [("head", _title(row))]
-    for part in ("prompt", "completion"):
-        for message in json.loads(row[part] or "[]"):
-            lines += _message(message, limit)
-    return [(style, harmless(text)) for style, text in lines]
+    lines = [("head", harmless(title(row)))]
+    for kind, text, label in (part for name in ("prompt", "completion") for part in parts(row[name], limit)):
+        if kind == "role":
+            lines.append((kind, text))
+        else:
+            said = {"text": text, "reasoning": f"(reasoning) {text}", "call": f"-> {label}({text})"}[kind]
+            lines.append(("text" if kind == "text" else "call", "\n".join(f"  {line}" for line in said.split("\n"))))
+    return lines
 
 
-def _title(row: dict[str, Any]) -> str:
+def title(row: dict[str, Any]) -> str:
+    """Where a rollout stands and what it is, on one line."""
     reward = "none" if row["reward"] is None else f"{row['reward']:g}"
     facts = [f"{row['source']}:{row['line']}", f"reward {reward}"]
     facts += [str(row[name]) for name in ("task_name", "agent_name") if row[name]]
@@ -43,28 +68,23 @@ def _title(row: dict[str, Any]) -> str:
     return " | ".join(" ".join(fact.split()) for fact in [*facts, *(label for name, label in _FLAGS.items() if row[name])])
 
 
-def _message(message: dict[str, Any], limit: int) -> Iterator[tuple[str, str]]:
+def _message(message: dict[str, Any]) -> Iterator[Part]:
     name = f" {message['name']}" if isinstance(message.get("name"), str) else ""
-    yield "role", f"{message.get('role', '?')}{name}"
+    yield Part("role", f"{message.get('role', '?')}{name}")
     if isinstance(message.get("reasoning_content"), str):
-        yield "call", _indented(cut(f"(reasoning) {message['reasoning_content']}", limit))
+        yield Part("reasoning", message["reasoning_content"])
     text = _text(message.get("content"))
     if text:
-        yield "text", _indented(cut(text, limit))
+        yield Part("text", text)
     for call in message.get("tool_calls") or []:
         function = call.get("function", call)
         arguments = function.get("arguments")
-        shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        yield "call", _indented(cut(f"-> {function.get('name')}({shown})", limit))
+        yield Part("call", arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False), str(function.get("name")))
 
 
 def _text(content: Any) -> str:
     """Text of a message; parts that are no text are named."""
     if isinstance(content, list):
-        parts = [part if isinstance(part, dict) else {} for part in content]
-        return "".join(str(part.get("text") or part.get("refusal") or f"[{part.get('type', 'part')}]") for part in parts)
+        pieces = [piece if isinstance(piece, dict) else {} for piece in content]
+        return "".join(str(piece.get("text") or piece.get("refusal") or f"[{piece.get('type', 'part')}]") for piece in pieces)
     return content if isinstance(content, str) else "" if content is None else json.dumps(content, ensure_ascii=False)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.split("\n"))

@@ -14,7 +14,8 @@ from rollout_etl.curate.rules import TOLERANCE
 Severity = Literal["warning", "error"]
 ALGORITHMS = ("sft", "dpo", "grpo", "ppo", "kto")
 Facts = dict[str, Any]
-"""`overall` (see `summary`), `candidates` (see `candidates`), `mixed_groups`, `copies` (rollouts that repeat another of their group)."""
+"""`overall` (see `summary`), `candidates` (see `candidates`), `mixed_groups`, `copies` (rollouts that repeat another of their group),
+`comparison` (see `comparison`, null without earlier rollouts)."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,18 @@ def _one_label(facts: Facts) -> str | None:
     return f"{found['true']:,} true, {found['false']:,} false" if not (found["true"] and found["false"]) else None
 
 
+def _falling(facts: Facts) -> str | None:
+    compared = facts["comparison"]
+    if compared is None or not compared["mean_error"]:
+        return None
+    mean = compared["overall"]["mean"]
+    fell = mean["change"] < -2 * compared["mean_error"]
+    return f"mean reward {mean['now']:.3f} after {mean['before']:.3f} (standard error of the change {compared['mean_error']:.3f})" if fell else None
+
+
 ALL = ALGORITHMS
 _ONLINE = ("grpo", "ppo")
-_PREPARE, _QUALITY, _VERIFY, _SCALE = "docs: prepare-for-training", "docs: data-quality", "docs: validate-verification", "docs: production-scale"
+_PREPARE, _QUALITY, _SCALE, _OURS = "docs: prepare-for-training", "docs: data-quality", "docs: production-scale", "a limit of ours"
 CHECKS: tuple[Check, ...] = (
     Check("no_rewards", "error", ALL, "at least one sound reward", _QUALITY,
           lambda f: f"none of {f['overall']['rollouts']:,} rollouts has a sound reward" if _reward(f) is None else None,
@@ -162,7 +172,7 @@ CHECKS: tuple[Check, ...] = (
           lambda f: f"no pair among {f['candidates']['dpo']['groups_of_several']:,} groups of several" if not f["candidates"]["dpo"]["pairs"]["0.2"] else None,
           "collect several rollouts of each prompt at a temperature of 0.7 or more, or lower --min-gap"),
     Check("dpo_small_gaps", "warning", ("dpo",), "mean gap >= 0.2", _PREPARE, _small_gaps, "the preference is ambiguous: raise the temperature, or use a finer verifier"),
-    Check("dpo_tiny_gaps", "warning", ("dpo",), "at most half of the gaps under 0.1", _PREPARE, _gap_share("share_under_0.1", 0.5, "under 0.1"),
+    Check("dpo_tiny_gaps", "warning", ("dpo",), "at most half of the gaps under 0.1", "docs: prepare-for-training, many gaps under 0.1; half is a limit of ours", _gap_share("share_under_0.1", 0.5, "under 0.1"),
           "keep --min-gap at 0.2: such pairs teach noise"),
     Check("dpo_binary_gaps", "warning", ("dpo",), "some gaps other than 1", _PREPARE, _gap_share("share_of_gap_1", 1 - 1e-12, "exactly 1"),
           "rewards are binary: pairs say right or wrong and nothing finer; grpo may suit better"),
@@ -188,20 +198,22 @@ CHECKS: tuple[Check, ...] = (
     Check("range", "warning", ALL, "rewards within 0..1", "docs: validate-integration", _outside(0, 1),
           "thresholds of 0.95, 0.7 and 0.4 assume 0..1: state your own, or scale the rewards"),
     Check("extreme_range", "error", ALL, "rewards within -10..10", _SCALE, _outside(-10, 10), "broken rollouts: look at them with `show --where 'reward < -10 or reward > 10'`"),
-    Check("missing_rewards", "warning", ALL, "at most 5% without a reward", _SCALE, _share("missing", 0.05, "have no reward"), "the verifier did not run, or wrote no number"),
-    Check("nonfinite_rewards", "warning", ALL, "no NaN", _SCALE, _share("nonfinite", 0, "have a reward of NaN or infinity"), "the verifier divides by zero somewhere"),
-    Check("failed", "warning", ALL, "at most 5% failed", _SCALE, _share("failed", 0.05, "failed in the infrastructure"), "collect them again: they say nothing about the model"),
-    Check("truncated", "warning", ALL, "at most 5% truncated", _SCALE, _share("truncated", 0.05, "were cut off"), "raise max_output_tokens"),
-    Check("empty_answers", "warning", ALL, "at most 1% empty", _SCALE, _share("empty", 0.01, "end in nothing"), "check the model server and the collection"),
-    Check("error_texts", "warning", ALL, "at most 1% error messages", _SCALE, _share("error_texts", 0.01, "end in an error message"), "they are drawn for an answer: find them with `show --where says_error`"),
-    Check("unanswered_calls", "warning", ALL, "at most 1% with unanswered calls", _SCALE, _share("unanswered", 0.01, "have tool calls without a result"), "the agent lost results"),
+    Check("missing_rewards", "warning", ALL, "at most 5% without a reward", _OURS, _share("missing", 0.05, "have no reward"), "the verifier did not run, or wrote no number"),
+    Check("nonfinite_rewards", "warning", ALL, "no NaN", _OURS, _share("nonfinite", 0, "have a reward of NaN or infinity"), "the verifier divides by zero somewhere"),
+    Check("failed", "warning", ALL, "at most 5% failed", _OURS, _share("failed", 0.05, "failed in the infrastructure"), "collect them again: they say nothing about the model"),
+    Check("truncated", "warning", ALL, "at most 5% truncated", _OURS, _share("truncated", 0.05, "were cut off"), "raise max_output_tokens"),
+    Check("empty_answers", "warning", ALL, "at most 1% empty", "docs: production-scale names empty responses; 1% is a limit of ours", _share("empty", 0.01, "end in nothing"), "check the model server and the collection"),
+    Check("error_texts", "warning", ALL, "at most 1% error messages", "docs: production-scale names ERROR and FAILED; 1% is a limit of ours", _share("error_texts", 0.01, "end in an error message"), "they are drawn for an answer: find them with `show --where says_error`"),
+    Check("unanswered_calls", "warning", ALL, "at most 1% with unanswered calls", _OURS, _share("unanswered", 0.01, "have tool calls without a result"), "the agent lost results"),
     Check("length_bias", "warning", ("dpo", "grpo", "ppo", "kto"), "|correlation| < 0.5", "a limit of ours; see Singhal et al. 2023, arXiv:2310.03716", _length,
           "the model may learn length instead of quality: check the verifier, or cut long answers"),
     Check("length_gap", "warning", ("dpo",), "chosen longer in 20% to 80% of the pairs", "a limit of ours; see Park et al. 2024, arXiv:2403.19159", _length_gap,
           "DPO would learn length: use a length-controlled loss, or balance the pairs"),
-    Check("copies", "warning", ALL, "at most 10% copies within their group", "docs: parameterization, diversity 30% and more at temperature 0.2",
+    Check("copies", "warning", ALL, "at most 10% copies within their group", "a limit of ours; docs: parameterization expect 85% and more different answers at temperature 0.9, 30% at 0.2",
           lambda f: f"{f['copies']:,} of {f['overall']['rollouts']:,} rollouts repeat another of their group word for word" if f["copies"] > 0.1 * f["overall"]["rollouts"] else None,
           "a file may be there twice, or the temperature too low"),
+    Check("falling_rewards", "warning", ALL, "mean reward not lower than in --compare by over two standard errors", "docs: validation, RL rewards rise from iteration to iteration; two errors are a limit of ours", _falling,
+          "see which prompts fell: `show --group` reads them; if the tasks are others now, compare by task name"),
     Check("mixed_groups", "warning", ALL, "one task a group", "rollouts of a group share their task fields",
           lambda f: f"{f['mixed_groups']:,} groups hold rollouts whose task fields differ" if f["mixed_groups"] else None, "tell tasks apart with --group-by"),
 )

@@ -23,27 +23,28 @@ def correlation(sound: pl.DataFrame) -> dict[Any, float | None]:
 
 
 def pair_gaps(trainable: pl.DataFrame) -> pl.DataFrame:
-    """Best and worst of each group: `scope`, `gap` (Float64), `chosen_chars` and `rejected_chars` (Int64), whatever the gap.
+    """Best and worst of each group: `scope`, `gap` (Float64), `is_same` (they say and do the same, which is no preference),
+    `chosen_chars` and `rejected_chars` (Int64), whatever the gap.
 
-    Of equal rewards the first attempt is the best, the last the worst. Groups of one are left out.
+    Ties are broken as by the recipe `dpo`: by attempt, then by content. Groups of one are left out.
     """
-    chars, ordered = pl.col("completion_chars"), ["reward", "attempt"]
-    return (
-        trainable.group_by("scope", "group", maintain_order=True)
-        .agg(
-            n=pl.len(),
-            gap=pl.col("reward").max() - pl.col("reward").min(),
-            chosen_chars=chars.sort_by(ordered, descending=[True, False], nulls_last=True, maintain_order=True).first(),
-            rejected_chars=chars.sort_by(ordered, descending=[True, False], nulls_last=True, maintain_order=True).last(),
-        )
-        .filter(pl.col("n") > 1)
+    ties = ("attempt", "response_key")
+    best = pl.struct("response_key", "completion_chars").sort_by("reward", *ties, descending=[True, False, False], nulls_last=True, maintain_order=True).first()
+    worst = pl.struct("response_key", "completion_chars").sort_by("reward", *ties, nulls_last=True, maintain_order=True).first()
+    # Most groups are small: those of one are not worth sorting.
+    several = trainable.filter(pl.len().over("scope", "group") > 1)
+    picked = several.group_by("scope", "group", maintain_order=True).agg(gap=pl.col("reward").max() - pl.col("reward").min(), best=best, worst=worst)
+    chosen, rejected = pl.col("best").struct, pl.col("worst").struct
+    return picked.select(
+        "scope", "gap", is_same=chosen.field("response_key") == rejected.field("response_key"),
+        chosen_chars=chosen.field("completion_chars"), rejected_chars=rejected.field("completion_chars"),
     )
 
 
 def length_gap(pairs: pl.DataFrame) -> dict[Any, dict[str, Any]]:
     """Length of the chosen and the rejected side of the pairs that DPO would get, by `scope`."""
     chosen, rejected = pl.col("chosen_chars"), pl.col("rejected_chars")
-    found = pairs.filter(pl.col("gap") >= GAP - TOLERANCE).group_by("scope").agg(
+    found = pairs.filter((pl.col("gap") >= GAP - TOLERANCE) & ~pl.col("is_same")).group_by("scope").agg(
         pairs=pl.len(), mean_gap=pl.col("gap").mean(), chosen_chars=chosen.mean(), rejected_chars=rejected.mean(), chosen_longer=(chosen > rejected).mean()
     )
     return {row.pop("scope"): row for row in found.iter_rows(named=True)}

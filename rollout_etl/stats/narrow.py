@@ -1,4 +1,4 @@
-"""One pass over rollouts that keeps, of each, what statistics are made of: some 80 bytes, whatever its size.
+"""One pass over rollouts that keeps, of each, what statistics are made of: some 100 bytes, whatever its size.
 
 What was said is never held: lengths, flags and keys stand for it. Metrics are kept in long form, a row for each value, because
 files from many servers have hundreds of metrics of which each rollout has a few.
@@ -20,12 +20,14 @@ from rollout_etl.recipes.options import GrpoOptions
 FLAGS = ("is_failure", "is_masked", "is_unverified", "is_nonfinite", "is_truncated", "says_error")
 _COUNTS = ("attempt", "num_turns", "num_tool_calls", "num_unanswered", "prompt_chars", "completion_chars", "prompt_tokens", "completion_tokens")
 _COLUMNS: dict[str, Any] = {
-    "task_name": pl.Categorical(), "agent_name": pl.Categorical(), "group": pl.UInt64, "response_key": pl.UInt64, "statics": pl.UInt64,
+    "row": pl.Int64, "task_name": pl.Categorical(), "agent_name": pl.Categorical(), "group": pl.UInt64, "prompt": pl.UInt64,
+    "response_key": pl.UInt64, "statics": pl.UInt64,
     "reward": pl.Float64, **dict.fromkeys(_COUNTS, pl.Int64), **dict.fromkeys(FLAGS, pl.Boolean), "is_sound": pl.Boolean,
     "is_trainable": pl.Boolean, "is_empty": pl.Boolean, "is_prompt": pl.Boolean, "has_truth": pl.Boolean,
 }
 SCHEMA = pl.Schema(_COLUMNS)
-"""Columns of `Narrow.rollouts`. `group` and `statics` are hashes that mean something within one run only.
+"""Columns of `Narrow.rollouts`. `row` is the canonical one. `group` and `statics` are hashes that mean something within one run only;
+`prompt` is the first half of `prompt_key` as a number, the same wherever the prompt is.
 
 `is_sound`: the reward says something about the model; `is_trainable`: the completion is fit to be learnt from as well;
 `is_prompt`: GRPO can ask it; `has_truth`: there is something to verify an answer with.
@@ -62,7 +64,7 @@ class Narrow:
 
 def columns() -> list[str]:
     """Canonical columns that are read."""
-    own = ["task_name", "agent_name", "task_key", "prompt_key", "response_key", "statics", "metrics", "tool_names", "ground_truth", *_COUNTS, *FLAGS]
+    own = ["row", "task_name", "agent_name", "task_key", "prompt_key", "response_key", "statics", "metrics", "tool_names", "ground_truth", *_COUNTS, *FLAGS]
     return list(dict.fromkeys([*own, *columns_of([*_SOUND, *_TRAINABLE, *_PROMPT]), "reward"]))
 
 
@@ -88,6 +90,7 @@ def narrow(rollouts: Rollouts, progress: Callable[[int], None] = lambda rows: No
 def _narrowed(batch: pl.DataFrame) -> pl.DataFrame:
     found = batch.with_columns(
         group=pl.struct("task_key", "prompt_key").hash(),
+        prompt=pl.col("prompt_key").str.head(16).str.to_integer(base=16, dtype=pl.UInt64),
         statics=pl.col("statics").hash(),
         is_sound=verdict(_SOUND).is_null(),
         is_trainable=verdict([*_SOUND, *_TRAINABLE]).is_null(),

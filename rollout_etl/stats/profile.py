@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from rollout_etl import __version__
 from rollout_etl.stats.candidates import candidates, recommendation
+from rollout_etl.stats.comparison import compare, point
 from rollout_etl.stats.flags import raised
 from rollout_etl.stats.narrow import Narrow
 from rollout_etl.stats.summary import SUCCESS, statistics
 
 
-def profile(data: Narrow, *, algorithm: str | None = None, success: float = SUCCESS) -> dict[str, Any]:
+def profile(data: Narrow, *, algorithm: str | None = None, success: float = SUCCESS, earlier: Sequence[Narrow] = ()) -> dict[str, Any]:
     """Statistics, candidates, recommendation and flags.
 
-    `success` is the smallest reward that counts as one; `algorithm` narrows the flags to those that matter for it.
+    `success` is the smallest reward that counts as one; `algorithm` narrows the flags to those that matter for it. With `earlier`
+    rollouts, oldest first, `comparison` is with the last of them and `trend` has a point for each and one for `data`; without,
+    both are null.
     """
-    found = statistics(data, success)
+    found = _measured(data, success)
     possible = candidates(data)
-    facts = {"overall": found["overall"], "candidates": possible, "mixed_groups": _mixed(data), "copies": _copies(data)}
+    comparison = trend = None
+    if earlier:
+        past = [_measured(each, success) for each in earlier]
+        comparison, trend = compare(found, past[-1], data, earlier[-1]), [point(each) for each in [*past, found]]
+    facts = {"overall": found["overall"], "candidates": possible, "mixed_groups": _mixed(data), "copies": _copies(data), "comparison": comparison}
+    return {
+        **found,
+        "copies": facts["copies"],
+        "mixed_groups": facts["mixed_groups"],
+        "candidates": possible,
+        "recommendation": recommendation(possible, found["overall"]),
+        "flags": [flag.to_json() for flag in raised(facts, algorithm)],
+        "comparison": comparison,
+        "trend": trend,
+        "version": __version__,
+    }
+
+
+def _measured(data: Narrow, success: float) -> dict[str, Any]:
+    """What was read and its statistics."""
     return {
         "inputs": data.inputs,
         "read": data.read,
@@ -28,13 +51,7 @@ def profile(data: Narrow, *, algorithm: str | None = None, success: float = SUCC
         "quarantine_reasons": data.quarantine_reasons,
         "notes": data.notes,
         "success": success,
-        **found,
-        "copies": facts["copies"],
-        "mixed_groups": facts["mixed_groups"],
-        "candidates": possible,
-        "recommendation": recommendation(possible, found["overall"]),
-        "flags": [flag.to_json() for flag in raised(facts, algorithm)],
-        "version": __version__,
+        **statistics(data, success),
     }
 
 

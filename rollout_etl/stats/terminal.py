@@ -19,7 +19,7 @@ _OUTCOMES = {
     "solved by all": "solved_by_all", "solved by some": "solved_by_some", "solved by none": "solved_by_none",
     "equal rewards: nothing to learn": "no_spread",
 }
-_SIZES = {
+SIZES = {
     "num_turns": "turns", "num_tool_calls": "tool calls", "prompt_chars": "prompt, characters", "completion_chars": "completion, characters",
     "prompt_tokens": "prompt, tokens", "completion_tokens": "completion, tokens",
 }
@@ -39,6 +39,10 @@ def show(found: dict[str, Any], console: Console | None = None) -> None:
     _metrics(console, overall["metrics"])
     _sizes(console, overall)
     _tools(console, overall["tools"])
+    if found["comparison"] is not None:
+        from rollout_etl.stats.terminal_comparison import show_comparison
+
+        show_comparison(console, found)
     _candidates(console, found)
     _flags(console, found["flags"])
 
@@ -68,22 +72,24 @@ def bar(part: float, whole: float, width: int = _BAR) -> str:
     return "" if not part or not whole else "█" * max(round(width * part / whole), 1)
 
 
-def _say(console: Console, text: str, indent: int = 0, style: str = "") -> None:
+def say(console: Console, text: str, indent: int = 0, style: str = "") -> None:
     """A line, or several that are indented."""
     for part in textwrap.wrap(text, console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False):
         console.print(Text(part, style=style), soft_wrap=True)
 
 
-def _heading(console: Console, text: str) -> None:
+def heading(console: Console, text: str) -> None:
+    """A title, after an empty line."""
     console.print()
     console.print(Text(text, style="bold"))
 
 
-def _table(*columns: str, names: int = 1) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+def table(*columns: str, names: int = 1) -> Table:
+    """A table without lines: the first `names` columns are names, the others numbers."""
+    made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position < names else "right", overflow="ellipsis", no_wrap=True, ratio=None)
-    return table
+        made.add_column(column, justify="left" if position < names else "right", overflow="ellipsis", no_wrap=True, ratio=None)
+    return made
 
 
 def _counts(console: Console, found: dict[str, Any]) -> None:
@@ -100,10 +106,10 @@ def _counts(console: Console, found: dict[str, Any]) -> None:
 
 
 def _rewards(console: Console, reward: dict[str, Any]) -> None:
-    _heading(console, f"Rewards ({reward['kind']}{', multi-metric' if reward['multi_metric'] else ''})")
-    table = _table("count", "mean", "std", "min", "P25", "median", "P75", "max", names=0)
-    table.add_row(*(number(reward[name]) for name in ("count", "mean", "std", "min", "p25", "median", "p75", "max")))
-    console.print(table)
+    heading(console, f"Rewards ({reward['kind']}{', multi-metric' if reward['multi_metric'] else ''})")
+    rows = table("count", "mean", "std", "min", "P25", "median", "P75", "max", names=0)
+    rows.add_row(*(number(reward[name]) for name in ("count", "mean", "std", "min", "p25", "median", "p75", "max")))
+    console.print(rows)
     console.print()
     values = reward["values"]
     bins = [(f"{row['value']:g}", row["count"]) for row in values] if values is not None and len(values) <= 10 else [
@@ -116,32 +122,32 @@ def _rewards(console: Console, reward: dict[str, Any]) -> None:
 
 def _groups(console: Console, overall: dict[str, Any], success: float) -> None:
     groups = overall["groups"]
-    _heading(console, f"Groups ({groups['groups']:,}, of {groups['smallest']:,} to {groups['largest']:,} attempts; success is a reward of {success:g})")
+    heading(console, f"Groups ({groups['groups']:,}, of {groups['smallest']:,} to {groups['largest']:,} attempts; success is a reward of {success:g})")
     if groups["several"]:
         for label, name in _OUTCOMES.items():
             part = groups["shares"][name]
             console.print(Text.assemble(f"{label:<32}", (f"{bar(part, 1, 20):<20}", "cyan"), f" {groups[name]:>9,} {share(part):>6}"))
         console.print(f"{'different completions':<32}{'':20} {'':>9} {share(groups['unique_ratio']):>6}")
     shown = [k for k in overall["pass_at"] if k in (1, 2, 3, 4, 8, 16) or k == max(overall["pass_at"])][:7]
-    table = _table("", *(f"k={k}" for k in shown))
+    rows = table("", *(f"k={k}" for k in shown))
     for label, name in (("pass@k", "pass_at"), ("mean@k", "mean_at")):
-        table.add_row(label, *(number(overall[name][k]) for k in shown))
-    console.print(table)
+        rows.add_row(label, *(number(overall[name][k]) for k in shown))
+    console.print(rows)
 
 
 def _scopes(console: Console, title: str, scopes: list[dict[str, Any]]) -> None:
-    _heading(console, f"By {title}")
-    table = _table(title, "rollouts", "mean", "std", "success", "pass@1", "equal", "turns")
-    table.columns[0].max_width = 26
+    heading(console, f"By {title}")
+    rows = table(title, "rollouts", "mean", "std", "success", "pass@1", "equal", "turns")
+    rows.columns[0].max_width = 26
     for scope in scopes[:_SCOPES]:
         reward = scope["reward"] or {}
         equal = scope["groups"]["shares"]["no_spread"] if scope["groups"] else None
-        table.add_row(
+        rows.add_row(
             plain(scope["name"] or "(none)"), f"{scope['rollouts']:,}", number(reward.get("mean")), number(reward.get("std")),
             share(reward.get("success_rate")),
             number(scope["pass_at"].get(1)), share(equal), number(scope["sizes"]["num_turns"]["mean"]),
         )
-    console.print(table)
+    console.print(rows)
     if len(scopes) > _SCOPES:
         console.print(f"and {len(scopes) - _SCOPES:,} more; --json has them all", style="dim")
 
@@ -149,48 +155,48 @@ def _scopes(console: Console, title: str, scopes: list[dict[str, Any]]) -> None:
 def _metrics(console: Console, metrics: dict[str, Any]) -> None:
     if not metrics:
         return
-    _heading(console, "Metrics")
-    table = _table("metric", "count", "mean", "std", "min", "median", "max")
-    table.columns[0].max_width = 26
+    heading(console, "Metrics")
+    rows = table("metric", "count", "mean", "std", "min", "median", "max")
+    rows.columns[0].max_width = 26
     for name, row in sorted(metrics.items(), key=lambda item: -item[1]["count"])[:_SCOPES]:
-        table.add_row(plain(name), *(number(row[part]) for part in ("count", "mean", "std", "min", "median", "max")))
-    console.print(table)
+        rows.add_row(plain(name), *(number(row[part]) for part in ("count", "mean", "std", "min", "median", "max")))
+    console.print(rows)
     if len(metrics) > _SCOPES:
         console.print(f"and {len(metrics) - _SCOPES:,} more; --json has them all", style="dim")
 
 
 def _sizes(console: Console, overall: dict[str, Any]) -> None:
-    _heading(console, "Sizes")
-    table = _table("", "mean", "min", "P25", "median", "P75", "max")
-    for name, label in _SIZES.items():
+    heading(console, "Sizes")
+    rows = table("", "mean", "min", "P25", "median", "P75", "max")
+    for name, label in SIZES.items():
         row = overall["sizes"].get(name)
         if row and row["count"]:
-            table.add_row(label, *(number(row[part]) for part in ("mean", "min", "p25", "median", "p75", "max")))
-    console.print(table)
+            rows.add_row(label, *(number(row[part]) for part in ("mean", "min", "p25", "median", "p75", "max")))
+    console.print(rows)
     if overall["tokens"]:
         console.print(f"{overall['tokens']:,} tokens in all", style="dim")
     correlation, pairs = overall["length"]["correlation"], overall["length"]["pairs"]
     if correlation is not None:
         longer = f"; of {pairs['pairs']:,} pairs the chosen side is longer in {pairs['chosen_longer']:.0%}" if pairs else ""
-        _say(console, f"length against reward: correlation {correlation:+.2f}{longer}", 2)
+        say(console, f"length against reward: correlation {correlation:+.2f}{longer}", 2)
 
 
 def _tools(console: Console, tools: list[dict[str, Any]]) -> None:
     if not tools:
         return
-    _heading(console, "Tools")
-    table = _table("tool", "calls", "rollouts")
-    table.columns[0].max_width = 40
+    heading(console, "Tools")
+    rows = table("tool", "calls", "rollouts")
+    rows.columns[0].max_width = 40
     for row in tools[:_SCOPES]:
-        table.add_row(plain(row["tool"]) or "(no name)", f"{row['calls']:,}", f"{row['rollouts']:,}")
-    console.print(table)
+        rows.add_row(plain(row["tool"]) or "(no name)", f"{row['calls']:,}", f"{row['rollouts']:,}")
+    console.print(rows)
     if len(tools) > _SCOPES:
         console.print(f"and {len(tools) - _SCOPES:,} more; --json has them all", style="dim")
 
 
 def _candidates(console: Console, found: dict[str, Any]) -> None:
     counted, advice = found["candidates"], found["recommendation"]
-    _heading(console, "What could be made of them")
+    heading(console, "What could be made of them")
     pairs = ", ".join(f"{count:,} at gap {gap}" for gap, count in counted["dpo"]["pairs"].items())
     lines = {
         "sft": f"{counted['sft']['examples']:,} examples with a reward of {counted['sft']['threshold']:g}",
@@ -201,13 +207,13 @@ def _candidates(console: Console, found: dict[str, Any]) -> None:
         "advice": f"{advice['algorithm'] or 'none of them'}: {'; '.join(advice['reasons'])}",
     }
     for name, text in lines.items():
-        _say(console, f"{name:<7}{text}", 7)
+        say(console, f"{name:<7}{text}", 7)
 
 
 def _flags(console: Console, flags: list[dict[str, Any]]) -> None:
-    _heading(console, f"Red flags ({len(flags)})" if flags else "No red flags")
+    heading(console, f"Red flags ({len(flags)})" if flags else "No red flags")
     for flag in flags:
         matters = ", ".join(flag["algorithms"]) if len(flag["algorithms"]) < 5 else "all"
-        _say(console, f"{flag['severity']} {flag['name']} ({matters}): {flag['saw']}", 2, "red" if flag["severity"] == "error" else "yellow")
-        _say(console, f"  wanted: {flag['threshold']} ({flag['source']})", 10, "dim")
-        _say(console, f"  to do:  {flag['remedy']}", 10, "dim")
+        say(console, f"{flag['severity']} {flag['name']} ({matters}): {flag['saw']}", 2, "red" if flag["severity"] == "error" else "yellow")
+        say(console, f"  wanted: {flag['threshold']} ({flag['source']})", 10, "dim")
+        say(console, f"  to do:  {flag['remedy']}", 10, "dim")

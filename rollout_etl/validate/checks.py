@@ -40,14 +40,19 @@ def value(name: str) -> str:
     return f"json_extract(j, {quoted(json_path(name))})"
 
 
-def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, str]) -> Iterator[Check]:
-    """The checks of a layout for a file with `columns`; `kinds` are the Arrow types of Parquet columns, `container` the suffix."""
+def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, str], templated: bool | None = None) -> Iterator[Check]:
+    """The checks of a layout for a file with `columns`; `kinds` are the Arrow types of Parquet columns, `container` the suffix.
+
+    `templated` says whether OpenRLHF applies a chat template, None where that is not known.
+    """
     for name in layout.required:
         yield Check("missing", f"{value(name)} IS NULL OR {kind(name)} = 'NULL'", f"{name} is missing or null")
     present = [column for column in layout.columns if column.name in columns]
     for column in present:
         yield from _column(column, layout)
     said = [column.name for column in present if column.kind == "said"]
+    if templated is not None:
+        yield from _template(layout, [column.name for column in present if column.kind in ("said", "messages")], templated)
     if len(said) > 1:
         yield Check("mixed", f"len(list_distinct([{', '.join(kind(name) for name in said)}])) > 1", f"{', '.join(said)} are not all texts or all messages")
     if layout.sides is not None:
@@ -95,12 +100,26 @@ def _column(column: Column, layout: Layout) -> Iterator[Check]:
         yield Check("type", f"{v} IS NOT NULL AND {k} <> 'ARRAY'", f"{name} is no list (null and text are none)")
     elif column.kind == "flag":
         yield Check("type", f"{v} IS NOT NULL AND {k} <> 'BOOLEAN'", f"{name} is neither true nor false")
+    elif column.kind == "label":
+        yield Check("type", f"{v} IS NOT NULL AND {k} NOT IN ('BOOLEAN', 'DOUBLE', 'BIGINT', 'UBIGINT')", f"{name} is neither true, false nor a number")
+    elif column.kind in ("texts", "flags"):
+        wanted, what = ("VARCHAR", "texts") if column.kind == "texts" else ("BOOLEAN", "true and false")
+        yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) <> '{wanted}')) > 0", f"{name} is no list of {what}")
     elif column.kind == "number":
         yield Check("type", f"{k} NOT IN ('DOUBLE', 'BIGINT', 'UBIGINT', 'NULL')", f"{name} is no number")
     elif column.kind == "numbers":
         yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) NOT IN ('BIGINT', 'UBIGINT'))) > 0", f"{name} is no list of integers")
     elif column.kind == "object":
         yield Check("type", f"{k} NOT IN ('OBJECT', 'NULL')", f"{name} is no object")
+
+
+def _template(layout: Layout, said: list[str], templated: bool) -> Iterator[Check]:
+    """A template is made of messages, and messages need one; questions and answers for sft may be texts, they become messages."""
+    for name in said:
+        if templated and layout.sides is not None:
+            yield Check("template", f"{kind(name)} = 'VARCHAR'", f"{name} is text: the preference dataset applies the template to messages only")
+        elif not templated:
+            yield Check("template", f"{kind(name)} = 'ARRAY'", f"{name} holds messages, which need --data.apply_chat_template")
 
 
 def _messages(name: str, v: str, part: str) -> Iterator[Check]:
@@ -161,6 +180,9 @@ def _calls(layout: Layout, present: list[Column], container: str, kinds: dict[st
 
 def _special(layout: Layout, columns: list[str]) -> Iterator[Check]:
     """Checks of single layouts."""
+    if {column.name for column in layout.columns} >= {"completions", "labels"}:
+        lengths = [f"json_array_length({value(name)})" for name in ("completions", "labels")]
+        yield Check("labels", f"{lengths[0]} <> {lengths[1]}", "completions and labels differ in number")
     if layout.name == "PreferenceDataset":
         two = value("completions")
         sides = [f"json_extract({two}, '$[{i}].completion')" for i in (0, 1)]

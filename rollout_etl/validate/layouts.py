@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "said", "messages", "json_messages", "tools_text", "tools", "flag", "number", "truth", "numbers", "completions", "object", "any"]
+Kind = Literal["text", "said", "messages", "json_messages", "tools_text", "tools", "flag", "number", "truth", "label", "numbers", "texts", "flags", "completions", "object", "any"]
 Part = Literal["", "conversation", "prompt", "completion", "context"]
 
 
@@ -21,7 +21,8 @@ class Column:
     kind: Kind
     """`text`: text that is not blank; `truth`: text; `said`: text or messages, as the row's other such columns; `messages`: a list of
     messages; `json_messages`: the same as JSON text; `tools`, `tools_text`: a list of tools, or one as JSON text; `completions`:
-    NeMo RL's two ranked completions; `flag`, `number`, `numbers`, `object`, `any`."""
+    NeMo RL's two ranked completions; `label`: true, false or a number; `texts`, `flags`, `numbers`: a list of them; `flag`, `number`,
+    `object`, `any`."""
     part: Part = ""
     """Of messages: a whole conversation ends with the assistant, a prompt does not, a completion begins and ends with it; of a context
     nothing is asked but roles."""
@@ -125,6 +126,10 @@ LAYOUTS: dict[tuple[str, str], Sequence[Layout]] = {
     ("trl", "dpo"): _TRL_PAIRS,
     ("trl", "rm"): _TRL_PAIRS,
     ("trl", "kto"): [_trl("unpaired", [*_said(prompt="prompt", completion="completion"), Column("label", "flag")]), *_TRL_PAIRS],
+    # Trainers of older releases: TRL had PPO and PRM before 1.12, OpenRLHF KTO up to 0.9.5.
+    ("trl", "ppo"): [_trl("prompts of TRL before 1.12", _said(prompt="prompt")), _trl("tokens of TRL before 1.12", [Column("input_ids", "numbers")])],
+    ("trl", "prm"): [Layout("steps of TRL before 1.12", [Column("prompt", "text"), Column("completions", "texts"), Column("labels", "flags")])],
+    ("openrlhf", "kto"): [_open("unpaired, of OpenRLHF up to 0.9.5", [*_said(input="prompt", output="completion"), Column("label", "label")])],
     ("trl", "grpo"): [Layout("prompts", [Column("prompt", "said", "prompt"), Column("solution", "truth", required=False)], guessed="json", refused=(
         "prompts", "completion", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments"))],
     ("verl", "sft"): [

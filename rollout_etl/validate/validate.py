@@ -53,19 +53,29 @@ class Verdict:
 
 def layouts_of(target: str, recipe: str) -> list[Layout]:
     """Layouts to hold a file against. Raises `UsageError` for a trainer that does not load the recipe."""
-    if recipe not in RECIPES:
-        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
-    found = targets.load(target).LOADERS[recipe]
-    if isinstance(found, Missing):
+    dialect = targets.load(target)
+    # Older releases of trainers load what the present ones do not, and we do not write.
+    known = list(dict.fromkeys([*RECIPES, *(name for _, name in LAYOUTS)]))
+    if recipe not in known:
+        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(known)}")
+    found = dialect.LOADERS.get(recipe)
+    if (target, recipe) not in LAYOUTS and isinstance(found, Missing):
         raise UsageError(found.why)
+    if (target, recipe) not in LAYOUTS and recipe not in RECIPES:
+        raise UsageError(f"rollout-etl knows no files for {recipe} of --target {target}")
     if (target, recipe) not in LAYOUTS:
         raise UsageError(f"the rows of --target {target} are your own: there is nothing to hold them against")
     return list(LAYOUTS[target, recipe])
 
 
-def validate(path: Path, target: str, recipe: str) -> Verdict:
-    """Hold every row of a file against the contract. Raises `UsageError` or `UnreadableError` where it cannot be read at all."""
+def validate(path: Path, target: str, recipe: str, templated: bool | None = None) -> Verdict:
+    """Hold every row of a file against the contract. `templated`: whether OpenRLHF applies a chat template, where that is known.
+
+    Raises `UsageError` or `UnreadableError` where the file cannot be read at all.
+    """
     layouts = layouts_of(target, recipe)
+    if templated is not None and target != "openrlhf":
+        raise UsageError("--chat-template is for --target openrlhf: the other trainers always apply one")
     if not path.is_file():
         raise UsageError(f"no such file: {path}")
     if not path.name.endswith((".jsonl", ".json", ".jsonl.gz", ".parquet")):
@@ -73,12 +83,12 @@ def validate(path: Path, target: str, recipe: str) -> Verdict:
     with duckdb.connect() as connection:
         connection.execute(MACROS)
         try:
-            return _validated(connection, path, layouts)
+            return _validated(connection, path, layouts, templated)
         except duckdb.Error as error:
             raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
 
 
-def _validated(connection: duckdb.DuckDBPyConnection, path: Path, layouts: list[Layout]) -> Verdict:
+def _validated(connection: duckdb.DuckDBPyConnection, path: Path, layouts: list[Layout], templated: bool | None) -> Verdict:
     kinds = _types(path) if path.suffix == ".parquet" else {}
     columns, rows, broken = _columns(connection, path, kinds)
     verdict = Verdict(str(path), None, rows)
@@ -94,7 +104,7 @@ def _validated(connection: duckdb.DuckDBPyConnection, path: Path, layouts: list[
         return verdict
     verdict.layout = layout.name
     verdict.problems += _of_the_file(connection, path, layout, columns, kinds, rows)
-    asked = list(checks(layout, columns, path.suffix, kinds))
+    asked = list(checks(layout, columns, path.suffix, kinds, templated))
     verdict.problems += _counted(connection, path, asked)
     return verdict
 

@@ -90,10 +90,8 @@ def mean_at(groups: list[list[Row]], k: int) -> float | None:
 
 
 def best_and_worst(group: list[Row]) -> tuple[Row, Row]:
-    ordered = in_order(group)
-    best = max(ordered, key=lambda row: row["reward"])
-    worst = min(reversed(ordered), key=lambda row: row["reward"])
-    return best, worst
+    ordered = sorted(group, key=lambda row: (row["attempt"] is None, row["attempt"] or 0, row["response_key"]))
+    return max(ordered, key=lambda row: row["reward"]), min(ordered, key=lambda row: row["reward"])
 
 
 def scope(rows: list[Row], success: float) -> dict[str, Any]:
@@ -105,6 +103,7 @@ def scope(rows: list[Row], success: float) -> dict[str, Any]:
     spread = [max(r["reward"] for r in g) - min(r["reward"] for r in g) for g in several]
     wins = [sum(r["reward"] >= success - SLACK for r in g) for g in several]
     pairs = [best_and_worst(group) for group in grouped([row for row in rows if is_trainable(row)]) if len(group) > 1]
+    pairs = [(best, worst) for best, worst in pairs if best["response_key"] != worst["response_key"]]
     metrics = defaultdict(list)
     for row in rows:
         for name, value in json.loads(row["metrics"]).items():

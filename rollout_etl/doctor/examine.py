@@ -1,0 +1,76 @@
+"""Which kind of file it is, and what may go wrong with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rollout_etl import targets
+from rollout_etl.doctor import rollouts as of_rollouts
+from rollout_etl.doctor import training
+from rollout_etl.doctor.finding import Finding
+from rollout_etl.doctor.run_file import keys_of
+from rollout_etl.errors import UsageError
+from rollout_etl.read.inputs import MANIFEST_SUFFIX
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.targets.target import companion
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A file: what it is, its rows, and what was found."""
+
+    path: str
+    what: str
+    rows: int
+    findings: list[Finding]
+
+
+def examine(path: str, *, target: str | None = None, recipe: str | None = None, config: Path | None = None) -> Examined:
+    """Look at a file or folder of rollouts, or at a training file.
+
+    Of a training file, `recipe` and `target` come from its manifest where it has one, else from its columns and NeMo RL; `config` is
+    the run file beside it. Raises `UsageError` or `UnreadableError`.
+    """
+    rollouts = Rollouts(path)
+    columns = rollouts.field_names()
+    if _are_rollouts(columns):
+        rows, findings = of_rollouts.examine(path, rollouts)
+        if config is not None and keys_of(config):
+            findings.insert(0, _untransformed(path, config))
+        return Examined(path, "rollouts", rows, findings)
+    file = Path(path)
+    if not file.is_file():
+        raise UsageError(f"{path} holds no rollouts; of training files name each")
+    known = _manifest(file)
+    target = target or known.get("target") or "nemo-rl"
+    guessed = next((name for names, name in training.RECIPES_BY_COLUMNS if names <= set(columns)), "sft")
+    recipe = recipe or known.get("recipe") or guessed
+    beside = companion(file, targets.load(target).RUN_SUFFIX)
+    if config is None and target == "nemo-rl" and beside.is_file():
+        config = beside
+    rows, findings = training.examine(file, columns, target, recipe, config)
+    return Examined(path, f"training data, {recipe} for {target}", rows, findings)
+
+
+def _are_rollouts(columns: list[str]) -> bool:
+    """Rollouts have a response, or a prompt as Gym writes it and an outcome; training files have neither."""
+    return "response" in columns or ("responses_create_params" in columns and bool({"output", "reward"} & set(columns)))
+
+
+def _untransformed(path: str, config: Path) -> Finding:
+    keys = keys_of(config)
+    name = keys.get("input_key") or keys.get("chat_key") or keys.get("prompt_key") or "input"
+    cause = f"these are rollouts, and {config} reads training data"
+    return Finding(path, f"KeyError: '{name}'", cause, "turn them into training data first: rollout-etl sft, dpo or grpo")
+
+
+def _manifest(file: Path) -> dict[str, Any]:
+    beside = file.with_name(file.name + MANIFEST_SUFFIX)
+    try:
+        found = json.loads(beside.read_bytes()) if beside.is_file() else {}
+    except ValueError:
+        found = {}
+    return found if isinstance(found, dict) else {}

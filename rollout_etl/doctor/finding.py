@@ -1,0 +1,18 @@
+"""What the doctor says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A symptom as training shows it, its likely cause in this file, and what to do about it.
+
+    Symptoms are worded as on the troubleshooting pages of NeMo Gym where these have them.
+    """
+
+    path: str
+    symptom: str
+    cause: str
+    remedy: str

@@ -1,0 +1,155 @@
+"""A sample of groups to read: the prompt, attempts side by side, and the pair that `rollout-etl dpo` would take.
+
+Groups are drawn evenly from those that are solved by some, all and none of their attempts, and from those without a reward; groups of
+several attempts come first, otherwise the hash of the prompt decides: the same rollouts give the same sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import polars as pl
+from markupsafe import escape
+
+from rollout_etl.curate.rules import TOLERANCE, columns_of, verdict
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.read.schema import SCHEMA
+from rollout_etl.recipes import dpo
+from rollout_etl.recipes.options import DpoOptions
+from rollout_etl.stats.conversation import Part, one_line, parts
+from rollout_etl.stats.narrow import Narrow
+
+GROUPS = 60
+ATTEMPTS = 8
+"""Attempts of a group that are shown; the pair is always among them."""
+_CHARS = 4000
+"""Characters of a text that are shown."""
+_BYTES = 5_000_000
+"""Bytes of all texts together, as they stand in the page."""
+_FETCHED = ("row", "source", "line", "attempt", "reward", "task_name", "agent_name", "prompt_key", "prompt_text", "response_text", "prompt", "completion")
+
+
+class Message(NamedTuple):
+    """What one role said."""
+
+    role: str
+    parts: list[Part]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A rollout: where it stands, its reward, whether it is `chosen` or `rejected`, and the rule by which `dpo` leaves it out."""
+
+    place: str
+    number: int | None
+    reward: float | None
+    mark: str
+    rule: str | None
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Attempts at one task. `key` is the beginning of the prompt's; `outcome` is some, all, none or unscored."""
+
+    key: str
+    outcome: str
+    name: str
+    question: str
+    rewards: list[float | None]
+    prompt: list[Message]
+    attempts: list[Attempt]
+
+
+@dataclass
+class Sample:
+    """The groups that are shown, `of` how many."""
+
+    of: int
+    groups: list[Group] = field(default_factory=list)
+
+
+def sample(data: Narrow, rollouts: Rollouts, success: float) -> Sample:
+    """Draw groups and fetch what was said in them: two passes over the lines, of which few are parsed."""
+    drawn = _drawn(data.rollouts, success)
+    result = Sample(data.rollouts["group"].n_unique())
+    if drawn.is_empty():
+        return result
+    members = drawn.join(data.rollouts.select("row", "group", "reward", "attempt"), on="group")
+    options = DpoOptions()
+    rules = dpo.rules(options)
+    judged = _fetched(rollouts, [*dpo.NARROW, *columns_of(rules)], members["row"]).with_columns(verdict(rules))
+    pairs, _ = dpo.pair_rollouts(judged.filter(pl.col("rule").is_null()).select(dpo.NARROW), options)
+    pairs = pairs.filter(verdict([dpo.gap_rule(options)]).is_null())
+    is_chosen, is_rejected = (pl.col("row").is_in(pairs[f"{side}_row"].implode()) for side in ("chosen", "rejected"))
+    marked = members.join(judged.select("row", "rule"), on="row").with_columns(mark=pl.when(is_chosen).then(0).when(is_rejected).then(1).otherwise(2))
+    ordered = marked.sort("place", "mark", "attempt", "row", nulls_last=True)
+    shown = ordered.filter(pl.int_range(pl.len()).over("group") < ATTEMPTS)
+    said = {row["row"]: row for row in _fetched(rollouts, _FETCHED, shown["row"]).iter_rows(named=True)}
+    size = 0
+    for (_,), part in ordered.group_by(["place"], maintain_order=True):
+        group = _group(part, said)
+        size += _size(group)
+        if size > _BYTES and result.groups:
+            break
+        result.groups.append(group)
+    return result
+
+
+def _drawn(rollouts: pl.DataFrame, success: float) -> pl.DataFrame:
+    """`group`, `outcome` and `place` (the order of the page) of the groups that are shown."""
+    sound = pl.col("reward").filter(pl.col("is_sound"))
+    solved = (sound >= success - TOLERANCE).sum()
+    # Those that were solved by some come first: they are what there is to learn from.
+    outcome = pl.when(pl.col("n") == 0).then(3).when(pl.col("c") == 0).then(2).when(pl.col("c") == pl.col("n")).then(1).otherwise(0)
+    found = rollouts.group_by("group").agg(n=sound.len(), c=solved, size=pl.len(), prompt=pl.col("prompt").first(), row=pl.col("row").first())
+    ranked = found.with_columns(outcome=outcome).sort(pl.col("size") == 1, "prompt", "row").with_columns(turn=pl.int_range(pl.len()).over("outcome"))
+    return ranked.sort("turn", "outcome").head(GROUPS).sort("outcome", "turn").with_row_index("place").select("place", "group", "outcome")
+
+
+def _fetched(rollouts: Rollouts, columns: Any, rows: pl.Series) -> pl.DataFrame:
+    names = list(dict.fromkeys(columns))
+    return pl.concat([SCHEMA.to_frame().select(names), *rollouts.batches(names, rows=rows.sort().to_numpy())])
+
+
+def _group(members: pl.DataFrame, said: dict[int, dict[str, Any]]) -> Group:
+    shown = members.filter(pl.col("row").is_in(list(said)))
+    rows = [said[row] for row in shown["row"]]
+    first = rows[0]
+    attempts = [
+        Attempt(
+            one_line(f"{'/'.join(row['source'].rsplit('/', 2)[-2:])}:{row['line']}"), row["attempt"], row["reward"], ("chosen", "rejected", "")[mark], rule,
+            list(_messages(row["completion"])),
+        )
+        for row, mark, rule in zip(rows, shown["mark"], shown["rule"], strict=True)
+    ]
+    # Sides that say the same are no pair (the rule identical_sides of dpo).
+    if [attempt.mark for attempt in attempts[:2]] == ["chosen", "rejected"] and rows[0]["response_text"] == rows[1]["response_text"]:
+        attempts = [*(replace(attempt, mark="", rule="identical_sides") for attempt in attempts[:2]), *attempts[2:]]
+    return Group(
+        key=first["prompt_key"][:8], outcome=("some", "all", "none", "unscored")[members["outcome"][0]],
+        name=one_line(first["task_name"] or first["agent_name"] or "", 60),
+        question=one_line((first["prompt_text"] or "")[:1000], 200) or "(no question)",
+        rewards=members.sort("attempt", "row", nulls_last=True)["reward"].to_list(), prompt=list(_messages(first["prompt"])), attempts=attempts,
+    )
+
+
+def _messages(text: str | None) -> Iterator[Message]:
+    message: Message | None = None
+    for part in parts(text, _CHARS):
+        if part.kind == "role":
+            if message is not None:
+                yield message
+            message = Message(part.text, [])
+        elif message is not None:
+            message.parts.append(part)
+    if message is not None:
+        yield message
+
+
+def _size(group: Group) -> int:
+    """Bytes of the texts of a group, once they are escaped."""
+    messages = [*group.prompt, *(message for attempt in group.attempts for message in attempt.messages)]
+    return sum(len(escape(part.text).encode()) for message in messages for part in message.parts)
