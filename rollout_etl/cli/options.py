@@ -34,6 +34,20 @@ class ToolCallStyle(StrEnum):
 class Strategy(StrEnum):
     same_prompt = "same_prompt"
     stratified = "stratified"
+    best_worst = "best-worst"
+    best_second = "best-second"
+    ranked = "ranked"
+    adjacent = "adjacent"
+    all = "all"
+    top_k_bottom_k = "top-k-bottom-k"
+    best_vs_mean_minus_2_sigma = "best-vs-mean-minus-2-sigma"
+    random_negative = "random-negative"
+
+
+class Ties(StrEnum):
+    first = "first"
+    shorter = "shorter"
+    longer = "longer"
 
 
 class PromptAs(StrEnum):

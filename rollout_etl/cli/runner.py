@@ -72,6 +72,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
     if given["threads"] is not None:
         os.environ["POLARS_MAX_THREADS"] = str(given["threads"])
 
+    from rollout_etl.cli.curation import curation_of
     from rollout_etl.cli.summary import Progress, show
     from rollout_etl.read.canonical import Lookup
     from rollout_etl.recipes.options import RECIPES
@@ -96,6 +97,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
             ground_truth_field=given["ground_truth_field"],
             group_by=tuple(name for name in (given["group_by"] or "").split(",") if name),
         ),
+        curation=curation_of(given),
         task_inputs=given["task_inputs"],
         quarantine=given["quarantine"],
         max_bad_fraction=given["max_bad_fraction"],

@@ -187,6 +187,7 @@ COLUMNS: dict[str, Column] = {
     "attempt": Column("x._ng_rollout_index", pl.Int64, "`_ng_rollout_index`"),
     "task_key": Column(_TASK_KEY, pl.String, "md5 that the attempts at one task share"),
     "prompt_key": Column("prompt_key", pl.String, "md5 of prompt, tools and metadata"),
+    "messages_key": Column("CASE WHEN x IS NOT NULL THEN md5(said_prompt) END", pl.String, "md5 of the prompt's messages, without tools and metadata"),
     "completion_key": Column(
         "md5_number_lower(concat_ws(chr(30), CASE WHEN simple_completion THEN concat('R' || thought || chr(31), 'A', last_text) ELSE said(completion_units) END, x.response.id))", pl.UInt64, "number made of the completion: settles ties"
     ),
