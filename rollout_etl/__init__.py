@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rollout_etl.curate.select import selected
     from rollout_etl.curate.split import with_part
     from rollout_etl.explore.session import connect
+    from rollout_etl.merging import merge
     from rollout_etl.read.scan import scan_rollouts
     from rollout_etl.recipes.dpo import preference_pairs
     from rollout_etl.recipes.grpo import grpo_prompts
@@ -54,13 +55,14 @@ _HOMES = {
     "RmOptions": "rollout_etl.recipes.options",
     "kto_examples": "rollout_etl.recipes.kto",
     "configure": "rollout_etl.configure",
+    "merge": "rollout_etl.merging",
     "transform_rollouts": "rollout_etl.api",
     "write": "rollout_etl.api",
 }
 
 __all__ = [
     "Curation", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RmOptions", "SftOptions", "configure", "connect", "grpo_prompts",
-    "kto_examples", "preference_pairs", "rescored", "scan_rollouts", "selected", "sft_examples", "transform_rollouts", "where_group",
+    "kto_examples", "merge", "preference_pairs", "rescored", "scan_rollouts", "selected", "sft_examples", "transform_rollouts", "where_group",
     "with_advantage", "with_part", "without_copies", "without_prompts", "write",
 ]
 

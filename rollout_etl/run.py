@@ -51,6 +51,8 @@ class Run:
     config: bool = True
     layout: Literal["current", "v0.5"] = "current"
     threads: int | None = None
+    dry_run: bool = False
+    """Read, choose and count, but write nothing."""
     refuse_dates: bool = True
     """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
 
@@ -75,14 +77,17 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
     with ExitStack() as stack:
-        steps = Steps(job, target, rollouts, report, progress, run.curation)
+        steps = Steps(job, target, rollouts, report, progress, run.curation, run.dry_run)
         _refuse_overwriting(run, rollouts, steps.paths().values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         parts = steps.write(stack)
-        _write_quarantine(run, rollouts)
+        if run.dry_run:
+            report.notes.append("dry run: nothing was written")
+        else:
+            _write_quarantine(run, rollouts)
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
         _warn_of_missing_fields(run, rollouts, report)
-        if report.written:
+        if report.written and not run.dry_run:
             _publish(run, steps, parts, stack)
     advice.advise(report, run.options)
     return report

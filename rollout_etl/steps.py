@@ -21,7 +21,7 @@ from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.errors import GateError
 from rollout_etl.judging import Judge
 from rollout_etl.publish.files import RowsFile
-from rollout_etl.publish.parts import Parts, part_path
+from rollout_etl.publish.parts import Parts, Tally, part_path
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.recipes import advice, dpo, grpo, kto, pairing, ppo, sft
@@ -38,10 +38,9 @@ class Steps:
     """The steps of one run, over one report."""
 
     def __init__(
-        self, job: Job, target: Target, rollouts: Rollouts, report: Report, progress: Callable[[int], None], curation: Curation | None = None
+        self, job: Job, target: Target, rollouts: Rollouts, report: Report, progress: Callable[[int], None], curation: Curation, dry_run: bool = False
     ) -> None:
-        self.job, self.target, self.report = job, target, report
-        self.curation = curation or Curation()
+        self.job, self.target, self.report, self.curation, self.dry_run = job, target, report, curation, dry_run
         self.judge = Judge(rollouts, self.curation, report, progress)
         self.counts: Counter[str] = Counter()
         """How often each of the rows' `counts` held."""
@@ -50,7 +49,7 @@ class Steps:
         """Write the staged files of the job."""
         parts = {"rollout": self._rollouts, "pair": self._pairs, "prompt": self._prompts}[self.job.per](stack)
         parts.settle()
-        self.report.parts = parts.rows if len(parts.files) > 1 else {}
+        self.report.parts = parts.rows if self.curation.split is not None else {}
         return parts
 
     def paths(self) -> dict[str, Path]:
@@ -59,6 +58,8 @@ class Steps:
         return {split.TRAIN: self.job.output, **{name: part_path(self.job.output, name) for name in others}}
 
     def _open(self, rows: Rows, stack: ExitStack) -> Parts:
+        if self.dry_run:
+            return stack.enter_context(Tally(self.paths()))
         files = {name: RowsFile(path, rows.fields, guessed_messages=rows.reader == "guesses") for name, path in self.paths().items()}
         return stack.enter_context(Parts(files, shuffled=self.curation.shuffle is not None))
 

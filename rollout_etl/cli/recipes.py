@@ -32,6 +32,7 @@ _LAST: dict[str, tuple[Any, Any]] = {
     "seed": (o.Seed, 0),
     "nemo_rl_layout": (o.Layout, None),
     "no_config": (o.NoConfig, False),
+    "dry_run": (o.DryRun, False),
     "threads": (o.Threads, None),
     "json": (o.Json, False),
     "quiet": (o.Quiet, False),

@@ -104,6 +104,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
         config=not given["no_config"],
         layout=given["nemo_rl_layout"] or "current",
         threads=given["threads"],
+        dry_run=given["dry_run"],
     )
     with Progress(enabled=not given["quiet"]) as progress:
         report = execute(run, progress.advance)

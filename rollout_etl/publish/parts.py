@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ from typing import Self
 
 import polars as pl
 
-from rollout_etl.publish.files import RowsFile, Written, plain_write_errors
+from rollout_etl.publish.files import RowsFile, plain_write_errors
 
 _BUCKETS = 16
 """A shuffle holds one bucket of the rows at a time in memory."""
@@ -55,15 +56,6 @@ class Parts:
             self._write(pl.concat(frames).sort("place", maintain_order=True))
         self._spilled.clear()
 
-    def each(self, do: Callable[[RowsFile], Written]) -> list[Written]:
-        """What `do` makes of each file that has rows."""
-        return [do(file) for file in self.with_rows]
-
-    @property
-    def with_rows(self) -> list[RowsFile]:
-        """The first file, and those of the others that are not empty."""
-        return [file for file in self.files.values() if file is self.main or file.staged.rows]
-
     def _write(self, frame: pl.DataFrame) -> None:
         for name, file in self.files.items():
             file.append(frame.filter(pl.col("part") == name) if len(self.files) > 1 else frame)
@@ -82,6 +74,24 @@ class Parts:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
+
+
+class Tally(Parts):
+    """Counts the rows of each part, and writes none."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__({})
+        self._counts = Counter(dict.fromkeys(names, 0))
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows of each part."""
+        return dict(self._counts)
+
+    def append(self, frame: pl.DataFrame) -> None:
+        """Count rows."""
+        if len(self._counts) > 1:
+            self._counts.update(dict(frame["part"].value_counts().iter_rows()))
 
 
 def part_path(output: Path, part: str) -> Path:

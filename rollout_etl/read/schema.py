@@ -273,3 +273,11 @@ COLUMNS: dict[str, Column] = {
 """Columns of the canonical table, in order."""
 
 SCHEMA = pl.Schema({name: column.dtype for name, column in COLUMNS.items()})
+
+RECORDED: dict[str, Column] = {
+    "unnamed_row": Column(
+        "CASE WHEN x IS NOT NULL THEN kept_of(text) END", pl.String, "JSON object of the row without `task_name`, `_ng_task_index` and `reward`, sorted"
+    ),
+    "recorded_reward": Column("x.reward::VARCHAR", pl.String, "JSON of the reward as it was written"),
+}
+"""Columns that `merge` makes rows of again; they are no part of the canonical table."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from itertools import combinations
+from itertools import combinations, pairwise
 from statistics import mean, pstdev, stdev
 from typing import Any
 
@@ -88,7 +88,7 @@ def all_pairs(rows: list[Row], options: DpoOptions) -> list[tuple[Row, Row]]:
         elif options.strategy == "best-second":
             pairs.append((best[0], best[1]))
         elif options.strategy == "adjacent":
-            pairs += list(zip(best, best[1:], strict=False))
+            pairs += list(pairwise(best))
         elif options.strategy == "ranked":
             pairs += [(best[i], worst[i]) for i in range(n // 2)]
         elif options.strategy == "top-k-bottom-k":
