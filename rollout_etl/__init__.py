@@ -17,7 +17,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rollout_etl.api import transform_rollouts, write
     from rollout_etl.configure import configure
+    from rollout_etl.curate.decontaminate import without_prompts
+    from rollout_etl.curate.dedup import without_copies
+    from rollout_etl.curate.groups import where_group
+    from rollout_etl.curate.options import Curation
+    from rollout_etl.curate.rewards import rescored, with_advantage
+    from rollout_etl.curate.select import selected
+    from rollout_etl.curate.split import with_part
     from rollout_etl.explore.session import connect
+    from rollout_etl.merging import merge
     from rollout_etl.read.scan import scan_rollouts
     from rollout_etl.recipes.dpo import preference_pairs
     from rollout_etl.recipes.grpo import grpo_prompts
@@ -26,6 +34,14 @@ if TYPE_CHECKING:
     from rollout_etl.recipes.sft import sft_examples
 
 _HOMES = {
+    "Curation": "rollout_etl.curate.options",
+    "rescored": "rollout_etl.curate.rewards",
+    "selected": "rollout_etl.curate.select",
+    "where_group": "rollout_etl.curate.groups",
+    "with_advantage": "rollout_etl.curate.rewards",
+    "with_part": "rollout_etl.curate.split",
+    "without_copies": "rollout_etl.curate.dedup",
+    "without_prompts": "rollout_etl.curate.decontaminate",
     "connect": "rollout_etl.explore.session",
     "scan_rollouts": "rollout_etl.read.scan",
     "sft_examples": "rollout_etl.recipes.sft",
@@ -39,13 +55,15 @@ _HOMES = {
     "RmOptions": "rollout_etl.recipes.options",
     "kto_examples": "rollout_etl.recipes.kto",
     "configure": "rollout_etl.configure",
+    "merge": "rollout_etl.merging",
     "transform_rollouts": "rollout_etl.api",
     "write": "rollout_etl.api",
 }
 
 __all__ = [
-    "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RmOptions", "SftOptions", "configure", "connect", "grpo_prompts", "kto_examples",
-    "preference_pairs", "scan_rollouts", "sft_examples", "transform_rollouts", "write",
+    "Curation", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RmOptions", "SftOptions", "configure", "connect", "grpo_prompts",
+    "kto_examples", "merge", "preference_pairs", "rescored", "scan_rollouts", "selected", "sft_examples", "transform_rollouts", "where_group",
+    "with_advantage", "with_part", "without_copies", "without_prompts", "write",
 ]
 
 

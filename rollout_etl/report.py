@@ -40,6 +40,8 @@ class Report:
     examples_dropped: Counter[str] = field(default_factory=Counter)
     written: int = 0
     statistics: dict[str, float] = field(default_factory=dict)
+    clamped: int = 0
+    parts: dict[str, int] = field(default_factory=dict)
     outputs: list[Written] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -80,12 +82,14 @@ class Report:
                 "groups": self.groups,
                 "shapes": by_count(self.shapes),
                 "left_out": {name: count for name, count in self.left_out.items() if count},
+                "clamped": self.clamped,
             },
             "examples": {
                 "built": self.built,
                 "dropped": by_count(self.examples_dropped),
                 "written": self.written,
                 "statistics": self.statistics,
+                "parts": self.parts,
             },
             "outputs": [written.__dict__ for written in self.outputs],
             "options": self.options,

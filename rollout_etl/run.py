@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from rollout_etl import targets
+from rollout_etl.curate import rewards, split
+from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
-from rollout_etl.publish.files import RowsFile, StagedFile
+from rollout_etl.publish.files import RowsFile, StagedFile, Written
+from rollout_etl.publish.parts import Parts
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
 from rollout_etl.read.scan import Rollouts
@@ -41,12 +44,15 @@ class Run:
     mapping: Sequence[str] = ()
     token_ids: bool = False
     lookup: Lookup = field(default_factory=Lookup)
+    curation: Curation = field(default_factory=Curation)
     task_inputs: str | None = None
     quarantine: Path | None = None
     max_bad_fraction: float = 0.01
     config: bool = True
     layout: Literal["current", "v0.5"] = "current"
     threads: int | None = None
+    dry_run: bool = False
+    """Read, choose and count, but write nothing."""
     refuse_dates: bool = True
     """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
 
@@ -63,22 +69,26 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
         raise UsageError("--map is for --target custom, whose columns you name")
     if run.token_ids and (run.target, job.recipe) != ("trl", "sft"):
         raise UsageError("--token-ids is for the recipe sft with --target trl: no other loader takes tokens")
+    _refuse_without_effect(run, job)
     target.check(job)
     refuse_kept(target, job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
     rollouts = Rollouts(run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, threads=run.threads)
-    _refuse_overwriting(run, rollouts, [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
-    report.warnings += [cut_name] if cut_name else []
+    report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
     with ExitStack() as stack:
-        steps = Steps(job, target, rollouts, report, progress)
-        file = steps.write(stack)
-        _write_quarantine(run, rollouts)
+        steps = Steps(job, target, rollouts, report, progress, run.curation, run.dry_run)
+        _refuse_overwriting(run, rollouts, steps.paths().values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
+        parts = steps.write(stack)
+        if run.dry_run:
+            report.notes.append("dry run: nothing was written")
+        else:
+            _write_quarantine(run, rollouts)
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
         _warn_of_missing_fields(run, rollouts, report)
-        if report.written:
-            _publish(run, steps, file, stack)
+        if report.written and not run.dry_run:
+            _publish(run, steps, parts, stack)
     advice.advise(report, run.options)
     return report
 
@@ -105,6 +115,7 @@ def job_of(run: Run) -> Job:
 def _options(run: Run) -> dict[str, object]:
     return {
         **run.options.to_json(),
+        **run.curation.to_json(),
         "think": run.think,
         **{name: value for name, value in _shape(run).items() if value},
         **{name: list(value) if isinstance(value, tuple) else value for name, value in asdict(run.lookup).items()},
@@ -117,16 +128,25 @@ def _shape(run: Run) -> dict[str, object]:
     return {"as": run.form, "arguments": run.arguments, "extra": list(run.extra), "map": list(run.mapping), "token_ids": run.token_ids}
 
 
-def _refuse_overwriting(run: Run, rollouts: Rollouts, companions: Sequence[str]) -> None:
+def _refuse_without_effect(run: Run, job: Job) -> None:
+    """An option without effect would look like one that worked."""
+    asked = {name.partition("=")[2] or name for name in (*run.extra, *run.mapping)}
+    if "advantage" in asked and run.curation.advantage is None:
+        raise UsageError("the column advantage needs a formula: --advantage grpo, rloo or max-rl")
+    if run.curation.advantage is not None and "advantage" not in asked:
+        raise UsageError("--advantage makes a column: write it with --extra advantage, or with --map for --target custom")
+
+
+def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], companions: Sequence[str]) -> None:
     """Never write over an input, and only to files of this machine."""
     read = {os.path.realpath(local) for item in (*rollouts.inputs, *rollouts.task_inputs) if (local := item.local_path) is not None}
-    beside = [Path(f"{run.output}{suffix}") for suffix in (MANIFEST_SUFFIX, *companions)]
-    for path in (run.output, *beside, run.quarantine):
+    beside = [Path(f"{path}{suffix}") for path in outputs for suffix in ("", MANIFEST_SUFFIX)] + [Path(f"{run.output}{suffix}") for suffix in companions]
+    for path in (*beside, run.quarantine):
         if path is not None and os.path.realpath(path) in read:
             raise UsageError(f"{path} is an input; give the output another name")
         if path is not None and is_stored(str(path.parent)):
             raise UsageError(f"{path} would lie among what was ingested; name another folder")
-    for written in (run.output, *beside):
+    for written in beside:
         if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(written):
             raise UsageError(f"{written} cannot be both the output and the quarantine")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(run.output), re.IGNORECASE):
@@ -147,18 +167,22 @@ def _write_quarantine(run: Run, rollouts: Rollouts) -> None:
         file.publish()
 
 
-def _publish(run: Run, steps: Steps, file: RowsFile, stack: ExitStack) -> None:
-    """Move data, the files beside it and the manifest to their places; the manifest goes last."""
+def _publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
+    """Move data, the files beside it and the manifests to their places; the manifests go last."""
     job, target, report = steps.job, steps.target, steps.report
     if run.refuse_dates and run.output.suffix == ".jsonl":
-        _refuse_guesses(run, target.rows(job, longer_prompts=False).reader, file)
-    written = file.finish()
-    report.outputs = [written]
-    staged = [file.staged]
+        for file in parts.files.values():
+            _refuse_guesses(run, target.rows(job, longer_prompts=False).reader, file)
+    if not parts.main.staged.rows:
+        raise UsageError(f"all {report.written} examples fell to other parts than {split.TRAIN}: there are too few for this split")
+    written = {name: file.finish() for name, file in parts.files.items() if file.staged.rows}
+    if missing := [name for name in parts.files if name not in written]:
+        report.warnings.append(f"no examples for {', '.join(missing)}: too few prompts for this split")
+    report.outputs = list(written.values())
+    staged = [parts.files[name].staged for name in written]
     texts = {companion(run.output, suffix): text for suffix, text in target.beside(job).items()}
     if run.config:
-        statistics = {**report.statistics, **steps.counts}
-        settings = Settings(run_file=companion(run.output, target.RUN_SUFFIX), train=run.output, rows=written.rows, statistics=statistics)
+        settings = _settings(run, steps, written)
         run_files = target.run_files(job, settings)
         texts |= run_files
         report.launch = target.launch(job, settings) if run_files else None
@@ -166,10 +190,22 @@ def _publish(run: Run, steps: Steps, file: RowsFile, stack: ExitStack) -> None:
         staged.append(_staged(path, text, stack))
         report.outputs.append(staged[-1].finish())
     advice.advise(report, run.options)
-    staged.append(_staged(Path(str(run.output) + MANIFEST_SUFFIX), json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n", stack))
-    staged[-1].finish()
+    record = json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n"
+    for name in reversed(written):
+        staged.append(_staged(Path(str(parts.files[name].staged.path) + MANIFEST_SUFFIX), record, stack))
+        staged[-1].finish()
     for part in staged:
         part.publish()
+
+
+def _settings(run: Run, steps: Steps, written: Mapping[str, Written]) -> Settings:
+    """What the run file says: with a split, the first part beside training is the one to validate with."""
+    validation = next((file for name, file in written.items() if name != split.TRAIN), None)
+    return Settings(
+        run_file=companion(run.output, steps.target.RUN_SUFFIX), train=run.output, rows=written[split.TRAIN].rows,
+        validation=None if validation is None else Path(validation.path), validation_rows=0 if validation is None else validation.rows,
+        statistics={**steps.report.statistics, **steps.counts},
+    )
 
 
 def _staged(path: Path, text: str, stack: ExitStack) -> StagedFile:

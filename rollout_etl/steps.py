@@ -7,73 +7,91 @@ rollout for each prompt: they decide on narrow columns first, and fetch what was
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from functools import cached_property
-from math import isfinite
+from pathlib import Path
 
 import polars as pl
 
-from rollout_etl.curate.rules import RULES, SOUND, Rule, columns_of, verdict
+from rollout_etl.curate import order, plan, split
+from rollout_etl.curate.groups import GROUP
+from rollout_etl.curate.options import Curation
+from rollout_etl.curate.rewards import advantage
+from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.errors import GateError
+from rollout_etl.judging import Judge
 from rollout_etl.publish.files import RowsFile
+from rollout_etl.publish.parts import Parts, Tally, part_path
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
-from rollout_etl.recipes import advice, dpo, grpo, kto, ppo, sft
+from rollout_etl.recipes import advice, dpo, grpo, kto, pairing, ppo, sft
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions, KtoOptions, PpoOptions, SftOptions
 from rollout_etl.report import Report
-from rollout_etl.targets.columns import group_statistics, needs_statistics
+from rollout_etl.targets.columns import needs_statistics, with_statistics
 from rollout_etl.targets.target import Job, Rows, Target
 
-LEFT_OUT = {"encrypted": "num_encrypted", "empty": "num_empty", "unknown": "num_unknown"}
-_COUNTED = ("shape", *LEFT_OUT.values())
-_GROUP = ("task_key", "prompt_key")
 _SLICE = 20_000
+_SIDES = ("chosen_", "rejected_")
 
 
 class Steps:
     """The steps of one run, over one report."""
 
-    def __init__(self, job: Job, target: Target, rollouts: Rollouts, report: Report, progress: Callable[[int], None]) -> None:
-        self.job, self.target, self.rollouts, self.report, self.progress = job, target, rollouts, report, progress
+    def __init__(
+        self, job: Job, target: Target, rollouts: Rollouts, report: Report, progress: Callable[[int], None], curation: Curation, dry_run: bool = False
+    ) -> None:
+        self.job, self.target, self.report, self.curation, self.dry_run = job, target, report, curation, dry_run
+        self.judge = Judge(rollouts, self.curation, report, progress)
         self.counts: Counter[str] = Counter()
         """How often each of the rows' `counts` held."""
 
-    def write(self, stack: ExitStack) -> RowsFile:
-        """Write the staged file of the job."""
-        return {"rollout": self._rollouts, "pair": self._pairs, "prompt": self._prompts}[self.job.per](stack)
+    def write(self, stack: ExitStack) -> Parts:
+        """Write the staged files of the job."""
+        parts = {"rollout": self._rollouts, "pair": self._pairs, "prompt": self._prompts}[self.job.per](stack)
+        parts.settle()
+        self.report.parts = parts.rows if self.curation.split is not None else {}
+        return parts
 
-    def _judged(self, rules: Sequence[Rule], columns: Sequence[str], min_reward: float | None = None) -> Iterator[pl.DataFrame]:
-        """Every rollout once, counted; those that no rule drops, with `columns`."""
-        wanted = list(dict.fromkeys([*columns, *columns_of(rules), *_COUNTED]))
-        for frame in self.rollouts.batches(wanted, min_reward=min_reward):
-            judged = frame.with_columns(verdict(rules))
-            self.report.count_rollouts(judged)
-            for shape, count in judged["shape"].value_counts().iter_rows():
-                self.report.shapes[shape] += count
-            for name, column in LEFT_OUT.items():
-                self.report.left_out[name] += int(judged[column].sum())
-            self.progress(len(judged))
-            yield judged.filter(pl.col("rule").is_null()).select(columns)
-        account = self.rollouts.account
-        assert account is not None
-        self.report.read, self.report.quarantined = account.read, len(account.quarantined)
-        self.report.quarantine_reasons, self.report.repaired = account.reasons(), dict(account.repaired)
+    def paths(self) -> dict[str, Path]:
+        """The output of each part: the training rows go to the output that was named."""
+        others = [name for name in split.parts(self.curation.split) if name != split.TRAIN]
+        return {split.TRAIN: self.job.output, **{name: part_path(self.job.output, name) for name in others}}
 
-    def _open(self, rows: Rows, stack: ExitStack) -> RowsFile:
-        return stack.enter_context(RowsFile(self.job.output, rows.fields, guessed_messages=rows.reader == "guesses"))
+    def _open(self, rows: Rows, stack: ExitStack) -> Parts:
+        if self.dry_run:
+            return stack.enter_context(Tally(self.paths()))
+        files = {name: RowsFile(path, rows.fields, guessed_messages=rows.reader == "guesses") for name, path in self.paths().items()}
+        return stack.enter_context(Parts(files, shuffled=self.curation.shuffle is not None))
 
-    def _append(self, file: RowsFile, rows: Rows, examples: pl.DataFrame) -> pl.DataFrame:
+    def _append(self, parts: Parts, rows: Rows, examples: pl.DataFrame, extra: Sequence[Rule] = ()) -> pl.DataFrame:
         """Count examples and write those that no rule drops."""
-        judged = rows.prepare(examples).with_columns(verdict(rows.example_rules))
+        sides = _SIDES if self.job.per == "pair" else ("",)
+        judged = rows.prepare(plan.placed(examples, self.curation, sides)).with_columns(verdict([*rows.example_rules, *extra]))
         self.report.count_examples(judged)
         kept = judged.filter(pl.col("rule").is_null())
-        file.append(kept)
+        parts.append(kept)
         for name, holds in rows.counts.items():
             self.counts[name] += int(kept.select(holds.sum()).item() or 0)
         return kept
 
-    def _rollouts(self, stack: ExitStack) -> RowsFile:
+    def _taken(self, examples: pl.DataFrame, sides: Sequence[str] = ("",)) -> pl.DataFrame:
+        """The examples that the steps of the curation take, the others counted; with `part` where the split looks at all of them."""
+        steps = plan.example_steps(self.curation)
+        if steps:
+            examples = examples.with_columns(order=plan.numbered(examples, self.job.options.seed, sides))
+        for step in steps:
+            left = step.apply(examples.lazy()).collect()
+            # What is repeated counts as built when it is written.
+            again = int((left["copy"] > 0).sum()) if "copy" in left.columns and "copy" not in examples.columns else 0
+            if lost := len(examples) - (len(left) - again):
+                self.report.built += lost
+                self.report.examples_dropped[step.name] += lost
+            examples = left
+        if self.curation.stratify:
+            examples = plan.placed(examples, self.curation, sides)
+        return examples
+
+    def _rollouts(self, stack: ExitStack) -> Parts:
         options = self.job.options
         rows = self.target.rows(self.job, longer_prompts=False)
         gate = None
@@ -85,96 +103,110 @@ class Steps:
         else:
             assert isinstance(options, PpoOptions)
             rules = ppo.rules(options, rows.cannot_hold)
-        columns = [*_canonical(rows), "num_messages", *(["reward"] if isinstance(options, KtoOptions) else [])]
-        file = self._open(rows, stack)
+        columns = [*self._columns(rows), "num_messages", *(["reward"] if isinstance(options, KtoOptions) else [])]
+        columns = list(dict.fromkeys(columns))
+        parts = self._open(rows, stack)
         lossy = good = 0
-        for kept in self._judged(rules, list(dict.fromkeys([*columns, *self._keys(rows)])), gate):
+        for kept in self._one_by_one(rules, columns, gate):
             if isinstance(options, KtoOptions):
                 kept = kept.with_columns(label=kto.label(options))
-            written = self._append(file, rows, self._with_statistics(kept, rows))
+            written = self._append(parts, rows, self._with_statistics(kept, rows))
             lossy += int((written["num_messages"] > 1).sum())
             good += int(written["label"].sum()) if isinstance(options, KtoOptions) else 0
         if rows.flat:
             self._note_flattened(lossy)
         if isinstance(options, KtoOptions):
             self._balance(options, good)
-        return file
+        return parts
 
-    def _prompts(self, stack: ExitStack) -> RowsFile:
+    def _one_by_one(self, rules: Sequence[Rule], columns: Sequence[str], gate: float | None) -> Iterable[pl.DataFrame]:
+        """What was said by the rollouts that are used: in one pass, unless the choice of one depends on others."""
+        if not plan.looks_around(self.curation):
+            return self.judge.judged(rules, columns, gate)
+        return self._fetched(self._taken(self.judge.chosen(rules, ["row"])), columns)
+
+    def _fetched(self, examples: pl.DataFrame, columns: Sequence[str]) -> Iterable[pl.DataFrame]:
+        """`columns` of the rollouts of `examples` (column `row`), which can stand there more than once, with what is known of each."""
+        known = examples.select("row", *(name for name in ("copy", "part") if name in examples.columns))
+        wanted = list(dict.fromkeys(["row", *columns]))
+        for frame in self.judge.read(wanted, rows=examples["row"].unique().sort().to_numpy()):
+            yield frame.join(known, on="row", how="left", maintain_order="left")
+
+    def _prompts(self, stack: ExitStack) -> Parts:
         options = self.job.options
         assert isinstance(options, GrpoOptions)
         rows = self.target.rows(self.job, longer_prompts=False)
-        narrow = self._narrow(grpo.rules(options, rows.cannot_hold), grpo.NARROW)
+        narrow = self.judge.chosen(grpo.rules(options, rows.cannot_hold), (*grpo.NARROW, "statics"))
         self._look_at_groups(narrow)
         stand_ins = grpo.stand_ins(narrow, options)
         if duplicates := len(narrow) - len(stand_ins):
             self.report.built += duplicates
             self.report.examples_dropped["duplicate_prompt"] += duplicates
-        file = self._open(rows, stack)
+        parts = self._open(rows, stack)
         lossy = 0
-        columns = list(dict.fromkeys([*_canonical(rows), "num_messages", *self._keys(rows)]))
-        for frame in self.rollouts.batches(columns, rows=stand_ins["row"].to_numpy()):
-            written = self._append(file, rows, self._with_statistics(frame, rows))
+        for frame in self._fetched(self._taken(stand_ins), [*self._columns(rows), "num_messages"]):
+            written = self._append(parts, rows, self._with_statistics(frame, rows))
             lossy += int((written["num_messages"] > 1).sum())
         if rows.flat:
             self._note_flattened(lossy)
-        return file
+        return parts
 
-    def _pairs(self, stack: ExitStack) -> RowsFile:
+    def _pairs(self, stack: ExitStack) -> Parts:
         options = self.job.options
         assert isinstance(options, DpoOptions)
-        narrow = self._narrow(dpo.rules(options, self.target.rows(self.job, longer_prompts=False).cannot_hold), dpo.NARROW)
+        rules = dpo.rules(options, self.target.rows(self.job, longer_prompts=False).cannot_hold)
+        narrow = self.judge.chosen(rules, (*pairing.NARROW, "statics", "num_messages"))
         self._look_at_groups(narrow)
-        pairs, combinations = dpo.pair_rollouts(narrow, options)
+        pairs, combinations = pairing.pair_rollouts(narrow, options)
         if combinations > len(pairs):
-            self.report.notes.append(f"drew {len(pairs)} of {combinations} combinations (--max-pairs {options.max_pairs}, --seed {options.seed})")
-        judged = pairs.with_columns(verdict([dpo.gap_rule(options)]))
+            limit = f"--pairs-per-group {options.pairs_per_group}" if options.pairs_per_group else f"--max-pairs {options.max_pairs}"
+            self.report.notes.append(f"drew {len(pairs)} of {combinations} combinations ({limit}, --seed {options.seed})")
+        judged = pairs.with_columns(verdict(dpo.pair_rules(options)))
         apart = judged.filter(pl.col("rule").is_null()).drop("rule")
         self.report.count_examples(judged.filter(pl.col("rule").is_not_null()))
+        apart = self._taken_pairs(apart, narrow)
         longer = bool((narrow.filter(pl.col("row").is_in(apart["chosen_row"].implode()))["num_messages"] > 1).any())
         rows = self.target.rows(self.job, longer_prompts=longer)
-        file = self._open(rows, stack)
+        parts = self._open(rows, stack)
         needed = pl.concat([apart["chosen_row"], apart["rejected_row"]]).unique().sort().to_numpy()
-        columns = list(dict.fromkeys(["row", *_canonical(rows), *self._keys(rows)]))
-        said = [self._with_statistics(frame, rows) for frame in self.rollouts.batches(columns, rows=needed)]
+        alike = dpo.distance_rules(options)
+        columns = list(dict.fromkeys(["row", *self._columns(rows), *(["completion"] if alike else [])]))
+        said = [self._with_statistics(frame, rows) for frame in self.judge.read(columns, rows=needed)]
         written = []
         if said:
             # Both sides have a reward and a row from the pairing already.
             table = pl.concat(said).drop("reward", strict=False)
             for part in apart.iter_slices(_SLICE):
-                kept = self._append(file, rows, dpo.with_sides(part, table))
-                written.append(kept.select("reward_gap", "chosen_reward", "rejected_reward"))
+                kept = self._append(parts, rows, dpo.with_sides(part, table), alike)
+                written.append(kept.select(dpo.MEASURED))
         if self.report.written:
-            means = pl.concat(written).mean()
-            # Huge rewards have no mean that a double holds, and JSON has no infinity.
-            self.report.statistics = {f"mean_{name}": round(mean, 6) for name in means.columns if isfinite(mean := means[name].item())}
-        return file
+            self.report.statistics = dpo.measures(pl.concat(written))
+        return parts
 
-    def _narrow(self, rules: Sequence[Rule], columns: Sequence[str]) -> pl.DataFrame:
-        """All kept rollouts, without what was said. `completion_key` is worked out only where it settles a tie."""
-        cheap = [name for name in columns if name != "completion_key"]
-        names = (*cheap, "statics", "num_messages")
-        narrow = pl.concat([_empty(names), *self._judged(rules, names)])
-        tied = narrow.filter(pl.len().over("task_key", "prompt_key", "reward", "attempt") > 1)["row"]
-        if tied.is_empty():
-            return narrow.with_columns(completion_key=pl.lit(None, dtype=pl.UInt64))
-        keys = pl.concat(list(self.rollouts.batches(("row", "completion_key"), rows=tied.to_numpy())))
-        return narrow.join(keys, on="row", how="left", maintain_order="left")
+    def _taken_pairs(self, pairs: pl.DataFrame, narrow: pl.DataFrame) -> pl.DataFrame:
+        """`_taken` of pairs: what steps ask of an example is that of the chosen side, its number is that of both."""
+        names = [name for step in plan.example_steps(self.curation) for name in step.columns]
+        if not plan.example_steps(self.curation) and not self.curation.stratify:
+            return pairs
+        keys = [*order.KEYS, *split.COLUMNS] if self.curation.stratify else order.KEYS
+        of = narrow.select("row", *(name for name in dict.fromkeys([*keys, *names]) if name in narrow.columns))
+        known = dpo.with_sides(pairs, of)
+        known = known.with_columns(pl.col(f"chosen_{name}").alias(name) for name in dict.fromkeys(names))
+        taken = self._taken(known, _SIDES)
+        return taken.select(*pairs.columns, *(name for name in ("copy", "part") if name in taken.columns))
 
-    def _keys(self, rows: Rows) -> tuple[str, ...]:
-        return _GROUP if needs_statistics(rows.columns) else ()
+    def _columns(self, rows: Rows) -> list[str]:
+        """Canonical columns to read for the rows, without the side they are for."""
+        names = (name if name in SCHEMA else name.removeprefix("chosen_").removeprefix("rejected_") for name in rows.columns)
+        keys = (*GROUP, "reward") if needs_statistics(rows.columns) else ()
+        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation)]) if name in SCHEMA]
 
     def _with_statistics(self, frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
-        """`frame` with the statistics of each rollout's group, where the rows ask for them."""
-        return frame.join(self._statistics, on=_GROUP, how="left", maintain_order="left") if needs_statistics(rows.columns) else frame
-
-    @cached_property
-    def _statistics(self) -> pl.DataFrame:
-        """Statistics of all groups: one more pass, over keys and rewards."""
-        rules = [RULES[name] for name in SOUND]
-        columns = list(dict.fromkeys([*_GROUP, "reward", *columns_of(rules)]))
-        sound = [frame.filter(verdict(rules).is_null()).select(*_GROUP, "reward") for frame in self.rollouts.batches(columns)]
-        return group_statistics(pl.concat([_empty((*_GROUP, "reward")), *sound]))
+        """`frame` with the statistics of each rollout's group, and its advantage, where the rows ask for them."""
+        if not needs_statistics(rows.columns):
+            return frame
+        kind = self.curation.advantage
+        return with_statistics(frame, self.judge.statistics, None if kind is None else advantage(kind))
 
     def _look_at_groups(self, narrow: pl.DataFrame) -> None:
         groups = narrow.group_by("task_key", "prompt_key").agg(pl.col("statics").unique())
@@ -204,14 +236,3 @@ class Steps:
         if self.report.written:
             desirable, undesirable = kto.weights(good, bad)
             self.report.statistics = {"label_true": good, "label_false": bad, "desirable_weight": desirable, "undesirable_weight": undesirable}
-
-
-def _canonical(rows: Rows) -> list[str]:
-    """Columns to read for the rows, without the side they are for."""
-    names = (name if name in SCHEMA else name.removeprefix("chosen_").removeprefix("rejected_") for name in rows.columns)
-    return [name for name in dict.fromkeys(names) if name in SCHEMA]
-
-
-def _empty(columns: Sequence[str]) -> pl.DataFrame:
-    """No rollouts: inputs may be empty."""
-    return pl.DataFrame(schema={name: SCHEMA[name] for name in columns})

@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from rollout_etl import __version__
-from rollout_etl.cli import doctor, explore, insight, recipes, trainers, updating, validation
+from rollout_etl.cli import doctor, explore, insight, merging, recipes, trainers, updating, validation
 from rollout_etl.errors import ExitCode
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 
 recipes.register(app)
+merging.register(app)
 trainers.register(app)
 explore.register(app)
 insight.register(app)

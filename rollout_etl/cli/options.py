@@ -34,6 +34,20 @@ class ToolCallStyle(StrEnum):
 class Strategy(StrEnum):
     same_prompt = "same_prompt"
     stratified = "stratified"
+    best_worst = "best-worst"
+    best_second = "best-second"
+    ranked = "ranked"
+    adjacent = "adjacent"
+    all = "all"
+    top_k_bottom_k = "top-k-bottom-k"
+    best_vs_mean_minus_2_sigma = "best-vs-mean-minus-2-sigma"
+    random_negative = "random-negative"
+
+
+class Ties(StrEnum):
+    first = "first"
+    shorter = "shorter"
+    longer = "longer"
 
 
 class PromptAs(StrEnum):
@@ -89,6 +103,7 @@ Layout = Annotated[
     LayoutName | None, typer.Option("--nemo-rl-layout", help="Layout of the run file; v0.5 for NeMo RL up to 0.5.", show_default="current")
 ]
 NoConfig = Annotated[bool, typer.Option("--no-config", "--config-none", help="Write no run file.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read, dropped and written, and write nothing.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="Threads to use.", show_default="all")]
 Json = Annotated[bool, typer.Option("--json", help="Print the run report as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary.")]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from rollout_etl.cli import curation
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import run_recipe
 
@@ -25,11 +26,13 @@ _LAST: dict[str, tuple[Any, Any]] = {
     "ground_truth_field": (o.GroundTruthField, None),
     "task_inputs": (o.TaskInputs, None),
     "group_by": (o.GroupBy, None),
+    **curation.OPTIONS,
     "quarantine": (o.Quarantine, None),
     "max_bad_fraction": (o.MaxBadFraction, 0.01),
     "seed": (o.Seed, 0),
     "nemo_rl_layout": (o.Layout, None),
     "no_config": (o.NoConfig, False),
+    "dry_run": (o.DryRun, False),
     "threads": (o.Threads, None),
     "json": (o.Json, False),
     "quiet": (o.Quiet, False),
@@ -76,12 +79,22 @@ def sft(
 def dpo(
     min_gap: Annotated[float, typer.Option("--min-gap", help="Smallest difference between the two rewards.")] = 0.2,
     strategy: Annotated[
-        o.Strategy, typer.Option("--strategy", help="same_prompt: best against worst of a group; stratified: high against low.")
+        o.Strategy, typer.Option("--strategy", help="Which rollouts of a group are paired; same_prompt is best-worst.")
     ] = o.Strategy.same_prompt,
     high_threshold: Annotated[float, typer.Option("--high-threshold", help="stratified: smallest reward of a chosen side.")] = 0.7,
     low_threshold: Annotated[float, typer.Option("--low-threshold", help="stratified: largest reward of a rejected side.")] = 0.4,
     cross_prompt: Annotated[bool, typer.Option("--cross-prompt", help="stratified: pair across prompts as well.")] = False,
-    max_pairs: Annotated[int, typer.Option("--max-pairs", help="stratified: draw this many pairs at most.")] = 1_000_000,
+    max_pairs: Annotated[int, typer.Option("--max-pairs", help="stratified, all, top-k-bottom-k: draw this many pairs at most.")] = 1_000_000,
+    pairs_per_group: Annotated[int | None, typer.Option("--pairs-per-group", metavar="N", help="At most N pairs of a group.", show_default="no limit")] = None,
+    max_uses: Annotated[int | None, typer.Option("--max-uses", metavar="N", help="At most N pairs with the same rollout.", show_default="no limit")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", metavar="K", help="top-k-bottom-k: rollouts on either side.")] = 2,
+    match_length: Annotated[
+        float | None, typer.Option("--match-length", metavar="RATIO", help="One side at most this many times as long as the other.", show_default="no limit")
+    ] = None,
+    min_distance: Annotated[
+        float | None, typer.Option("--min-distance", metavar="D", help="Smallest Jaccard distance between the words of both sides.", show_default="none")
+    ] = None,
+    ties: Annotated[o.Ties, typer.Option("--ties", help="Of equal rewards, the rollout that comes first.")] = o.Ties.first,
     format: Annotated[
         o.DpoFormat | None,
         typer.Option("--format", help="nemo-rl: binary: prompt, chosen, rejected; preference: whole conversations.", show_default="binary"),

@@ -78,6 +78,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
     if given["threads"] is not None:
         os.environ["POLARS_MAX_THREADS"] = str(given["threads"])
 
+    from rollout_etl.cli.curation import curation_of
     from rollout_etl.read.canonical import Lookup
     from rollout_etl.recipes.options import RECIPES
     from rollout_etl.run import Run
@@ -98,12 +99,14 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
         mapping=given["map"] or (),
         token_ids=given["token_ids"],
         lookup=Lookup.spelt(given["ground_truth_field"], given["group_by"]),
+        curation=curation_of(given),
         task_inputs=given["task_inputs"],
         quarantine=given["quarantine"],
         max_bad_fraction=given["max_bad_fraction"],
         config=not given["no_config"],
         layout=given["nemo_rl_layout"] or "current",
         threads=given["threads"],
+        dry_run=given["dry_run"],
     )
 
 

@@ -59,6 +59,8 @@ def show(report: Report) -> None:
     lines += [_count("examples", report.built, f"for {report.recipe}")]
     lines += [_count("  dropped", count, rule) for rule, count in by_count(report.examples_dropped).items()]
     lines += [_count("  written", report.written)]
+    lines += [_count(f"  {name}", count) for name, count in report.parts.items()]
+    lines += [_count("clamped", report.clamped, f"{_plural(report.clamped, 'reward')} outside --reward-scale")] if report.clamped else []
     lines += [_count("repaired", count, f"{_plural(count, 'line')} with {damage}") for damage, count in by_count(report.repaired).items()]
     lines += _statistics(report.statistics)
     lines += [line for note in report.notes for line in _wrapped("note", note, width)]
@@ -73,8 +75,11 @@ def _statistics(found: dict[str, float]) -> list[str]:
     if "label_true" in found:
         weights = f"desirable_weight {found['desirable_weight']:g}, undesirable_weight {found['undesirable_weight']:g}"
         return [f"labels       {found['label_true']:,} true, {found['label_false']:,} false: {weights}"]
-    means = ", ".join(f"{name.removesuffix('_reward').replace('_', ' ')} {value:.3f}" for name, value in found.items())
-    return [f"rewards      {means}"] if found else []
+    means = ", ".join(f"{name.removesuffix('_reward').replace('_', ' ')} {found[name]:.3f}" for name in found if name.startswith("mean_"))
+    lines = [f"rewards      {means}"] if means else []
+    if "longer_chosen" in found:
+        lines.append(f"lengths      chosen by rejected {found['median_length_ratio']:.2f} (median), longer in {found['longer_chosen']:.0%} of the pairs")
+    return lines
 
 
 def _count(label: str, count: int, of: str = "") -> str:

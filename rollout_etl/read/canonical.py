@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Literal
 
 from rollout_etl.errors import UsageError
-from rollout_etl.read.schema import COLUMNS, GROUND_TRUTH_FIELDS, IS_ROLLOUT, ITEMS, structure_for
+from rollout_etl.read.schema import COLUMNS, GROUND_TRUTH_FIELDS, IS_ROLLOUT, ITEMS, RECORDED, structure_for
 
 _GROUND_TRUTH = {"ground_truth", "ground_truth_text", "ground_truth_origin"}
 _MACROS = ("json.sql", "units.sql", "fold.sql", "fields.sql")
@@ -122,7 +122,7 @@ def _accounting(columns: Sequence[str], whole_rows: bool) -> str:
     """
     looks = ["contains(text, 'NaN')", "contains(text, 'Infinity')", "regexp_matches(prompt_kinds || completion_kinds, '[cM]')"]
     looks += ["coalesce(is_lax(tools), false)"] if {"tools", "prompt_key", "task_key"}.intersection(columns) else []
-    looks = ["true"] if whole_rows or {"gym_row", "extra"}.intersection(columns) else looks
+    looks = ["true"] if whole_rows or {"gym_row", "extra", "unnamed_row"}.intersection(columns) else looks
     # Text that is no JSON may hold bytes that no regular expression takes.
     damaged = f"CASE WHEN x IS NOT NULL AND ({' OR '.join(looks)}) THEN is_lax(text) ELSE false END"
     return f"""coalesce({IS_ROLLOUT}, false) AS is_rollout, (NOT is_rollout OR {damaged}) AS is_bad,
@@ -148,7 +148,7 @@ def rollouts_query(
         "group_by": group_by if lookup.group_by else "NULL::VARCHAR",
         "namespaces": "([" + ", ".join(quoted(name) for name in namespaces) + "]::VARCHAR[])",
     }
-    selected = ", ".join(f"({_filled(COLUMNS[name].sql, fillings)}) AS {name}" for name in columns)
+    selected = ", ".join(f"({_filled((COLUMNS.get(name) or RECORDED[name]).sql, fillings)}) AS {name}" for name in columns)
     found = [f"first_present(text, [{quoted(json_path(path))}]) IS NOT NULL AS found_{number}" for number, path in enumerate(lookup.paths)]
     fillings |= {
         "columns": ", ".join([selected, _accounting(columns, style.whole_rows), *found]),

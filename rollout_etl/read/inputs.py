@@ -18,6 +18,7 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
 MANIFEST_SUFFIX = ".manifest.json"
 _SIDECAR = re.compile(r"_(materialized_inputs|failures|reward_profiling|agent_metrics|aggregate_metrics|metrics)$")
 _SHARD = re.compile(r"[-_.]?(?:(?:shard|part|rank|worker|chunk)[-_]?\d+|\d+-of-\d+)$")
+_NAMED = re.compile(r"([A-Za-z][\w.-]*)=(.+)", re.DOTALL)
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -30,6 +31,8 @@ class Input:
     """The ingested folder that holds the file's lines: the file itself is not opened."""
     number: int = 0
     """Which of the folder's sources it is."""
+    name: str | None = None
+    """`NAME` of `NAME=PATH`: the `task_name` of its rollouts, and part of their keys."""
 
     @property
     def is_remote(self) -> bool:
@@ -60,7 +63,8 @@ class Input:
     @property
     def namespace(self) -> str:
         """The stem without shard number: shards of one run share their task indices."""
-        return _SHARD.sub("", self.stem) or self.stem
+        stem = _SHARD.sub("", self.stem) or self.stem
+        return stem if self.name is None else f"{self.name}={stem}"
 
     @property
     def task_inputs(self) -> str | None:
@@ -92,7 +96,7 @@ def _in_folder(folder: str) -> list[str]:
 
 
 def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[list[Input], list[str]]:
-    """The files behind `paths`, each once, and notes on what was left out.
+    """The files behind `paths`, each once, and notes on what was left out. `NAME=PATH` names the task of what is behind the path.
 
     Raises `UsageError` for a path that does not exist or holds nothing to read.
     """
@@ -101,11 +105,11 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         raise UsageError("no input given")
     found: dict[str, Input] = {}
     left_out: list[str] = []
-    for path in [os.fspath(path) for path in given]:
+    for name, path in [_named(os.fspath(path)) for path in given]:
         if is_stored(path):
             stored = load(path)
             for number, source in enumerate(stored.sources):
-                found.setdefault(f"{os.path.realpath(path)}#{number}", Input(source.path, stored, number))
+                found.setdefault(f"{os.path.realpath(path)}#{number}", Input(source.path, stored, number, name))
             continue
         named, searched = _expand(path)
         sidecars = [p for p in searched if _is_sidecar(p)]
@@ -114,8 +118,14 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         if not kept:
             raise UsageError(f"nothing to read in {path}: no file ends with {', '.join(SUFFIXES)}" + (" but sidecars" if sidecars else ""))
         for p in kept:
-            found.setdefault(p if _URL.match(p) else os.path.realpath(p), Input(p))
+            found.setdefault(p if _URL.match(p) else os.path.realpath(p), Input(p, name=name))
     return list(found.values()), _notes(left_out)
+
+
+def _named(path: str) -> tuple[str | None, str]:
+    """Name and path of `NAME=PATH`; a path that exists as it stands has no name."""
+    match = None if os.path.exists(path) else _NAMED.fullmatch(path)
+    return (match[1], match[2]) if match else (None, path)
 
 
 def _expand(path: str) -> tuple[list[str], list[str]]:

@@ -60,11 +60,14 @@ class Rollouts:
         """
         account = Account()
         self._only = "true" if min_reward is None else _reaches(min_reward)
-        wanted = list(dict.fromkeys([*columns, "row", *self._task_inputs.needed_for(columns)]))
+        named = {number: item.name for number, item in enumerate(self.inputs) if item.name is not None} if "task_name" in columns else {}
+        wanted = list(dict.fromkeys([*columns, "row", *(["source"] if named else []), *self._task_inputs.needed_for(columns)]))
         for frame in self._raw_batches(wanted, rows):
             kept = self._without_bad_lines(frame, wanted, account)
             account.rollouts += len(kept)
             account.found.update({path: int(kept[f"found_{number}"].sum()) for number, path in enumerate(self.lookup.paths)})
+            if named:
+                kept = kept.with_columns(task_name=pl.coalesce(pl.col("source").replace_strict(named, default=None, return_dtype=pl.String), "task_name"))
             kept = kept.with_columns(pl.col("source").replace_strict(dict(enumerate(self._paths)), return_dtype=pl.String)) if "source" in wanted else kept
             yield self._task_inputs.filled(kept, columns).select(columns)
         if rows is None:

@@ -187,6 +187,7 @@ COLUMNS: dict[str, Column] = {
     "attempt": Column("x._ng_rollout_index", pl.Int64, "`_ng_rollout_index`"),
     "task_key": Column(_TASK_KEY, pl.String, "md5 that the attempts at one task share"),
     "prompt_key": Column("prompt_key", pl.String, "md5 of prompt, tools and metadata"),
+    "messages_key": Column("CASE WHEN x IS NOT NULL THEN md5(said_prompt) END", pl.String, "md5 of the prompt's messages, without tools and metadata"),
     "completion_key": Column(
         "md5_number_lower(concat_ws(chr(30), CASE WHEN simple_completion THEN concat('R' || thought || chr(31), 'A', last_text) ELSE said(completion_units) END, x.response.id))", pl.UInt64, "number made of the completion: settles ties"
     ),
@@ -275,3 +276,11 @@ COLUMNS: dict[str, Column] = {
 """Columns of the canonical table, in order."""
 
 SCHEMA = pl.Schema({name: column.dtype for name, column in COLUMNS.items()})
+
+RECORDED: dict[str, Column] = {
+    "unnamed_row": Column(
+        "CASE WHEN x IS NOT NULL THEN kept_of(text) END", pl.String, "JSON object of the row without `task_name`, `_ng_task_index` and `reward`, sorted"
+    ),
+    "recorded_reward": Column("x.reward::VARCHAR", pl.String, "JSON of the reward as it was written"),
+}
+"""Columns that `merge` makes rows of again; they are no part of the canonical table."""

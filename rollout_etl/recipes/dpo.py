@@ -6,23 +6,18 @@ Which rollouts are paired is decided on keys and rewards alone; what was said is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
-import numpy as np
 import polars as pl
 
 from rollout_etl.curate.rules import SOUND, TOLERANCE, TRAINABLE, Rule, chosen_rules, verdict
 from rollout_etl.recipes.options import DpoOptions
+from rollout_etl.recipes.pairing import NARROW, pair_rollouts
 
-NARROW = ("row", "task_key", "prompt_key", "reward", "attempt", "completion_key", "source", "line")
-"""Canonical columns that pairing looks at."""
 COLUMNS = {
     "binary": ("prompt", "prompt_text", "prompt_kinds", "response_text"),
     "preference": ("prompt", "completion", "tools"),
 }
-_GROUP = ("task_key", "prompt_key")
-_TIES = ("attempt", "completion_key", "source", "line")
-
-
 CANNOT_HOLD = {"binary": ("flattened_completion", "tool_prompt"), "preference": ("inexact_number",)}
 """Rules for what the rows of each format cannot hold: one text holds no trajectory, and the loader of the preference format
 reads numbers through a JSON reader that is not exact."""
@@ -51,91 +46,41 @@ def without_ids(messages: pl.Expr) -> pl.Expr:
     return messages.str.replace_all(_IDS, "")
 
 
-def pair_rollouts(kept: pl.DataFrame, options: DpoOptions) -> tuple[pl.DataFrame, int]:
-    """Pairs of `kept` rollouts (columns `NARROW`), and how many combinations there were.
-
-    The pairs have `chosen_row`, `rejected_row`, `chosen_reward`, `rejected_reward` and `reward_gap`, whatever the gap. Ties
-    are broken by attempt, content, file and line, so the order of the files does not matter.
-    """
-    pairs, combinations = _best_and_worst(kept) if options.strategy == "same_prompt" else _high_and_low(kept, options)
-    gap = pl.col("chosen_reward") - pl.col("rejected_reward")
-    return pairs.with_columns(reward_gap=gap).sort("chosen_row", "rejected_row"), combinations
-
-
-def gap_rule(options: DpoOptions) -> Rule:
-    """Pairs whose rewards are too close; a rollout is never paired with itself."""
+def pair_rules(options: DpoOptions) -> list[Rule]:
+    """The rules that drop pairs before what was said is fetched; a rollout is never paired with itself."""
     too_close = pl.col("reward_gap") < options.min_gap - TOLERANCE
-    return Rule("gap_too_small", too_close | (pl.col("chosen_row") == pl.col("rejected_row")), f"the rewards differ by less than {options.min_gap:g}")
+    rules = [Rule("gap_too_small", too_close | (pl.col("chosen_row") == pl.col("rejected_row")), f"the rewards differ by less than {options.min_gap:g}")]
+    if options.match_length is not None:
+        chosen, rejected = (pl.col(f"{side}_chars").clip(1) for side in ("chosen", "rejected"))
+        apart = pl.max_horizontal(chosen, rejected) > options.match_length * pl.min_horizontal(chosen, rejected) + TOLERANCE
+        rules.append(Rule("length_mismatch", apart, f"one side is more than {options.match_length:g} times as long as the other"))
+    return [*rules, Rule("overused", pl.col("is_overused"), "a side stands in as many pairs as --max-uses allows")]
 
 
-def _ordered(kept: pl.DataFrame) -> pl.DataFrame:
-    return kept.sort(*_GROUP, "reward", *_TIES, descending=[False, False, True, False, False, False, False], nulls_last=True)
+def distance_rules(options: DpoOptions) -> list[Rule]:
+    """The rule that drops pairs whose sides use much the same words, where one is asked for. Needs `completion` of both sides."""
+    if options.min_distance is None:
+        return []
+    words = [pl.col(f"{side}_completion").str.to_lowercase().str.extract_all(r"\w+").list.unique() for side in ("chosen", "rejected")]
+    shared, together = words[0].list.set_intersection(words[1]).list.len(), words[0].list.set_union(words[1]).list.len()
+    # Lengths are unsigned.
+    distance = 1 - shared.cast(pl.Float64) / together.clip(1)
+    return [Rule("too_alike", distance < options.min_distance - TOLERANCE, f"the words of both sides are less than {options.min_distance:g} apart")]
 
 
-def _best_and_worst(kept: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    ordered = _ordered(kept)
-    worst = pl.col("reward") == pl.col("reward").last()
-    pairs = (
-        ordered.group_by(_GROUP, maintain_order=True)
-        .agg(
-            pl.len().alias("n"),
-            pl.col("row").first().alias("chosen_row"),
-            pl.col("row").filter(worst).first().alias("rejected_row"),
-            pl.col("reward").first().alias("chosen_reward"),
-            pl.col("reward").last().alias("rejected_reward"),
-        )
-        .filter(pl.col("n") > 1)
-        .drop("n", *_GROUP)
+MEASURED = ("reward_gap", "chosen_reward", "rejected_reward", "chosen_chars", "rejected_chars")
+"""Columns of pairs that `measures` looks at."""
+
+
+def measures(pairs: pl.DataFrame) -> dict[str, float]:
+    """What a choice of pairs did: mean gap and rewards, how long the chosen side is (as a ratio), how often it is the longer one."""
+    chosen, rejected = pl.col("chosen_chars"), pl.col("rejected_chars")
+    found = pairs.select(
+        pl.col("reward_gap", "chosen_reward", "rejected_reward").mean().name.prefix("mean_"),
+        median_length_ratio=(chosen.clip(1) / rejected.clip(1)).median(), longer_chosen=(chosen > rejected).mean(),
     )
-    return pairs, len(pairs)
-
-
-def _high_and_low(kept: pl.DataFrame, options: DpoOptions) -> tuple[pl.DataFrame, int]:
-    """Every high rollout with every low one, or a sample of `max_pairs` of these combinations, drawn without making them all."""
-    group = pl.lit(0).alias("group") if options.cross_prompt else pl.struct(_GROUP).rank("dense").alias("group")
-    # Ordered by content, so that the sample does not depend on the order of the files.
-    ordered = _ordered(kept).with_columns(group)
-    high = ordered.filter(pl.col("reward") >= options.high_threshold - TOLERANCE)
-    low = ordered.filter(pl.col("reward") <= options.low_threshold + TOLERANCE)
-    sides = high.group_by("group").len("highs").join(low.group_by("group").len("lows"), on="group").sort("group")
-    highs, lows = sides["highs"].to_numpy().astype(np.int64), sides["lows"].to_numpy().astype(np.int64)
-    ends = np.cumsum(highs * lows)
-    combinations = int(ends[-1]) if len(ends) else 0
-    picked = _sample(combinations, options.max_pairs, options.seed)
-    which = np.searchsorted(ends, picked, side="right")
-    within = picked - (ends[which] - highs[which] * lows[which]) if combinations else picked
-    first_high = _first_positions(high, sides)
-    first_low = _first_positions(low, sides)
-    chosen = high.sort("group", maintain_order=True)[first_high[which] + within // lows[which]] if combinations else high.clear()
-    rejected = low.sort("group", maintain_order=True)[first_low[which] + within % lows[which]] if combinations else low.clear()
-    pairs = pl.DataFrame(
-        {
-            "chosen_row": chosen["row"],
-            "rejected_row": rejected["row"],
-            "chosen_reward": chosen["reward"],
-            "rejected_reward": rejected["reward"],
-        }
-    )
-    return pairs, combinations
-
-
-def _first_positions(side: pl.DataFrame, groups: pl.DataFrame) -> np.ndarray:
-    """Where each of `groups` starts in `side`, once that is sorted by group."""
-    positions = side.sort("group", maintain_order=True).with_row_index("at").group_by("group").agg(pl.col("at").min())
-    return groups.join(positions, on="group", how="left", maintain_order="left")["at"].to_numpy().astype(np.int64)
-
-
-def _sample(combinations: int, limit: int, seed: int) -> np.ndarray:
-    """`limit` different numbers under `combinations`, in order; all of them when there are no more."""
-    if combinations <= limit:
-        return np.arange(combinations, dtype=np.int64)
-    generator = np.random.Generator(np.random.PCG64(seed))
-    picked = np.empty(0, dtype=np.int64)
-    while len(picked) < limit:
-        more = generator.integers(0, combinations, size=int((limit - len(picked)) * 1.2) + 16, dtype=np.int64)
-        _, first = np.unique(np.concatenate([picked, more]), return_index=True)
-        picked = np.concatenate([picked, more])[np.sort(first)][:limit]
-    return np.sort(picked)
+    # Huge rewards have no mean that a double holds, and JSON has no infinity.
+    return {name: round(value, 6) for name, value in found.row(0, named=True).items() if value is not None and isfinite(value)}
 
 
 def with_sides(pairs: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
@@ -155,8 +100,10 @@ def preference_pairs(rollouts: pl.LazyFrame, options: DpoOptions | None = None) 
     options = options or DpoOptions()
     kept = rollouts.filter(verdict(rules(options)).is_null())
     pairs, _ = pair_rollouts(kept.select(NARROW).collect(), options)
-    lazy = pairs.filter(verdict([gap_rule(options)]).is_null()).lazy()
+    lazy = pairs.filter(verdict(pair_rules(options)).is_null()).lazy()
+    said = dict.fromkeys((*COLUMNS[options.format], "completion"))
     for side in ("chosen", "rejected"):
-        renamed = kept.select("row", *COLUMNS[options.format]).select(pl.all().name.prefix(f"{side}_"))
+        renamed = kept.select("row", *said).select(pl.all().name.prefix(f"{side}_"))
         lazy = lazy.join(renamed, on=f"{side}_row", how="inner", maintain_order="left")
-    return lazy.filter(verdict(example_rules(options)).is_null())
+    apart = lazy.filter(verdict([*example_rules(options), *distance_rules(options)]).is_null())
+    return apart if "completion" in COLUMNS[options.format] else apart.drop("chosen_completion", "rejected_completion")

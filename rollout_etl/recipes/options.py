@@ -8,6 +8,12 @@ from typing import Any, ClassVar, Literal
 
 from rollout_etl.errors import UsageError
 
+Strategy = Literal[
+    "same_prompt", "stratified", "best-worst", "best-second", "ranked", "adjacent", "all", "top-k-bottom-k", "best-vs-mean-minus-2-sigma",
+    "random-negative",
+]
+"""How rollouts are paired; `same_prompt` is the older name of `best-worst`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
@@ -47,11 +53,21 @@ class DpoOptions(RecipeOptions):
 
     recipe: ClassVar[str] = "dpo"
     min_gap: float = 0.2
-    strategy: Literal["same_prompt", "stratified"] = "same_prompt"
+    strategy: Strategy = "same_prompt"
     high_threshold: float = 0.7
     low_threshold: float = 0.4
     cross_prompt: bool = False
     max_pairs: int = 1_000_000
+    pairs_per_group: int | None = None
+    max_uses: int | None = None
+    """Pairs that a rollout may stand in."""
+    top_k: int = 2
+    match_length: float | None = None
+    """How many times as long one side may be as the other."""
+    min_distance: float | None = None
+    """Smallest Jaccard distance between the words of both sides."""
+    ties: Literal["first", "shorter", "longer"] = "first"
+    """Of equal rewards, which rollout comes first."""
     format: Literal["binary", "preference"] = "binary"
     prompt_as: Literal["auto", "text", "messages"] = "auto"
     with_rewards: bool = False
@@ -64,8 +80,13 @@ class DpoOptions(RecipeOptions):
             raise UsageError("--cross-prompt needs --strategy stratified")
         if self.min_gap < 0:
             raise UsageError(f"--min-gap {self.min_gap:g} must not be negative")
-        if self.max_pairs < 1:
-            raise UsageError(f"--max-pairs {self.max_pairs} must be at least 1")
+        for name in ("max_pairs", "pairs_per_group", "max_uses", "top_k"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} {value} must be at least 1")
+        if self.match_length is not None and self.match_length < 1:
+            raise UsageError(f"--match-length {self.match_length:g} must be at least 1: how many times as long one side may be as the other")
+        if self.min_distance is not None and not 0 <= self.min_distance <= 1:
+            raise UsageError(f"--min-distance {self.min_distance:g} must be from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

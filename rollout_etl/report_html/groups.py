@@ -16,7 +16,7 @@ from markupsafe import escape
 from rollout_etl.curate.rules import TOLERANCE, columns_of, verdict
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
-from rollout_etl.recipes import dpo
+from rollout_etl.recipes import dpo, pairing
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.stats.conversation import Part, one_line, parts
 from rollout_etl.stats.narrow import Narrow
@@ -80,9 +80,9 @@ def sample(data: Narrow, rollouts: Rollouts, success: float) -> Sample:
     members = drawn.join(data.rollouts.select("row", "group", "reward", "attempt"), on="group")
     options = DpoOptions()
     rules = dpo.rules(options)
-    judged = _fetched(rollouts, [*dpo.NARROW, *columns_of(rules)], members["row"]).with_columns(verdict(rules))
-    pairs, _ = dpo.pair_rollouts(judged.filter(pl.col("rule").is_null()).select(dpo.NARROW), options)
-    pairs = pairs.filter(verdict([dpo.gap_rule(options)]).is_null())
+    judged = _fetched(rollouts, [*pairing.NARROW, *columns_of(rules)], members["row"]).with_columns(verdict(rules))
+    pairs, _ = pairing.pair_rollouts(judged.filter(pl.col("rule").is_null()).select(pairing.NARROW), options)
+    pairs = pairs.filter(verdict(dpo.pair_rules(options)).is_null())
     is_chosen, is_rejected = (pl.col("row").is_in(pairs[f"{side}_row"].implode()) for side in ("chosen", "rejected"))
     marked = members.join(judged.select("row", "rule"), on="row").with_columns(mark=pl.when(is_chosen).then(0).when(is_rejected).then(1).otherwise(2))
     ordered = marked.sort("place", "mark", "attempt", "row", nulls_last=True)

@@ -33,12 +33,12 @@ def pass_at(groups: pl.DataFrame) -> dict[Any, dict[int, float]]:
         result[scope] = {}
         for k in sizes(int(n.max())):
             enough = n >= k
-            estimates = 1.0 - _share_of_failures(n[enough], c[enough], k)
+            estimates = 1.0 - share_of_failures(n[enough], c[enough], k)
             result[scope][k] = float(np.average(estimates, weights=times[enough]))
     return result
 
 
-def _share_of_failures(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
+def share_of_failures(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
     """C(n - c, k) / C(n, k) as a product of fractions, none of which overflows."""
     share = np.ones_like(n)
     for i in range(k):

@@ -7,9 +7,8 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from polars.exceptions import PolarsError
 
-from rollout_etl.errors import UsageError
+from rollout_etl.curate.conditions import condition, source_columns, with_metrics
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
 
@@ -39,33 +38,15 @@ class Picked:
     read: int
 
 
-def condition(text: str) -> pl.Expr:
-    """`--where` as an expression. Raises `UsageError` for what is none, or names a column that there is not."""
-    try:
-        expression = pl.sql_expr(text)
-        names = expression.meta.root_names()
-    except (PolarsError, TypeError) as error:
-        raise UsageError(f"--where {text}: {str(error).splitlines()[0]}") from error
-    unknown = [name for name in names if name not in SCHEMA]
-    if unknown:
-        raise UsageError(f"--where names '{unknown[0]}'; columns are {', '.join(name for name in SCHEMA if name != 'row')}")
-    try:
-        dtype = SCHEMA.to_frame().select(value=expression).schema["value"]
-    except PolarsError as error:
-        raise UsageError(f"--where {text}: {str(error).splitlines()[0]}") from error
-    if dtype != pl.Boolean:
-        raise UsageError(f"--where {text} is no condition; compare something, as in reward < 0.5")
-    return expression
-
-
 def pick(rollouts: Rollouts, asked: Selection) -> Picked:
     """Read all rollouts narrowly, choose, and fetch what was said by those that were chosen."""
     wanted = pl.lit(True) if asked.where is None else condition(asked.where)
     if asked.group is not None:
         key = asked.group
         wanted &= pl.col("task_key").str.starts_with(key) | pl.col("prompt_key").str.starts_with(key) | (pl.col("task_index") == key)
-    columns = list(dict.fromkeys([*_NARROW, *wanted.meta.root_names()]))
-    found = pl.concat([SCHEMA.to_frame().select(_NARROW), *(frame.filter(wanted).select(_NARROW) for frame in rollouts.batches(columns))])
+    names = wanted.meta.root_names()
+    frames = (with_metrics(frame, names) for frame in rollouts.batches(list(dict.fromkeys([*_NARROW, *source_columns(names)]))))
+    found = pl.concat([SCHEMA.to_frame().select(_NARROW), *(frame.filter(wanted).select(_NARROW) for frame in frames)])
     account = rollouts.account
     assert account is not None
     ordered = _ordered(found, asked)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Sequence
 
 import polars as pl
 
+from rollout_etl.curate.conditions import metric
+from rollout_etl.curate.groups import GROUP
 from rollout_etl.errors import UsageError
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.schema import SCHEMA
@@ -17,21 +17,16 @@ STATISTICS: dict[str, tuple[type[pl.DataType], str]] = {
     "pass_rate": (pl.Float64, "share of the group's rollouts whose reward is at least 0.5"),
     "mean_reward": (pl.Float64, "mean reward of the group"),
     "group_size": (pl.Int64, "rollouts of the group that have a sound reward"),
+    "advantage": (pl.Float64, "advantage of the rollout over its group, by `--advantage`"),
 }
 """Statistics of a rollout's group; rollouts without a sound reward do not count."""
 OF_THE_GROUP = (
-    *STATISTICS, "task_name", "task_key", "prompt_key", "task_index", "prompt", "prompt_text", "tools", "ground_truth", "ground_truth_text",
+    *(name for name in STATISTICS if name != "advantage"),
+    "task_name", "task_key", "prompt_key", "task_index", "prompt", "prompt_text", "tools", "ground_truth", "ground_truth_text",
     "ground_truth_origin", "prompt_kinds", "num_messages",
 )
 """What both sides of a pair share."""
 _KINDS: dict[object, str] = {pl.String: "text", pl.Float64: "number", pl.Int64: "integer", pl.UInt64: "integer", pl.Boolean: "flag"}
-
-
-def metric(name: str, of: pl.Expr) -> pl.Expr:
-    """The metric of that name out of the column `metrics`. Float64."""
-    # Keys of a JSON object of numbers: an unescaped quote ends a key and nothing else.
-    key = re.escape(json.dumps(name, ensure_ascii=False))
-    return of.str.extract(rf"[{{,]{key}:(-?[0-9][0-9.eE+-]*)").cast(pl.Float64)
 
 
 def column(name: str, prefix: str = "") -> Field:
@@ -75,8 +70,8 @@ def needs_statistics(columns: Iterable[str]) -> bool:
     return any(name.removeprefix("chosen_").removeprefix("rejected_") in STATISTICS for name in columns)
 
 
-def group_statistics(rewards: pl.DataFrame) -> pl.DataFrame:
-    """The statistics of each group (`task_key`, `prompt_key`) of sound rewards."""
-    return rewards.group_by("task_key", "prompt_key", maintain_order=True).agg(
-        pass_rate=(pl.col("reward") >= 0.5 - 1e-9).mean(), mean_reward=pl.col("reward").mean(), group_size=pl.len().cast(pl.Int64)
-    )
+def with_statistics(frame: pl.DataFrame, groups: pl.DataFrame, advantage: pl.Expr | None) -> pl.DataFrame:
+    """`frame` (columns `GROUP` and `reward`) with the statistics of each rollout's group out of `groups` (see `group_table`)."""
+    joined = frame.join(groups, on=GROUP, how="left", maintain_order="left").with_columns(group_size="n")
+    joined = joined if advantage is None else joined.with_columns(advantage=advantage)
+    return joined.select(*frame.columns, *(name for name in STATISTICS if name in joined.columns))

@@ -49,6 +49,7 @@ def canonical(
         "attempt": count_of(get(x, "_ng_rollout_index")),
         "task_key": task_key(x, text, namespace, lookup, found, metadata, prompt_key, ground_truth),
         "prompt_key": prompt_key,
+        "messages_key": md5(said(found.prompt)).hex(),
         "completion_key": lower_half(md5(said(found.completion), as_text(get(x, "response", "id")))),
         "prompt": prompt.messages(style),
         "completion": shown.messages(style),

@@ -87,3 +87,8 @@ CREATE OR REPLACE MACRO gym_row_of(text, unanswered) AS concat('{', array_to_str
     entries_of(text),
     lambda e: e.value IS NOT NULL AND NOT CASE WHEN unanswered THEN starts_with(e.key, '_ng_') ELSE is_verifier_output(e.key) END
 ), lambda e: concat(to_json(e.key), ':', e.value)), ','), '}');
+
+-- The row without what `merge` writes anew.
+CREATE OR REPLACE MACRO kept_of(text) AS object_of(list_filter(
+    entries_of(text), lambda e: e.value IS NOT NULL AND e.key NOT IN ('task_name', '_ng_task_index', 'reward')
+));

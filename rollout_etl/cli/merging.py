@@ -1,0 +1,60 @@
+"""The command `merge`: several servers' rollouts as one file."""
+
+from __future__ import annotations
+
+import json as json_text
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollout_etl.cli import options as o
+from rollout_etl.cli.runner import guarded
+from rollout_etl.errors import ExitCode, UsageError
+
+
+def merge(
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="NAME=PATH...", help="Sources and their names.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="File of all rollouts: .jsonl.", show_default=False)] = None,
+    reward_scale: Annotated[
+        list[str] | None, typer.Option("--reward-scale", metavar="[NAME=]A,B:C,D", help="Rewards from A..B to C..D, of a source or of all.")
+    ] = None,
+    max_bad_fraction: o.MaxBadFraction = 0.01,
+    threads: o.Threads = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what was merged as JSON on standard output.")] = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Put the rollouts of several servers into one file, each with its task_name."""
+
+    def run() -> ExitCode:
+        if not inputs:
+            raise UsageError("no input given: name sources as NAME=PATH")
+        if output is None:
+            raise UsageError("no output given: name it with -o FILE")
+        if threads is not None:
+            os.environ["POLARS_MAX_THREADS"] = str(threads)
+
+        from rollout_etl.cli.summary import Progress, plain
+        from rollout_etl.merging import merge
+
+        with Progress(enabled=not quiet) as progress:
+            done = merge(
+                inputs, output, reward_scale=reward_scale or (), max_bad_fraction=max_bad_fraction, threads=threads, progress=progress.advance
+            )
+        if not quiet:
+            lines = [f"read         {done.read:>10,} lines", f"  quarantined{done.quarantined:>10,}"]
+            lines += [f"  merged     {count:>10,} {name or '(no task_name)'}" for name, count in done.rollouts.items()]
+            lines += [f"clamped      {done.clamped:>10,}"] if done.clamped else []
+            print("\n".join(plain(line) for line in [*lines, f"output       {done.output}"]), file=sys.stderr)
+        if json:
+            print(json_text.dumps(done.__dict__, ensure_ascii=False), flush=True)
+        return ExitCode.DONE
+
+    guarded(run)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("merge")(merge)

@@ -1,0 +1,103 @@
+"""Which examples to take when there are too many of some: caps, mixes, samples. All by seeded numbers (see `order.py`).
+
+Frames need the column `order` (UInt64), the number of the example.
+"""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from rollout_etl.curate.conditions import nearest
+from rollout_etl.errors import UsageError
+from rollout_etl.read.schema import SCHEMA
+
+SOURCE = "task_name"
+"""Column that `mix` tells sources apart by."""
+
+
+def named_numbers(option: str, text: str) -> dict[str, float]:
+    """`NAME=NUMBER,...` as a dict of numbers over 0. Raises `UsageError`."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, number = part.strip().rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = 0.0
+        if not equals or not name or not 0 < value < float("inf"):
+            raise UsageError(f"{option} {text}: write NAME=NUMBER with commas between, numbers over 0")
+        if name in found:
+            raise UsageError(f"{option} {text}: {name} stands there twice")
+        found[name] = value
+    return found
+
+
+def caps(texts: tuple[str, ...]) -> dict[str, int]:
+    """`COLUMN=N` as largest counts by canonical column. Raises `UsageError`."""
+    found: dict[str, int] = {}
+    for text in texts:
+        column, _, number = text.rpartition("=")
+        if not re.fullmatch(r"[1-9]\d*", number):
+            raise UsageError(f"--cap {text}: write COLUMN=N, as in task_name=100")
+        if column not in SCHEMA or column == "row":
+            raise UsageError(f"--cap {text}: there is no column '{column}'{nearest(column, list(SCHEMA))}")
+        found[column] = int(number)
+    return found
+
+
+def shares(text: str | None) -> dict[str, float]:
+    """`NAME=SHARE,...` as shares that sum to 1. Raises `UsageError`."""
+    if text is None:
+        return {}
+    found = named_numbers("--mix", text)
+    total = sum(found.values())
+    return {name: value / total for name, value in found.items()}
+
+
+def sample_size(text: str | None) -> tuple[int | None, float | None]:
+    """`N` as a count, `P%` as a share. Raises `UsageError`."""
+    if text is None:
+        return None, None
+    if re.fullmatch(r"[1-9]\d*", text):
+        return int(text), None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise UsageError(f"--sample {text}: write a number of examples, or a share as in 5%")
+    return None, float(match[1]) / 100
+
+
+def cap(examples: pl.LazyFrame, column: str, limit: int) -> pl.LazyFrame:
+    """At most `limit` examples for each value of `column`; those without a value are one more kind. Order is kept."""
+    return examples.filter(pl.struct("order", pl.int_range(pl.len())).rank("ordinal").over(column) <= limit)
+
+
+def mix(examples: pl.LazyFrame, wanted: dict[str, float], upsample: bool = False, by: str = SOURCE) -> pl.LazyFrame:
+    """Examples whose values of `by` have the shares of `wanted` (which sum to 1); other values are left out.
+
+    The scarcest source is used up, and the others are cut to fit. With `upsample` none is cut: scarce ones are repeated, whole
+    rounds first, then those with the smallest numbers. `copy` (Int64) counts the repetitions of an example from 0. The counts are
+    rounded down, to one example at least.
+    """
+    targets = pl.LazyFrame({by: list(wanted), "share": list(wanted.values())}, schema={by: pl.String, "share": pl.Float64})
+    counts = examples.group_by(by).agg(have=pl.len()).join(targets, on=by)
+    total = pl.col("have") / pl.col("share")
+    # A slack for shares such as 0.3, of which no binary fraction is exact.
+    size = ((total.max() if upsample else total.min()) * pl.col("share") + 1e-6).floor().cast(pl.Int64).clip(1)
+    sized = counts.with_columns(size=size)
+    placed = examples.with_row_index("_at").with_columns(_place=pl.struct("order", "_at").rank("ordinal").over(by) - 1)
+    left = pl.col("size") - pl.col("_place").cast(pl.Int64)
+    repeated = placed.join(sized, on=by, maintain_order="left").with_columns(_times=((left + pl.col("have") - 1) // pl.col("have")).clip(0))
+    return (
+        repeated.filter(pl.col("_times") > 0).with_columns(copy=pl.int_ranges(pl.col("_times"))).explode("copy").sort("_at", "copy")
+        .select(pl.exclude("_at", "_place", "_times", "have", "share", "size"))
+    )
+
+
+def sample(examples: pl.LazyFrame, size: str) -> pl.LazyFrame:
+    """`N` examples, or `P%` of them, drawn by their numbers. Order is kept."""
+    count, part = sample_size(size)
+    if part is not None:
+        return examples.filter(pl.col("order") // (1 << 11) < int(part * (1 << 53)))
+    return examples.filter(pl.struct("order", pl.int_range(pl.len())).rank("ordinal") <= count)

@@ -1,0 +1,85 @@
+"""Conditions that users write, in the SQL of Polars, as expressions over named columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from rollout_etl.errors import UsageError
+from rollout_etl.read.schema import SCHEMA
+
+_QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\""
+_METRIC = re.compile(rf"({_QUOTED})|\bmetrics\.([A-Za-z_]\w*)")
+# What looks at other rows as well would mean something else in every batch.
+_OTHER_ROWS = re.compile(
+    r"\b(over|count|sum|avg|mean|min|max|median|stddev|stdev|variance|first|last|row_number|rank|dense_rank|lag|lead|quantile_cont|quantile_disc|corr|covar)\s*\(",
+    re.IGNORECASE,
+)
+
+
+def metric(name: str, of: pl.Expr) -> pl.Expr:
+    """The metric of that name out of the column `metrics`. Float64."""
+    # Keys of a JSON object of numbers: an unescaped quote ends a key and nothing else.
+    key = re.escape(json.dumps(name, ensure_ascii=False))
+    return of.str.extract(rf"[{{,]{key}:(-?[0-9][0-9.eE+-]*)").cast(pl.Float64)
+
+
+def nearest(name: str, names: Collection[str]) -> str:
+    """The names that may have been meant, as the end of a message; empty where none comes near."""
+    close = get_close_matches(name, names, n=3, cutoff=0.6) if name not in names else []
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def metrics_of(names: Collection[str]) -> list[str]:
+    """Names of the metrics among columns named `metrics.NAME`."""
+    return [name.removeprefix("metrics.") for name in names if name.startswith("metrics.")]
+
+
+def source_columns(names: Collection[str]) -> list[str]:
+    """Canonical columns that the columns of a condition are made of."""
+    return list(dict.fromkeys("metrics" if name.startswith("metrics.") else name for name in names))
+
+
+def with_metrics(frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
+    """`frame`, which has `metrics`, with a column `metrics.NAME` (Float64) for each that `names` holds."""
+    return frame.with_columns(metric(name, pl.col("metrics")).alias(f"metrics.{name}") for name in metrics_of(names))
+
+
+_Dtype = pl.DataType | type[pl.DataType] | None
+
+
+def condition(text: str, option: str = "--where", schema: Callable[[str], _Dtype] | None = None, known: Collection[str] = ()) -> pl.Expr:
+    """A condition as an expression; `metrics.NAME` becomes a column of that name (see `with_metrics`).
+
+    `schema` gives the type of a column, None where there is no such column; without it, columns are canonical ones and metrics.
+    Raises `UsageError` for what is no condition on single rows, or names a column that there is not.
+    """
+    of, names = (schema, known) if schema is not None else (_canonical, [name for name in SCHEMA if name != "row"])
+    if _OTHER_ROWS.search(re.sub(_QUOTED, "''", text)):
+        raise UsageError(f"{option} {text}: a condition looks at one row at a time, without count, sum, over and the like")
+    try:
+        expression = pl.sql_expr(_METRIC.sub(lambda found: found[1] or f'"metrics.{found[2]}"', text))
+        used = list(dict.fromkeys(expression.meta.root_names()))
+    except (PolarsError, TypeError) as error:
+        raise UsageError(f"{option} {text}: {str(error).splitlines()[0]}") from error
+    dtypes = {name: of(name) for name in used}
+    for name, dtype in dtypes.items():
+        if dtype is None:
+            raise UsageError(f"{option} names '{name}'{nearest(name, names)}; columns are {', '.join(names)}" + ("" if schema else " and metrics.NAME"))
+    try:
+        frame = pl.DataFrame(schema={**{name: dtype for name, dtype in dtypes.items() if dtype is not None}, " ": pl.Int8})
+        dtype = frame.select(value=expression).schema["value"]
+    except PolarsError as error:
+        raise UsageError(f"{option} {text}: {str(error).splitlines()[0]}") from error
+    if dtype != pl.Boolean:
+        raise UsageError(f"{option} {text} is no condition; compare something, as in reward < 0.5")
+    return expression
+
+
+def _canonical(name: str) -> _Dtype:
+    return pl.Float64 if name.startswith("metrics.") and name != "metrics." else SCHEMA.get(name)

@@ -1,0 +1,87 @@
+"""Prompts of benchmarks, which must not be trained on: equal texts, and texts that share many words in a row.
+
+Texts are compared as their words, in lower case: spaces and punctuation do not count. Sharing 13 words in a row is the test of
+Brown et al. 2020 (arXiv:2005.14165, appendix C).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from rollout_etl.errors import UnreadableError, UsageError
+
+FIELDS = ("prompt", "question", "problem", "input", "text", "instruction")
+"""Where a line of JSON keeps its prompt, the first that is a text."""
+_TEXT = "prompt_text"
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """Prompts that must not be trained on."""
+
+    texts: pl.Series
+    """Their words, joined by spaces."""
+    ngrams: pl.Series
+    """All runs of `size` words of them."""
+    size: int
+
+    @classmethod
+    def read(cls, path: str, size: int) -> Excluded:
+        """Prompts of a file: a text on each line, or with `.jsonl` an object whose text is in one of `FIELDS`. Raises `RolloutETLError`."""
+        try:
+            lines = Path(path).read_text(encoding="utf-8").split("\n")
+        except FileNotFoundError as error:
+            raise UsageError(f"--exclude-prompts: no such file: {path}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnreadableError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+        kept = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+        texts = [_prompt_of(path, number, line) for number, line in kept] if path.endswith(".jsonl") else [line for _, line in kept]
+        return cls.of(pl.Series(_TEXT, texts, dtype=pl.String), size)
+
+    @classmethod
+    def of(cls, texts: pl.Series, size: int) -> Excluded:
+        """The prompts `texts`; `size` is how many words in a row are too many to share, 0 for equal texts only."""
+        worded = pl.DataFrame({_TEXT: texts}).select(_words())
+        ngrams = _ngrams(worded.with_row_index(), size)["ngram"] if size else pl.Series("ngram", [], dtype=pl.String)
+        return cls(worded.select(pl.col("words").list.join(" "))["words"].unique(), ngrams.unique(), size)
+
+    def marked(self, rollouts: pl.DataFrame) -> pl.DataFrame:
+        """`rollouts`, which have `prompt_text`, with `is_excluded` (Boolean). Prompts without words are not excluded."""
+        # The rollouts of a group share a prompt.
+        prompts = rollouts.select(_TEXT).unique().with_row_index().with_columns(_words())
+        equal = prompts.filter(pl.col("words").list.len() > 0, pl.col("words").list.join(" ").is_in(self.texts.implode()))["index"]
+        shared = _ngrams(prompts, self.size).filter(pl.col("ngram").is_in(self.ngrams.implode()))["index"] if self.size else equal.clear()
+        found = prompts.select(_TEXT, is_excluded=pl.col("index").is_in(pl.concat([equal, shared]).implode()))
+        return rollouts.join(found, on=_TEXT, how="left", nulls_equal=True, maintain_order="left")
+
+
+def without_prompts(rollouts: pl.LazyFrame, texts: pl.Series, size: int = 13) -> pl.LazyFrame:
+    """The rollouts whose prompt is none of `texts` and shares no `size` words in a row with any. Needs `prompt_text`."""
+    excluded = Excluded.of(texts, size)
+    return rollouts.map_batches(lambda frame: excluded.marked(frame).filter(~pl.col("is_excluded")).drop("is_excluded"))
+
+
+def _words() -> pl.Expr:
+    return pl.col(_TEXT).fill_null("").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+").alias("words")
+
+
+def _ngrams(worded: pl.DataFrame, size: int) -> pl.DataFrame:
+    """`index` and `ngram` (String) for each run of `size` words of the column `words`."""
+    words = worded.select("index", "words").filter(pl.col("words").list.len() >= size).explode("words")
+    runs = words.with_columns(last=pl.col("index").shift(1 - size), ngram=pl.concat_str([pl.col("words").shift(-i) for i in range(size)], separator=" "))
+    return runs.filter(pl.col("last") == pl.col("index")).select("index", "ngram")
+
+
+def _prompt_of(path: str, number: int, line: str) -> str:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UnreadableError(f"cannot read {path}: line {number} is no JSON") from error
+    for name in FIELDS if isinstance(row, dict) else ():
+        if isinstance(row.get(name), str):
+            return str(row[name])
+    raise UnreadableError(f"cannot read {path}: line {number} has no text in any of {', '.join(FIELDS)}")

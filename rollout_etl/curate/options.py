@@ -1,0 +1,95 @@
+"""What is asked of curation, in the words of the command line: one dataclass, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Any, Literal
+
+from rollout_etl.errors import UsageError
+
+DEDUPS = ("rollout", "response", "prompt")
+"""What can stand twice: see `rollout_etl.curate.dedup`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curation:
+    """Which rollouts are used, and which side of a split they go to. Every field is an option of every recipe."""
+
+    where: str | None = None
+    """Condition on a rollout, over canonical columns and `metrics.NAME`."""
+    where_group: str | None = None
+    """Condition on a group, over `rollout_etl.curate.groups.STATISTICS`."""
+    success: float = 0.5
+    """Smallest reward that counts as a success of a group."""
+    dedup: tuple[str, ...] = ()
+    """Copies to leave out, some of `DEDUPS`."""
+    exclude_prompts: str | None = None
+    """File of prompts that must not be trained on."""
+    exclude_ngram: int = 13
+    """A prompt that shares this many words in a row with an excluded one is excluded; 0: equal texts only."""
+    select: str = "all"
+    """Rollouts of a group: `all`, `best`, `best-n=N`, `shortest-correct`, `first-correct`."""
+    per_group: int | None = None
+    """At most this many rollouts of a group, the first in the order of `select`."""
+    cap: tuple[str, ...] = ()
+    """`COLUMN=N`: at most N examples for each value of a column."""
+    mix: str | None = None
+    """`NAME=SHARE,...`: shares of the examples by `task_name`."""
+    upsample: bool = False
+    """Reach the shares of `mix` by repeating examples, not by leaving some out."""
+    sample: str | None = None
+    """Examples to draw: `N` or `P%`."""
+    shuffle: int | None = None
+    """Seed of a shuffled order."""
+    split: str | None = None
+    """`train=0.9,val=0.05,...`: shares of the prompts."""
+    stratify: bool = False
+    """Split each task by itself, to the prompt; then prompts can change sides when data grows."""
+    reward: str | None = None
+    """The reward as an expression over metrics and the recorded `reward`."""
+    reward_scale: tuple[str, ...] = ()
+    """`A,B:C,D` or `NAME=A,B:C,D`: rewards from A..B to C..D, of all sources or of one."""
+    advantage: Literal["grpo", "rloo", "max-rl"] | None = None
+    """Formula of the column `advantage`."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, float) and not isfinite(value):
+                raise UsageError(f"--{f.name.replace('_', '-')} {value} is no number to compare with")
+        for name in self.dedup:
+            if name not in DEDUPS:
+                raise UsageError(f"--dedup {name}: copies are of {', '.join(DEDUPS)}")
+        if self.per_group is not None and self.per_group < 1:
+            raise UsageError("--per-group must be at least 1")
+        if self.exclude_ngram < 0:
+            raise UsageError("--exclude-ngram must be 0 or more words")
+        if self.upsample and self.mix is None:
+            raise UsageError("--upsample is for --mix")
+        if self.stratify and self.split is None:
+            raise UsageError("--stratify is for --val and --split")
+        self._check_texts()
+
+    def _check_texts(self) -> None:
+        """What is written in a small language must be understood before anything is read."""
+        from rollout_etl.curate import balance, conditions, groups, rewards, select, split
+
+        if self.where is not None:
+            conditions.condition(self.where)
+        if self.where_group is not None:
+            groups.group_condition(self.where_group)
+        if self.reward is not None:
+            rewards.formula(self.reward)
+        rewards.scales(self.reward_scale)
+        select.order_of(self.select, self.per_group)
+        balance.caps(self.cap)
+        balance.shares(self.mix)
+        balance.sample_size(self.sample)
+        split.parts(self.split)
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the defaults, for the manifest."""
+        return {
+            f.name: list(value) if isinstance(value, tuple) else value for f in fields(self) if (value := getattr(self, f.name)) != f.default
+        }

@@ -1,0 +1,120 @@
+"""The steps of a curation in their order, each named and counted: what is asked of rollouts, then what is asked of examples.
+
+Every step is a function from LazyFrame to LazyFrame over narrow columns, so that memory grows with the number of rollouts and not
+with their size. What goes through texts is worked out batch by batch, into columns that rules look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+
+from rollout_etl.curate import balance, dedup, groups, order, select, split
+from rollout_etl.curate.conditions import condition, source_columns, with_metrics
+from rollout_etl.curate.decontaminate import Excluded
+from rollout_etl.curate.options import Curation
+from rollout_etl.curate.rules import Rule
+
+
+@dataclass(frozen=True)
+class Step:
+    """A named step that leaves rollouts or examples out."""
+
+    name: str
+    """The name that what is left out is counted under."""
+    apply: Callable[[pl.LazyFrame], pl.LazyFrame]
+    columns: Sequence[str] = ()
+    """Canonical columns that it looks at."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Columns that rules look at beside canonical ones, worked out batch by batch."""
+
+    gives: Sequence[str]
+    columns: Sequence[str]
+    """Canonical columns that they are made of."""
+    add: Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def where_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
+    """The rule for `--where`, asked after those of the recipe."""
+    if curation.where is None:
+        return [], []
+    wanted = condition(curation.where)
+    metrics = [name for name in dict.fromkeys(wanted.meta.root_names()) if name.startswith("metrics.")]
+    derived = [Derived(metrics, source_columns(metrics), partial(with_metrics, names=metrics))] if metrics else []
+    return [Rule("where", ~wanted.fill_null(False), f"not {curation.where}")], derived
+
+
+def text_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
+    """Rules that go through texts, so only rollouts that nothing else drops are asked."""
+    if curation.exclude_prompts is None:
+        return [], []
+    excluded = Excluded.read(curation.exclude_prompts, curation.exclude_ngram)
+    derived = Derived(("is_excluded",), ("prompt_text",), excluded.marked)
+    return [Rule("excluded_prompt", pl.col("is_excluded"), f"the prompt is, or shares words with, one of {curation.exclude_prompts}")], [derived]
+
+
+def rollout_steps(curation: Curation, votes: Callable[[], pl.LazyFrame]) -> list[Step]:
+    """What is asked of rollouts beside rules. `votes` gives the rewards that count for groups (columns `GROUP` and `reward`)."""
+    steps = []
+    if curation.where_group is not None:
+        text, success = curation.where_group, curation.success
+        steps.append(Step("where_group", lambda frame: groups.where_group(frame, text, votes(), success), (*groups.GROUP, "reward")))
+    for of in curation.dedup:
+        steps.append(Step(f"duplicate_{of}", partial(dedup.without_copies, of=of), dedup.COLUMNS))
+    if curation.select != "all" or curation.per_group is not None:
+        chosen = partial(select.selected, select=curation.select, per_group=curation.per_group, success=curation.success)
+        steps.append(Step("not_selected", chosen, select.COLUMNS))
+    return steps
+
+
+def example_steps(curation: Curation) -> list[Step]:
+    """What is asked of examples, which have the column `order`."""
+    steps = [Step(f"over_cap_{column}", partial(balance.cap, column=column, limit=limit), (column,)) for column, limit in balance.caps(curation.cap).items()]
+    if curation.mix is not None:
+        wanted = balance.shares(curation.mix)
+        steps.append(Step("out_of_mix", partial(balance.mix, wanted=wanted, upsample=curation.upsample), (balance.SOURCE,)))
+    if curation.sample is not None:
+        steps.append(Step("not_sampled", partial(balance.sample, size=curation.sample)))
+    return steps
+
+
+def narrow_columns(curation: Curation) -> list[str]:
+    """Canonical columns that the steps need beside what a recipe reads, each once."""
+    steps = [*rollout_steps(curation, pl.LazyFrame), *example_steps(curation)]
+    needed = [name for step in steps for name in step.columns]
+    needed += order.KEYS if example_steps(curation) else ()
+    return list(dict.fromkeys([*needed, *placing_columns(curation)]))
+
+
+def placing_columns(curation: Curation) -> list[str]:
+    """Canonical columns that say which side of a split, and which place of a shuffled order, an example has."""
+    return [*(split.COLUMNS if curation.split is not None else ()), *(order.KEYS if curation.shuffle is not None else ())]
+
+
+def looks_around(curation: Curation) -> bool:
+    """Whether the choice of a rollout depends on others, so that all must be seen before one is used."""
+    return bool(rollout_steps(curation, pl.LazyFrame) or example_steps(curation) or curation.stratify)
+
+
+def numbered(examples: pl.DataFrame, seed: int, sides: Sequence[str] = ("",)) -> pl.Expr:
+    """The number of an example, for `order` and `place`: that of its rollout, or of those on its sides. UInt64."""
+    number = order.order(seed, sides[0])
+    for side in sides[1:]:
+        number = order.mixed(number ^ order.order(seed + 1, side))
+    return order.mixed(number ^ pl.col("copy").cast(pl.UInt64)) if "copy" in examples.columns else number
+
+
+def placed(examples: pl.DataFrame, curation: Curation, sides: Sequence[str] = ("",)) -> pl.DataFrame:
+    """`examples` with `part`, the side of a split, and `place` in a shuffled order, where these are asked for."""
+    if curation.split is not None and "part" not in examples.columns:
+        prefix = sides[0]
+        keyed = examples.select(examples_key=pl.int_range(pl.len()), **{name: f"{prefix}{name}" for name in split.COLUMNS})
+        parts = split.with_part(keyed.lazy(), curation.split, curation.stratify).collect()
+        examples = examples.with_columns(parts["part"])
+    return examples if curation.shuffle is None else examples.with_columns(place=numbered(examples, curation.shuffle, sides))

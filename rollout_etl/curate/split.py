@@ -1,0 +1,67 @@
+"""Training, validation and test rollouts, by a hash of the prompt.
+
+A prompt's side depends on the prompt alone: all rollouts of it are on one side, whatever file they come from, and it stays there
+when data grows. What tells prompts apart is `messages_key`, the messages without tools and metadata, so that rows with the same
+question do not stand on two sides.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from rollout_etl.curate.order import share
+from rollout_etl.errors import UsageError
+
+KEY = "messages_key"
+TRAIN = "train"
+COLUMNS = (KEY, "task_name", "agent_name")
+"""Canonical columns that a split looks at."""
+
+
+def parts(text: str | None) -> dict[str, float]:
+    """`train=0.9,val=0.05,test=0.05` as shares by name; without text, everything is `train`. Raises `UsageError`."""
+    if text is None:
+        return {TRAIN: 1.0}
+    from rollout_etl.curate.balance import named_numbers
+
+    found = named_numbers("--split", text)
+    if TRAIN not in found:
+        raise UsageError(f"--split {text}: one part must be named {TRAIN}; it goes to the output, the others beside it")
+    if any(not name.isidentifier() for name in found):
+        raise UsageError(f"--split {text}: names of parts end up in file names; use letters")
+    if abs(sum(found.values()) - 1) > 1e-6:
+        raise UsageError(f"--split {text}: the shares sum to {sum(found.values()):g}, not 1")
+    return found
+
+
+def with_part(rollouts: pl.LazyFrame, split: str | None, stratify: bool = False) -> pl.LazyFrame:
+    """`rollouts` with the column `part` (String): the name of the side that the prompt belongs to.
+
+    Needs `COLUMNS`. With `stratify`, the shares hold within each task (`task_name`, else `agent_name`) to the prompt, and every side
+    gets one where the task has that many prompts; a prompt can change sides then when others come.
+    """
+    shares = parts(split)
+    # Training comes last, so that a larger validation share takes from training only.
+    names = [name for name in shares if name != TRAIN] + [TRAIN]
+    if not stratify:
+        return rollouts.with_columns(part=_by_bounds(share(KEY), names, shares))
+    task = pl.coalesce("task_name", "agent_name", pl.lit("")).alias("task")
+    prompts = rollouts.select(KEY, task).unique(KEY, keep="first", maintain_order=True)
+    placed = prompts.with_columns(place=pl.struct(share(KEY).alias("share"), KEY).rank("ordinal").over("task") - 1, size=pl.len().over("task"))
+    bounds, end = pl.lit(TRAIN), pl.lit(0)
+    ends = []
+    for name in names[:-1]:
+        end = end + pl.max_horizontal((pl.col("size") * shares[name]).round().cast(pl.Int64), pl.lit(1))
+        ends.append((name, end))
+    # A task with fewer prompts than sides is trained on.
+    for name, until in reversed(ends):
+        bounds = pl.when((pl.col("place") < until) & (pl.col("size") > len(ends))).then(pl.lit(name)).otherwise(bounds)
+    return rollouts.join(placed.select(KEY, part=bounds), on=KEY, how="left", nulls_equal=True, maintain_order="left")
+
+
+def _by_bounds(number: pl.Expr, names: list[str], shares: dict[str, float]) -> pl.Expr:
+    chosen, end = pl.lit(names[-1]), sum(shares[name] for name in names[:-1])
+    for name in reversed(names[:-1]):
+        chosen = pl.when(number < end).then(pl.lit(name)).otherwise(chosen)
+        end -= shares[name]
+    return chosen

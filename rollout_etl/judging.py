@@ -1,0 +1,126 @@
+"""From the input to the rollouts that are used: read, rescored, judged by rules, chosen by the steps of a curation, all counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from rollout_etl.curate import plan, rewards
+from rollout_etl.curate.groups import GROUP, group_table
+from rollout_etl.curate.options import Curation
+from rollout_etl.curate.rules import RULES, SOUND, Rule, columns_of, verdict
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.read.schema import SCHEMA
+from rollout_etl.report import Report
+
+LEFT_OUT = {"encrypted": "num_encrypted", "empty": "num_empty", "unknown": "num_unknown"}
+_COUNTED = ("shape", *LEFT_OUT.values())
+_SOUND = [RULES[name] for name in SOUND]
+_RESCORED_FROM = ("reward", "is_nonfinite", "task_name", "metrics")
+_CLAMPED = "is_clamped"
+
+
+class Judge:
+    """Reads rollouts and says which are used, over one report."""
+
+    def __init__(self, rollouts: Rollouts, curation: Curation, report: Report, progress: Callable[[int], None]) -> None:
+        self.rollouts, self.curation, self.report, self.progress = rollouts, curation, report, progress
+        self._rescores = curation.reward is not None or bool(curation.reward_scale)
+        self._rewards: list[pl.DataFrame] | None = [] if curation.where_group is not None else None
+
+    def read(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
+        """Frames of canonical columns, with the rewards that were asked for (see `Rollouts.batches`)."""
+        if not self._rescores or not {"reward", "is_nonfinite"} & set(columns):
+            yield from self.rollouts.batches(columns, rows=rows, min_reward=None if self._rescores else min_reward)
+            return
+        recorded = [name for name in columns if name != _CLAMPED]
+        for frame in self.rollouts.batches(list(dict.fromkeys([*recorded, *_RESCORED_FROM])), rows=rows):
+            yield rewards.rescored(frame.lazy(), self.curation.reward, self.curation.reward_scale).collect().select(columns)
+
+    def judged(self, rules: Sequence[Rule], columns: Sequence[str], min_reward: float | None = None) -> Iterator[pl.DataFrame]:
+        """Every rollout once, counted; those that no rule drops, with `columns`."""
+        where, derived = plan.where_rules(self.curation)
+        texts, from_texts = plan.text_rules(self.curation)
+        asked = [*rules, *where]
+        given = {name for one in (*derived, *from_texts) for name in one.gives}
+        wanted = [*columns, *(name for name in columns_of([*asked, *texts]) if name not in given), *_COUNTED, *(["row"] if texts else [])]
+        wanted += [name for one in (*derived, *from_texts) for name in one.columns]
+        wanted += [] if self._rewards is None else [*GROUP, "reward", *columns_of(_SOUND)]
+        wanted += [*_RESCORED_FROM, _CLAMPED] if self._rescores else []
+        for frame in self.read(list(dict.fromkeys(wanted)), min_reward=min_reward):
+            if self._rescores:
+                self.report.clamped += int(frame[_CLAMPED].sum())
+            if self._rewards is not None:
+                self._rewards.append(frame.filter(verdict(_SOUND).is_null()).select(*GROUP, "reward"))
+            for one in derived:
+                frame = one.add(frame)
+            judged = frame.with_columns(verdict(asked))
+            if texts:
+                judged = _asked_again(judged, texts, from_texts)
+            self.report.count_rollouts(judged)
+            for shape, count in judged["shape"].value_counts().iter_rows():
+                self.report.shapes[shape] += count
+            for name, column in LEFT_OUT.items():
+                self.report.left_out[name] += int(judged[column].sum())
+            self.progress(len(judged))
+            yield judged.filter(pl.col("rule").is_null()).select(columns)
+        account = self.rollouts.account
+        assert account is not None
+        self.report.read, self.report.quarantined = account.read, len(account.quarantined)
+        self.report.quarantine_reasons, self.report.repaired = account.reasons(), dict(account.repaired)
+
+    def chosen(self, rules: Sequence[Rule], columns: Sequence[str]) -> pl.DataFrame:
+        """All rollouts that are used, with narrow `columns` and those of the curation."""
+        around = plan.narrow_columns(self.curation)
+        names = list(dict.fromkeys([*columns, *around]))
+        # Content settles few ties, and costs a hash of what was said: it is looked up where it does, unless steps need it of all.
+        late = "completion_key" in columns and "completion_key" not in around
+        cheap = [name for name in names if name != "completion_key" or not late]
+        narrow = pl.concat([empty(cheap), *self.judged(rules, cheap)])
+        for step in plan.rollout_steps(self.curation, lambda: self._votes):
+            left = step.apply(narrow.lazy()).collect()
+            self._count_dropped(step.name, len(narrow) - len(left))
+            narrow = left
+        return self._with_content(narrow) if late else narrow
+
+    def _count_dropped(self, name: str, count: int) -> None:
+        if count:
+            self.report.dropped[name] += count
+            self.report.kept -= count
+
+    def _with_content(self, narrow: pl.DataFrame) -> pl.DataFrame:
+        """`narrow` with `completion_key` where rollouts of a group tie in reward and attempt, null elsewhere."""
+        tied = narrow.filter(pl.len().over(*GROUP, "reward", "attempt") > 1)["row"]
+        if tied.is_empty():
+            return narrow.with_columns(completion_key=pl.lit(None, dtype=pl.UInt64))
+        keys = pl.concat(list(self.rollouts.batches(("row", "completion_key"), rows=tied.to_numpy())))
+        return narrow.join(keys, on="row", how="left", maintain_order="left")
+
+    @property
+    def _votes(self) -> pl.LazyFrame:
+        assert self._rewards is not None
+        return pl.concat([empty((*GROUP, "reward")), *self._rewards]).lazy()
+
+    @cached_property
+    def statistics(self) -> pl.DataFrame:
+        """Statistics of all groups: one more pass, over keys and rewards, where no pass has gathered them."""
+        if self._rewards is None:
+            wanted = list(dict.fromkeys([*GROUP, "reward", *columns_of(_SOUND)]))
+            self._rewards = [frame.filter(verdict(_SOUND).is_null()).select(*GROUP, "reward") for frame in self.read(wanted)]
+        return group_table(self._votes, self.curation.success).collect()
+
+
+def _asked_again(judged: pl.DataFrame, rules: Sequence[Rule], derived: Sequence[plan.Derived]) -> pl.DataFrame:
+    """`judged` with the verdict of more rules for the rollouts that none has dropped."""
+    dropped, left = judged.filter(pl.col("rule").is_not_null()), judged.filter(pl.col("rule").is_null())
+    for one in derived:
+        left = one.add(left)
+    return pl.concat([dropped, left.with_columns(verdict(rules)).select(judged.columns)]).sort("row")
+
+
+def empty(columns: Sequence[str]) -> pl.DataFrame:
+    """No rollouts: inputs may be empty."""
+    return pl.DataFrame(schema={name: SCHEMA[name] for name in columns})

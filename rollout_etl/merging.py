@@ -1,0 +1,108 @@
+"""Several sources as one file of rollouts: each has a `task_name`, and tasks of different runs keep different indices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from rollout_etl.curate import rewards
+from rollout_etl.errors import UsageError
+from rollout_etl.publish.files import StagedFile
+from rollout_etl.read.scan import Rollouts
+
+_RESCORED_FROM = ("reward", "is_nonfinite", "task_name", "metrics")
+
+
+@dataclass
+class Merged:
+    """What was merged."""
+
+    read: int = 0
+    quarantined: int = 0
+    clamped: int = 0
+    rollouts: dict[str, int] = field(default_factory=dict)
+    """Rollouts by `task_name`; those without one are counted under the empty name."""
+    output: str = ""
+
+
+def merge(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    reward_scale: Sequence[str] = (),
+    max_bad_fraction: float = 0.01,
+    threads: int | None = None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Merged:
+    """Write the rollouts behind `paths`, best given as `NAME=PATH`, into one file of JSON lines.
+
+    `task_name` becomes NAME; where a path has none, it stays what it was. `_ng_task_index` counts on from source to source, shards
+    of one run together. With `reward_scale` (see `rewards.scale_of`) rewards are moved to another scale first. Raises `RolloutETLError`.
+    """
+    target = Path(output)
+    if target.suffix != ".jsonl":
+        raise UsageError(f"the output {target} must end with .jsonl")
+    scales = rewards.scales(tuple(reward_scale))
+    rollouts = Rollouts(paths, threads=threads)
+    if os.path.realpath(target) in {os.path.realpath(path) for item in rollouts.inputs if (path := item.local_path) is not None}:
+        raise UsageError(f"{target} is an input; give the output another name")
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a file that ends with .jsonl")
+    namespaces = {item.path: item.namespace for item in rollouts.inputs}
+    first = _first_indices(rollouts, namespaces)
+    done, names = Merged(output=str(target)), pl.Series("task_name", [], dtype=pl.String)
+    wanted = list(dict.fromkeys(["source", "task_name", "task_index", "unnamed_row", *_RESCORED_FROM]))
+    with StagedFile(target) as file:
+        for frame in rollouts.batches([*wanted, "recorded_reward"]):
+            if scales:
+                frame = rewards.rescored(frame.lazy(), None, tuple(reward_scale)).collect()
+                done.clamped += int(frame["is_clamped"].sum())
+            lines = _lines(frame, namespaces, first, rescored=bool(scales))
+            file.write("".join(lines).encode(), rows=len(lines))
+            names = pl.concat([names, frame["task_name"]])
+            progress(len(frame))
+        account = rollouts.account
+        assert account is not None
+        rollouts.check_bad_fraction(max_bad_fraction)
+        file.finish()
+        file.publish()
+    done.read, done.quarantined = account.read, len(account.quarantined)
+    done.rollouts = dict(names.fill_null("").value_counts().sort("task_name").iter_rows())
+    return done
+
+
+def _first_indices(rollouts: Rollouts, namespaces: dict[str, str]) -> dict[str, int]:
+    """For each run the index that its task 0 gets: runs follow one another, in the order in which they are named."""
+    index = pl.col("task_index").cast(pl.Int64, strict=False)
+    largest = pl.concat([
+        pl.DataFrame(schema={"source": pl.String, "largest": pl.Int64}),
+        *(frame.group_by("source").agg(largest=index.max()) for frame in rollouts.batches(("source", "task_index"))),
+    ])
+    runs = largest.with_columns(run=pl.col("source").replace_strict(namespaces, return_dtype=pl.String)).group_by("run").agg(pl.col("largest").max())
+    sizes = {run: (size if size is not None else -1) + 1 for run, size in runs.iter_rows()}
+    order = dict.fromkeys(namespaces.values())
+    starts, start = {}, 0
+    for run in order:
+        starts[run] = start
+        start += sizes.get(run, 0)
+    return starts
+
+
+def _lines(frame: pl.DataFrame, namespaces: dict[str, str], first: dict[str, int], *, rescored: bool) -> pl.Series:
+    """The rollouts as JSON lines."""
+    run = pl.col("source").replace_strict(namespaces, return_dtype=pl.String)
+    start = run.replace_strict(first, return_dtype=pl.Int64)
+    index = pl.coalesce((start + pl.col("task_index").cast(pl.Int64, strict=False)).cast(pl.String), "task_index")
+    name = pl.struct("task_name").struct.json_encode().str.strip_prefix("{").str.strip_suffix("}")
+    reward = pl.col("reward").cast(pl.String) if rescored else pl.col("recorded_reward")
+    members = [
+        pl.when(pl.col("task_name").is_not_null()).then(name),
+        pl.when(index.is_not_null()).then(pl.concat_str(pl.lit('"_ng_task_index":'), index)),
+        pl.when(reward.is_not_null()).then(pl.concat_str(pl.lit('"reward":'), reward)),
+        pl.when(pl.col("unnamed_row") != "{}").then(pl.col("unnamed_row").str.slice(1).str.strip_suffix("}")),
+    ]
+    return frame.select(line=pl.concat_str(pl.lit("{"), pl.concat_str(*members, separator=",", ignore_nulls=True), pl.lit("}\n")))["line"]

@@ -1,0 +1,99 @@
+"""The files of one output: one for each side of a split, in the order of the input or shuffled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+import polars as pl
+
+from rollout_etl.publish.files import RowsFile, plain_write_errors
+
+_BUCKETS = 16
+"""A shuffle holds one bucket of the rows at a time in memory."""
+
+
+class Parts:
+    """Staged files by the name of their part. Frames say where rows go: `part` (String), `place` (UInt64) in a shuffled order."""
+
+    def __init__(self, files: Mapping[str, RowsFile], *, shuffled: bool = False) -> None:
+        self.files = dict(files)
+        self._shuffled = shuffled
+        self._stack = ExitStack()
+        self._spilled: dict[int, list[Path]] = {}
+
+    @property
+    def main(self) -> RowsFile:
+        """The first file, which has the name of the output."""
+        return next(iter(self.files.values()))
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows of each part; known once `settle` was called."""
+        return {name: file.staged.rows for name, file in self.files.items()}
+
+    def append(self, frame: pl.DataFrame) -> None:
+        """Write rows, or keep them aside until all are there to be shuffled."""
+        if not self._shuffled:
+            self._write(frame)
+            return
+        with plain_write_errors(self.main.staged.path):
+            for (bucket,), rows in frame.with_columns(_bucket=pl.col("place") // ((1 << 64) // _BUCKETS)).partition_by("_bucket", as_dict=True).items():
+                found = self._spilled.setdefault(int(bucket), [])
+                found.append(self._folder / f"{bucket}-{len(found)}.arrow")
+                rows.drop("_bucket").write_ipc(found[-1], compression="lz4")
+
+    def settle(self) -> None:
+        """Write what was kept aside, in its order."""
+        for bucket in sorted(self._spilled):
+            with plain_write_errors(self.main.staged.path):
+                frames = [pl.read_ipc(path) for path in self._spilled[bucket]]
+            self._write(pl.concat(frames).sort("place", maintain_order=True))
+        self._spilled.clear()
+
+    def _write(self, frame: pl.DataFrame) -> None:
+        for name, file in self.files.items():
+            file.append(frame.filter(pl.col("part") == name) if len(self.files) > 1 else frame)
+
+    @property
+    def _folder(self) -> Path:
+        if not hasattr(self, "_temporary"):
+            path = self.main.staged.path
+            self._temporary = Path(self._stack.enter_context(TemporaryDirectory(prefix=f".{path.name}.", suffix=".shuffle", dir=path.parent)))
+        return self._temporary
+
+    def __enter__(self) -> Self:
+        for file in self.files.values():
+            self._stack.enter_context(file)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+
+class Tally(Parts):
+    """Counts the rows of each part, and writes none."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__({})
+        self._counts = Counter(dict.fromkeys(names, 0))
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows of each part."""
+        return dict(self._counts)
+
+    def append(self, frame: pl.DataFrame) -> None:
+        """Count rows."""
+        if len(self._counts) > 1:
+            self._counts.update(dict(frame["part"].value_counts().iter_rows()))
+
+
+def part_path(output: Path, part: str) -> Path:
+    """Where a part goes: `train.jsonl` for the first, `train.val.jsonl` for the one named `val`."""
+    return output.with_name(f"{output.stem}.{part}{output.suffix}")
