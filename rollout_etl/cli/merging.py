@@ -26,7 +26,7 @@ def merge(
     json: Annotated[bool, typer.Option("--json", help="Print what was merged as JSON on standard output.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Put the rollouts of several servers into one file, each with its task_name."""
+    """Put the rollouts of several servers into one file."""
 
     def run() -> ExitCode:
         if not inputs:

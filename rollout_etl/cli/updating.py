@@ -77,7 +77,7 @@ def refresh(
     json: Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Publish a new version of the training files where anything changed."""
+    """Publish a new version of the files where anything changed."""
 
     def run() -> ExitCode:
         from rollout_etl.cli.summary import Progress
