@@ -79,7 +79,8 @@ def sft(
 def dpo(
     min_gap: Annotated[float, typer.Option("--min-gap", help="Smallest difference between the two rewards.")] = 0.2,
     strategy: Annotated[
-        o.Strategy, typer.Option("--strategy", help="Which rollouts of a group are paired; same_prompt is best-worst.")
+        o.Strategy,
+        typer.Option("--strategy", metavar="NAME", help=f"Which rollouts of a group are paired: {', '.join(o.Strategy)}; same_prompt is best-worst."),
     ] = o.Strategy.same_prompt,
     high_threshold: Annotated[float, typer.Option("--high-threshold", help="stratified: smallest reward of a chosen side.")] = 0.7,
     low_threshold: Annotated[float, typer.Option("--low-threshold", help="stratified: largest reward of a rejected side.")] = 0.4,
