@@ -56,7 +56,7 @@ def sql(
     unsafe: Annotated[bool, typer.Option("--unsafe", help="Let queries read and write any file, load extensions, change settings.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Ask rollouts anything, in DuckDB's SQL; without a question, at a prompt."""
+    """Ask rollouts anything, in DuckDB's SQL. Without a question, at a prompt."""
 
     def run() -> ExitCode:
         if queries:
@@ -108,7 +108,7 @@ def ingest(
     json: Annotated[bool, typer.Option("--json", help="Print what was read as JSON on standard output.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Keep rollouts as Parquet, which every command takes in their place, or as a DuckDB file."""
+    """Keep rollouts as Parquet. Every command takes it in their place, or as a DuckDB file."""
 
     def run() -> ExitCode:
         if not inputs:
