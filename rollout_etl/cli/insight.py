@@ -50,7 +50,7 @@ def stats(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: only the exit code.")] = False,
 ) -> None:
-    """Show rewards, groups, lengths, candidates, red flags."""
+    """Show what rollouts hold and what could be made of them."""
 
     def run() -> ExitCode:
         rollouts = opened([*(inputs or []), *(input or [])], ground_truth_field, task_inputs, group_by, threads)

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Literal
 
 from rollout_etl.errors import UsageError
+from rollout_etl.read.metrics import SeenFields, metrics_sql
 from rollout_etl.read.schema import COLUMNS, GROUND_TRUTH_FIELDS, IS_ROLLOUT, ITEMS, RECORDED, structure_for
 
 _GROUND_TRUTH = {"ground_truth", "ground_truth_text", "ground_truth_origin"}
@@ -130,14 +131,16 @@ def _accounting(columns: Sequence[str], whole_rows: bool) -> str:
 
 
 def rollouts_query(
-    columns: Sequence[str], style: Style, lookup: Lookup, namespaces: Sequence[str], *, only: str = "true", tolerant: bool = True
+    columns: Sequence[str], style: Style, lookup: Lookup, namespaces: Sequence[str], *, only: str = "true", tolerant: bool = True,
+    seen: SeenFields | None = None,
 ) -> str:
     """The query that turns `lines` (row, source, line, text) into canonical columns, plus those of `_accounting`.
 
     `source` is the number of the file here; `namespaces` holds a name for each file, part of the keys. Messages and texts are null where
     the condition `only` (on the parsed row `x`) does not hold: what is dropped need not be written out. A query that is not `tolerant` is faster and fails on lines
-    that are no JSON.
+    that are no JSON. `seen` are fields that rows probably have.
     """
+    seen = seen if seen is not None and "metrics" in columns else SeenFields()
     ground_truth, origin = _ground_truth(lookup) if _GROUND_TRUTH.intersection(columns) else ("NULL::VARCHAR", "NULL::VARCHAR")
     fields = [f"nullif(json_extract(text, {quoted(json_path(path))})::VARCHAR, 'null')" for path in lookup.group_by]
     spelt = ", ".join(f"coalesce({value}, 'null')" for value in fields)
@@ -146,6 +149,7 @@ def rollouts_query(
         "think": style.think,
         "ground_truth_again": _ground_truth_again(lookup),
         "group_by": group_by if lookup.group_by else "NULL::VARCHAR",
+        "metrics": metrics_sql(seen),
         "namespaces": "([" + ", ".join(quoted(name) for name in namespaces) + "]::VARCHAR[])",
     }
     selected = ", ".join(f"({_filled((COLUMNS.get(name) or RECORDED[name]).sql, fillings)}) AS {name}" for name in columns)
@@ -161,7 +165,7 @@ def rollouts_query(
         "ground_truth": ground_truth,
         "ground_truth_origin": origin,
     }
-    parse = f"json_transform(text, {quoted(structure_for(_filled(_resource('rollouts.sql'), fillings)))})"
+    parse = f"json_transform(text, {quoted(structure_for(_filled(_resource('rollouts.sql'), fillings), seen.values))})"
     return _filled(_resource("rollouts.sql"), fillings | {"parse": f"TRY({parse})" if tolerant else parse})
 
 

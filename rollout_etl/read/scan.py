@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal
 
 import duckdb
@@ -21,9 +22,10 @@ from rollout_etl.read.canonical import Lookup, Style, macros, rollouts_query
 from rollout_etl.read.inputs import Input, find_inputs
 from rollout_etl.read.lines import SCHEMA as LINES
 from rollout_etl.read.lines import line_batches
+from rollout_etl.read.metrics import SeenFields, seen_fields
 from rollout_etl.read.quarantine import Account, BadLine
 from rollout_etl.read.repair import look_again
-from rollout_etl.read.schema import COLUMNS, SCHEMA
+from rollout_etl.read.schema import COLUMNS, SCHEMA, STRUCTURE
 from rollout_etl.read.task_inputs import TaskInputs
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -166,16 +168,22 @@ class Rollouts:
         connection = self._database.cursor()
         connection.register("lines", lines)
         # Planning takes a while: a relation made of another one is planned once more.
-        return connection.sql(rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant))
+        seen = self._seen_fields if "metrics" in columns else None
+        return connection.sql(rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant, seen=seen))
+
+    @cached_property
+    def _seen_fields(self) -> SeenFields:
+        return seen_fields((line for _, lines in self._starts for line in lines), STRUCTURE)
+
+    @cached_property
+    def _starts(self) -> list[tuple[float, list[bytes]]]:
+        """Of the first files, the bytes of a row, judged by their first batch, and the first lines."""
+        batches = (batch for item in self.inputs[:8] for batch in islice(line_batches([item]), 1))
+        return [(batch.nbytes / batch.num_rows, batch.column(3).slice(0, 10).cast(pa.binary()).to_pylist()) for batch in batches]
 
     def _batch_rows(self) -> int:
-        """Rows of a batch: some 32 MB of lines, judged by the start of the files."""
-        sizes = []
-        for item in self.inputs[:8]:
-            for batch in line_batches([item]):
-                sizes.append(batch.nbytes / batch.num_rows)
-                break
-        return int(min(max(_BATCH_BYTES / max(sizes, default=1000), 16), 20_000))
+        """Rows of a batch: some 32 MB of lines."""
+        return int(min(max(_BATCH_BYTES / max((size for size, _ in self._starts), default=1000), 16), 20_000))
 
     def _without_bad_lines(self, frame: pl.DataFrame, columns: list[str], account: Account) -> pl.DataFrame:
         """Rollouts only: bad lines are repaired and read again, or counted and kept in the account."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -114,9 +115,12 @@ ITEMS = json.dumps([_ITEM])
 """Items of any kind, for those that are not plain."""
 
 
-def structure_for(sql: str) -> str:
-    """The part of `STRUCTURE` that a query names, as `json_transform` takes it: each leaf that is parsed costs time in every row."""
-    return json.dumps(_named(STRUCTURE, set(re.findall(r"\bx\.(\w+(?:\.\w+)*)", sql))))
+def structure_for(sql: str, more: Sequence[str] = ()) -> str:
+    """The part of `STRUCTURE` that a query names, as `json_transform` takes it: each leaf that is parsed costs time in every row.
+
+    `more` top-level fields are parsed as JSON.
+    """
+    return json.dumps({**dict.fromkeys(more, _JSON), **_named(STRUCTURE, set(re.findall(r"\bx\.(\w+(?:\.\w+)*)", sql)))})
 
 
 def _named(tree: dict[str, Any], paths: set[str]) -> dict[str, Any]:
@@ -265,7 +269,7 @@ COLUMNS: dict[str, Column] = {
     ),
     "statics": Column(_STATICS, pl.String, "JSON of the fields that must agree inside a group"),
     # Inside a CASE the row would be taken apart several times; what is no rollout has no text and is left out anyway.
-    "metrics": Column("metrics_of(text)", pl.String, "JSON object of every other finite number at the top level"),
+    "metrics": Column("{{metrics}}", pl.String, "JSON object of every other finite number at the top level"),
     "extra": Column("CASE WHEN x IS NOT NULL THEN extra_of(text) END", pl.String, "JSON object of the other top-level fields, sorted"),
     "gym_row": Column(
         f"CASE WHEN x IS NOT NULL THEN gym_row_of(text, {IS_UNANSWERED}) END",

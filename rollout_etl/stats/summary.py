@@ -26,11 +26,14 @@ Scope = Literal["overall", "task_name", "agent_name"]
 
 def statistics(data: Narrow, success: float = SUCCESS) -> dict[str, Any]:
     """`overall`, `tasks` and `agents`: statistics as JSON values. Rewards, metrics of groups and lengths count sound rollouts only."""
-    return {
-        "overall": (_by_scope(data, "overall", success) or [_nothing()])[0],
-        "tasks": _by_scope(data, "task_name", success),
-        "agents": _by_scope(data, "agent_name", success),
-    }
+    overall = (_by_scope(data, "overall", success) or [_nothing()])[0]
+
+    def named(scope: Scope) -> list[dict[str, Any]]:
+        names = data.rollouts[scope].unique()
+        # A single name has everything.
+        return [{**overall, "name": names[0]}] if len(names) == 1 else _by_scope(data, scope, success)
+
+    return {"overall": overall, "tasks": named("task_name"), "agents": named("agent_name")}
 
 
 def scoped(frame: pl.DataFrame, scope: Scope) -> pl.DataFrame:

@@ -86,7 +86,7 @@ def _is_verifier_output(name: str) -> bool:
 
 
 def _is_metric_name(name: str) -> bool:
-    if name.startswith("_") or name == "reward":
+    if name.startswith("_") or name in ("reward", "responses_create_params", "response", "agent_ref", "instance_config", "verifier_metadata", "metadata"):
         return False
     return name.lower() not in _ID_NAMES and not name.lower().endswith(_ID_ENDINGS)
 
