@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rollout_etl.curate.decontaminate import without_prompts
     from rollout_etl.curate.dedup import without_copies
     from rollout_etl.curate.groups import where_group
+    from rollout_etl.curate.near import without_near_copies
     from rollout_etl.curate.options import Curation
     from rollout_etl.curate.rewards import rescored, with_advantage
     from rollout_etl.curate.select import selected
@@ -41,6 +42,7 @@ _HOMES = {
     "with_advantage": "rollout_etl.curate.rewards",
     "with_part": "rollout_etl.curate.split",
     "without_copies": "rollout_etl.curate.dedup",
+    "without_near_copies": "rollout_etl.curate.near",
     "without_prompts": "rollout_etl.curate.decontaminate",
     "connect": "rollout_etl.explore.session",
     "scan_rollouts": "rollout_etl.read.scan",
@@ -63,7 +65,7 @@ _HOMES = {
 __all__ = [
     "Curation", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RmOptions", "SftOptions", "configure", "connect", "grpo_prompts",
     "kto_examples", "merge", "preference_pairs", "rescored", "scan_rollouts", "selected", "sft_examples", "transform_rollouts", "where_group",
-    "with_advantage", "with_part", "without_copies", "without_prompts", "write",
+    "with_advantage", "with_part", "without_copies", "without_near_copies", "without_prompts", "write",
 ]
 
 

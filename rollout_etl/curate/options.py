@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from rollout_etl.errors import UsageError
 
-DEDUPS = ("rollout", "response", "prompt")
-"""What can stand twice: see `rollout_etl.curate.dedup`."""
+DEDUPS = ("rollout", "response", "prompt", "near-response", "near-prompt")
+"""What can stand twice: see `rollout_etl.curate.dedup` and `rollout_etl.curate.near`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,8 @@ class Curation:
     """Smallest reward that counts as a success of a group."""
     dedup: tuple[str, ...] = ()
     """Copies to leave out, some of `DEDUPS`."""
+    near: float = 0.8
+    """Jaccard similarity of word 3-grams from which on two texts are near-copies."""
     exclude_prompts: str | None = None
     """File of prompts that must not be trained on."""
     exclude_ngram: int = 13
@@ -61,6 +63,8 @@ class Curation:
         for name in self.dedup:
             if name not in DEDUPS:
                 raise UsageError(f"--dedup {name}: copies are of {', '.join(DEDUPS)}")
+        if not 0.3 <= self.near <= 1:
+            raise UsageError(f"--near {self.near:g} must be from 0.3 to 1")
         if self.per_group is not None and self.per_group < 1:
             raise UsageError("--per-group must be at least 1")
         if self.exclude_ngram < 0:
