@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rollout_etl.curate.rewards import rescored, with_advantage
     from rollout_etl.curate.select import selected
     from rollout_etl.curate.split import with_part
+    from rollout_etl.curate.tokens import with_tokens
     from rollout_etl.explore.session import connect
     from rollout_etl.merging import merge
     from rollout_etl.read.scan import scan_rollouts
@@ -41,6 +42,7 @@ _HOMES = {
     "where_group": "rollout_etl.curate.groups",
     "with_advantage": "rollout_etl.curate.rewards",
     "with_part": "rollout_etl.curate.split",
+    "with_tokens": "rollout_etl.curate.tokens",
     "without_copies": "rollout_etl.curate.dedup",
     "without_near_copies": "rollout_etl.curate.near",
     "without_prompts": "rollout_etl.curate.decontaminate",
@@ -65,7 +67,7 @@ _HOMES = {
 __all__ = [
     "Curation", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RmOptions", "SftOptions", "configure", "connect", "grpo_prompts",
     "kto_examples", "merge", "preference_pairs", "rescored", "scan_rollouts", "selected", "sft_examples", "transform_rollouts", "where_group",
-    "with_advantage", "with_part", "without_copies", "without_near_copies", "without_prompts", "write",
+    "with_advantage", "with_part", "with_tokens", "without_copies", "without_near_copies", "without_prompts", "write",
 ]
 
 

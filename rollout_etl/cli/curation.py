@@ -46,6 +46,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "reward_scale": (
         Annotated[list[str] | None, typer.Option("--reward-scale", metavar="[NAME=]A,B:C,D", help="Rewards from A..B to C..D, of a source or of all.")], None),
     "advantage": (Annotated[AdvantageName | None, typer.Option("--advantage", help="Formula of the column advantage.", show_default="none")], None),
+    "tokenizer": (Annotated[_Text, typer.Option("--tokenizer", metavar="FILE|NAME", help="Tokenizer to count with.", show_default="none")], None),
+    "max_tokens": (Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="Drop rollouts with more tokens.", show_default="no limit")], None),
 }
 """Types and defaults by the name of the field."""
 

@@ -12,7 +12,7 @@ from functools import partial
 
 import polars as pl
 
-from rollout_etl.curate import balance, dedup, groups, near, order, select, split
+from rollout_etl.curate import balance, dedup, groups, near, order, select, split, tokens
 from rollout_etl.curate.conditions import condition, source_columns, with_metrics
 from rollout_etl.curate.decontaminate import Excluded
 from rollout_etl.curate.options import Curation
@@ -52,11 +52,15 @@ def where_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
 
 def text_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
     """Rules that go through texts, so only rollouts that nothing else drops are asked."""
-    if curation.exclude_prompts is None:
-        return [], []
-    excluded = Excluded.read(curation.exclude_prompts, curation.exclude_ngram)
-    derived = Derived(("is_excluded",), ("prompt_text",), excluded.marked)
-    return [Rule("excluded_prompt", pl.col("is_excluded"), f"the prompt is, or shares words with, one of {curation.exclude_prompts}")], [derived]
+    rules, derived = [], []
+    if curation.exclude_prompts is not None:
+        excluded = Excluded.read(curation.exclude_prompts, curation.exclude_ngram)
+        derived.append(Derived(("is_excluded",), ("prompt_text",), excluded.marked))
+        rules.append(Rule("excluded_prompt", pl.col("is_excluded"), f"the prompt is, or shares words with, one of {curation.exclude_prompts}"))
+    if curation.tokenizer is not None and curation.max_tokens is not None:
+        derived.append(Derived(("num_tokens",), tokens.COLUMNS, tokens.TokenCounter.load(curation.tokenizer).counted))
+        rules.append(Rule("too_long", pl.col("num_tokens") > curation.max_tokens, f"more than {curation.max_tokens} tokens"))
+    return rules, derived
 
 
 Texts = Callable[[near.Rows, str], Iterable[pl.DataFrame]]
