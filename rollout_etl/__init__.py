@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from rollout_etl.curate.decontaminate import without_prompts
     from rollout_etl.curate.dedup import without_copies
     from rollout_etl.curate.groups import where_group
+    from rollout_etl.curate.near import without_near_copies
     from rollout_etl.curate.options import Curation
     from rollout_etl.curate.rewards import rescored, with_advantage
     from rollout_etl.curate.select import selected
     from rollout_etl.curate.split import with_part
+    from rollout_etl.curate.tokens import with_tokens
     from rollout_etl.explore.session import connect
     from rollout_etl.merging import merge
     from rollout_etl.read.scan import scan_rollouts
@@ -40,7 +42,9 @@ _HOMES = {
     "where_group": "rollout_etl.curate.groups",
     "with_advantage": "rollout_etl.curate.rewards",
     "with_part": "rollout_etl.curate.split",
+    "with_tokens": "rollout_etl.curate.tokens",
     "without_copies": "rollout_etl.curate.dedup",
+    "without_near_copies": "rollout_etl.curate.near",
     "without_prompts": "rollout_etl.curate.decontaminate",
     "connect": "rollout_etl.explore.session",
     "scan_rollouts": "rollout_etl.read.scan",
@@ -63,7 +67,7 @@ _HOMES = {
 __all__ = [
     "Curation", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RmOptions", "SftOptions", "configure", "connect", "grpo_prompts",
     "kto_examples", "merge", "preference_pairs", "rescored", "scan_rollouts", "selected", "sft_examples", "transform_rollouts", "where_group",
-    "with_advantage", "with_part", "without_copies", "without_prompts", "write",
+    "with_advantage", "with_part", "with_tokens", "without_copies", "without_near_copies", "without_prompts", "write",
 ]
 
 

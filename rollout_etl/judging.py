@@ -80,7 +80,7 @@ class Judge:
         late = "completion_key" in columns and "completion_key" not in around
         cheap = [name for name in names if name != "completion_key" or not late]
         narrow = pl.concat([empty(cheap), *self.judged(rules, cheap)])
-        for step in plan.rollout_steps(self.curation, lambda: self._votes):
+        for step in plan.rollout_steps(self.curation, lambda: self._votes, lambda rows, column: self.read(("row", column), rows)):
             left = step.apply(narrow.lazy()).collect()
             self._count_dropped(step.name, len(narrow) - len(left))
             narrow = left

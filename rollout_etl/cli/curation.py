@@ -26,8 +26,9 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[_Text, typer.Option("--where-group", metavar="EXPR", help="Only groups of which this holds, as in 'has_spread and n >= 4'.")], None),
     "success": (Annotated[float, typer.Option("--success", help="Smallest reward that counts as a success of a group.")], 0.5),
     "dedup": (
-        Annotated[list[str] | None, typer.Option("--dedup", metavar="WHAT", help="Leave copies out: rollout, response, prompt.")],
+        Annotated[list[str] | None, typer.Option("--dedup", metavar="WHAT", help="Leave copies out: rollout, response, prompt, near-response, near-prompt.")],
         None),
+    "near": (Annotated[float, typer.Option("--near", help="Jaccard similarity from which on texts are near-copies.")], 0.8),
     "exclude_prompts": (Annotated[_Text, typer.Option("--exclude-prompts", metavar="FILE", help="Leave out prompts of benchmarks.")], None),
     "exclude_ngram": (Annotated[int, typer.Option("--exclude-ngram", metavar="N", help="Words in a row that must not be shared; 0: whole texts.")], 13),
     "select": (
@@ -45,6 +46,8 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "reward_scale": (
         Annotated[list[str] | None, typer.Option("--reward-scale", metavar="[NAME=]A,B:C,D", help="Rewards from A..B to C..D, of a source or of all.")], None),
     "advantage": (Annotated[AdvantageName | None, typer.Option("--advantage", help="Formula of the column advantage.", show_default="none")], None),
+    "tokenizer": (Annotated[_Text, typer.Option("--tokenizer", metavar="FILE|NAME", help="Tokenizer to count with.", show_default="none")], None),
+    "max_tokens": (Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="Drop rollouts with more tokens.", show_default="no limit")], None),
 }
 """Types and defaults by the name of the field."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from rollout_etl.curate.words import ngrams, words
 from rollout_etl.errors import UnreadableError, UsageError
 
 FIELDS = ("prompt", "question", "problem", "input", "text", "instruction")
@@ -45,16 +46,16 @@ class Excluded:
     @classmethod
     def of(cls, texts: pl.Series, size: int) -> Excluded:
         """The prompts `texts`; `size` is how many words in a row are too many to share, 0 for equal texts only."""
-        worded = pl.DataFrame({_TEXT: texts}).select(_words())
-        ngrams = _ngrams(worded.with_row_index(), size)["ngram"] if size else pl.Series("ngram", [], dtype=pl.String)
-        return cls(worded.select(pl.col("words").list.join(" "))["words"].unique(), ngrams.unique(), size)
+        worded = pl.DataFrame({_TEXT: texts}).select(words(_TEXT))
+        runs = ngrams(worded.with_row_index(), size)["ngram"] if size else pl.Series("ngram", [], dtype=pl.String)
+        return cls(worded.select(pl.col("words").list.join(" "))["words"].unique(), runs.unique(), size)
 
     def marked(self, rollouts: pl.DataFrame) -> pl.DataFrame:
         """`rollouts`, which have `prompt_text`, with `is_excluded` (Boolean). Prompts without words are not excluded."""
         # The rollouts of a group share a prompt.
-        prompts = rollouts.select(_TEXT).unique().with_row_index().with_columns(_words())
+        prompts = rollouts.select(_TEXT).unique().with_row_index().with_columns(words(_TEXT))
         equal = prompts.filter(pl.col("words").list.len() > 0, pl.col("words").list.join(" ").is_in(self.texts.implode()))["index"]
-        shared = _ngrams(prompts, self.size).filter(pl.col("ngram").is_in(self.ngrams.implode()))["index"] if self.size else equal.clear()
+        shared = ngrams(prompts, self.size).filter(pl.col("ngram").is_in(self.ngrams.implode()))["index"] if self.size else equal.clear()
         found = prompts.select(_TEXT, is_excluded=pl.col("index").is_in(pl.concat([equal, shared]).implode()))
         return rollouts.join(found, on=_TEXT, how="left", nulls_equal=True, maintain_order="left")
 
@@ -63,17 +64,6 @@ def without_prompts(rollouts: pl.LazyFrame, texts: pl.Series, size: int = 13) ->
     """The rollouts whose prompt is none of `texts` and shares no `size` words in a row with any. Needs `prompt_text`."""
     excluded = Excluded.of(texts, size)
     return rollouts.map_batches(lambda frame: excluded.marked(frame).filter(~pl.col("is_excluded")).drop("is_excluded"))
-
-
-def _words() -> pl.Expr:
-    return pl.col(_TEXT).fill_null("").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+").alias("words")
-
-
-def _ngrams(worded: pl.DataFrame, size: int) -> pl.DataFrame:
-    """`index` and `ngram` (String) for each run of `size` words of the column `words`."""
-    words = worded.select("index", "words").filter(pl.col("words").list.len() >= size).explode("words")
-    runs = words.with_columns(last=pl.col("index").shift(1 - size), ngram=pl.concat_str([pl.col("words").shift(-i) for i in range(size)], separator=" "))
-    return runs.filter(pl.col("last") == pl.col("index")).select("index", "ngram")
 
 
 def _prompt_of(path: str, number: int, line: str) -> str:

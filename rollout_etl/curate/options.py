@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from rollout_etl.errors import UsageError
 
-DEDUPS = ("rollout", "response", "prompt")
-"""What can stand twice: see `rollout_etl.curate.dedup`."""
+DEDUPS = ("rollout", "response", "prompt", "near-response", "near-prompt")
+"""What can stand twice: see `rollout_etl.curate.dedup` and `rollout_etl.curate.near`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,8 @@ class Curation:
     """Smallest reward that counts as a success of a group."""
     dedup: tuple[str, ...] = ()
     """Copies to leave out, some of `DEDUPS`."""
+    near: float = 0.8
+    """Jaccard similarity of word 3-grams from which on two texts are near-copies."""
     exclude_prompts: str | None = None
     """File of prompts that must not be trained on."""
     exclude_ngram: int = 13
@@ -52,6 +54,10 @@ class Curation:
     """`A,B:C,D` or `NAME=A,B:C,D`: rewards from A..B to C..D, of all sources or of one."""
     advantage: Literal["grpo", "rloo", "max-rl"] | None = None
     """Formula of the column `advantage`."""
+    tokenizer: str | None = None
+    """File of a tokenizer, folder that holds one, or name on the Hugging Face hub."""
+    max_tokens: int | None = None
+    """Rollouts with more tokens are dropped."""
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -61,6 +67,12 @@ class Curation:
         for name in self.dedup:
             if name not in DEDUPS:
                 raise UsageError(f"--dedup {name}: copies are of {', '.join(DEDUPS)}")
+        if not 0.3 <= self.near <= 1:
+            raise UsageError(f"--near {self.near:g} must be from 0.3 to 1")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UsageError("--max-tokens must be at least 1")
+        if (self.max_tokens is None) != (self.tokenizer is None):
+            raise UsageError("--tokenizer and --max-tokens go together")
         if self.per_group is not None and self.per_group < 1:
             raise UsageError("--per-group must be at least 1")
         if self.exclude_ngram < 0:

@@ -6,13 +6,13 @@ with their size. What goes through texts is worked out batch by batch, into colu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
 
-from rollout_etl.curate import balance, dedup, groups, order, select, split
+from rollout_etl.curate import balance, dedup, groups, near, order, select, split, tokens
 from rollout_etl.curate.conditions import condition, source_columns, with_metrics
 from rollout_etl.curate.decontaminate import Excluded
 from rollout_etl.curate.options import Curation
@@ -52,21 +52,37 @@ def where_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
 
 def text_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
     """Rules that go through texts, so only rollouts that nothing else drops are asked."""
-    if curation.exclude_prompts is None:
-        return [], []
-    excluded = Excluded.read(curation.exclude_prompts, curation.exclude_ngram)
-    derived = Derived(("is_excluded",), ("prompt_text",), excluded.marked)
-    return [Rule("excluded_prompt", pl.col("is_excluded"), f"the prompt is, or shares words with, one of {curation.exclude_prompts}")], [derived]
+    rules, derived = [], []
+    if curation.exclude_prompts is not None:
+        excluded = Excluded.read(curation.exclude_prompts, curation.exclude_ngram)
+        derived.append(Derived(("is_excluded",), ("prompt_text",), excluded.marked))
+        rules.append(Rule("excluded_prompt", pl.col("is_excluded"), f"the prompt is, or shares words with, one of {curation.exclude_prompts}"))
+    if curation.tokenizer is not None and curation.max_tokens is not None:
+        derived.append(Derived(("num_tokens",), tokens.COLUMNS, tokens.TokenCounter.load(curation.tokenizer).counted))
+        rules.append(Rule("too_long", pl.col("num_tokens") > curation.max_tokens, f"more than {curation.max_tokens} tokens"))
+    return rules, derived
 
 
-def rollout_steps(curation: Curation, votes: Callable[[], pl.LazyFrame]) -> list[Step]:
+Texts = Callable[[near.Rows, str], Iterable[pl.DataFrame]]
+"""Gives `row` and a column of texts, for sorted rows: near-copies are told by what was said."""
+
+
+def _nothing(rows: near.Rows, column: str) -> Iterable[pl.DataFrame]:
+    return ()
+
+
+def rollout_steps(curation: Curation, votes: Callable[[], pl.LazyFrame] = pl.LazyFrame, texts: Texts = _nothing) -> list[Step]:
     """What is asked of rollouts beside rules. `votes` gives the rewards that count for groups (columns `GROUP` and `reward`)."""
     steps = []
     if curation.where_group is not None:
         text, success = curation.where_group, curation.success
         steps.append(Step("where_group", lambda frame: groups.where_group(frame, text, votes(), success), (*groups.GROUP, "reward")))
     for of in curation.dedup:
-        steps.append(Step(f"duplicate_{of}", partial(dedup.without_copies, of=of), dedup.COLUMNS))
+        if of in near.TEXTS:
+            kept = partial(near.chosen_without_near_copies, of=of, fetch=texts, threshold=curation.near)
+            steps.append(Step(of.replace("-", "_"), lambda frame, kept=kept: frame.map_batches(kept), ("row", *dedup.COLUMNS)))  # type: ignore[misc]
+        else:
+            steps.append(Step(f"duplicate_{of}", partial(dedup.without_copies, of=of), dedup.COLUMNS))
     if curation.select != "all" or curation.per_group is not None:
         chosen = partial(select.selected, select=curation.select, per_group=curation.per_group, success=curation.success)
         steps.append(Step("not_selected", chosen, select.COLUMNS))
@@ -86,7 +102,7 @@ def example_steps(curation: Curation) -> list[Step]:
 
 def narrow_columns(curation: Curation) -> list[str]:
     """Canonical columns that the steps need beside what a recipe reads, each once."""
-    steps = [*rollout_steps(curation, pl.LazyFrame), *example_steps(curation)]
+    steps = [*rollout_steps(curation), *example_steps(curation)]
     needed = [name for step in steps for name in step.columns]
     needed += order.KEYS if example_steps(curation) else ()
     return list(dict.fromkeys([*needed, *placing_columns(curation)]))
@@ -99,7 +115,7 @@ def placing_columns(curation: Curation) -> list[str]:
 
 def looks_around(curation: Curation) -> bool:
     """Whether the choice of a rollout depends on others, so that all must be seen before one is used."""
-    return bool(rollout_steps(curation, pl.LazyFrame) or example_steps(curation) or curation.stratify)
+    return bool(rollout_steps(curation) or example_steps(curation) or curation.stratify)
 
 
 def numbered(examples: pl.DataFrame, seed: int, sides: Sequence[str] = ("",)) -> pl.Expr:

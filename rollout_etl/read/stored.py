@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 INDEX = "ingest.json"
-FORMAT = 1
+FORMAT = 2
 QUARANTINE = "quarantine.parquet"
 _BATCH_BYTES = 1 << 21
 

@@ -2,7 +2,7 @@
 --   reward is null when it is missing or no finite number; prompt and completion are lists of chat messages.
 CREATE OR REPLACE VIEW rollouts AS
 SELECT
-    row, source, line, shape, task_name, agent_name, task_index, attempt, task_key, prompt_key, completion_key,
+    row, source, line, shape, task_name, agent_name, task_index, attempt, task_key, prompt_key, messages_key, completion_key,
     prompt::JSON AS prompt,
     completion::JSON AS completion,
     tools::JSON AS tools,

@@ -1,0 +1,74 @@
+"""Lengths in tokens, by a tokenizer of Hugging Face's `tokenizers`: of a file, a folder with `tokenizer.json`, or a name on the hub.
+
+What is counted is the text of all messages: contents, reasoning, names and arguments of calls. What a chat template adds (roles,
+markers, tool schemas) comes on top: leave some room for it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from rollout_etl.errors import UsageError
+
+COLUMNS = ("prompt", "completion")
+"""Canonical columns that are counted."""
+_PATHS = ("$[*].content", "$[*].reasoning_content", "$[*].tool_calls[*].function.name", "$[*].tool_calls[*].function.arguments", "$[*].tool_calls[*].name",
+          "$[*].tool_calls[*].arguments")
+
+
+class TokenCounter:
+    """Counts tokens. Texts that stand several times in a batch, such as the prompt of a group, are counted once."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.tokens, self.seconds = 0, 0.0
+        """Tokens that were counted so far, and the time that it took."""
+
+    @classmethod
+    def load(cls, name: str) -> TokenCounter:
+        """The counter of a tokenizer. Raises `UsageError` where there is none, or no package for it."""
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise UsageError("--tokenizer needs the package tokenizers: pip install 'rollout-etl[tokens]'") from error
+        path = Path(name) / "tokenizer.json" if Path(name).is_dir() else Path(name)
+        try:
+            return cls(Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(name))
+        # The library raises plain exceptions, for files as for the network.
+        except Exception as error:
+            raise UsageError(f"--tokenizer {name}: {(str(error) or type(error).__name__).splitlines()[0][:200]}") from error
+
+    def counted(self, rollouts: pl.DataFrame) -> pl.DataFrame:
+        """`rollouts`, which have `COLUMNS`, with `num_tokens` (Int64)."""
+        counts = [self._count(_texts(rollouts[name])) for name in COLUMNS]
+        return rollouts.with_columns(num_tokens=counts[0] + counts[1])
+
+    def _count(self, texts: pl.Series) -> pl.Series:
+        start = time.perf_counter()
+        different = texts.unique()
+        found = pl.Series([len(encoding) for encoding in self._tokenizer.encode_batch_fast(different.to_list(), add_special_tokens=False)], dtype=pl.Int64)
+        self.tokens += int(found.sum())
+        self.seconds += time.perf_counter() - start
+        return texts.replace_strict(different, found, return_dtype=pl.Int64)
+
+
+def with_tokens(rollouts: pl.LazyFrame, tokenizer: str) -> pl.LazyFrame:
+    """`rollouts` with `num_tokens` (Int64), the tokens of prompt and completion. Needs `COLUMNS`."""
+    return rollouts.map_batches(TokenCounter.load(tokenizer).counted, schema=None, validate_output_schema=False)
+
+
+def _texts(messages: pl.Series) -> pl.Series:
+    """The texts of JSON lists of messages, a line for each."""
+    parts = ", ".join(f"json_extract_string(j, '{path}')" for path in _PATHS)
+    table = pl.DataFrame({"j": messages}).with_row_index().to_arrow()
+    with duckdb.connect() as connection:
+        connection.register("messages", table)
+        joined: pl.DataFrame = connection.sql(f"SELECT index, array_to_string(flatten([{parts}]), chr(10)) AS texts FROM messages ORDER BY index").pl()
+    return joined["texts"].fill_null("")

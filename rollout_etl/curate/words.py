@@ -1,0 +1,17 @@
+"""Texts as words, so that spaces, punctuation and case do not count when texts are compared."""
+
+from __future__ import annotations
+
+import polars as pl
+
+
+def words(text: str) -> pl.Expr:
+    """The words of a column of texts, in lower case: letters and digits. List(String), empty for null."""
+    return pl.col(text).fill_null("").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+").alias("words")
+
+
+def ngrams(worded: pl.DataFrame, size: int) -> pl.DataFrame:
+    """`index` and `ngram` (String) for each run of `size` words of the column `words`, in the order of `worded`."""
+    each = worded.select("index", "words").filter(pl.col("words").list.len() >= size).explode("words")
+    runs = each.with_columns(last=pl.col("index").shift(1 - size), ngram=pl.concat_str([pl.col("words").shift(-i) for i in range(size)], separator=" "))
+    return runs.filter(pl.col("last") == pl.col("index")).select("index", "ngram")
