@@ -155,7 +155,7 @@ class Steps:
         options = self.job.options
         assert isinstance(options, DpoOptions)
         rules = dpo.rules(options, self.target.rows(self.job, longer_prompts=False).cannot_hold)
-        narrow = self.judge.chosen(rules, (*pairing.NARROW, "statics", "num_messages"))
+        narrow = self.judge.chosen(rules, (*pairing.narrow_columns(options), "statics", "num_messages"))
         self._look_at_groups(narrow)
         pairs, combinations = pairing.pair_rollouts(narrow, options)
         if combinations > len(pairs):
@@ -170,7 +170,7 @@ class Steps:
         parts = self._open(rows, stack)
         needed = pl.concat([apart["chosen_row"], apart["rejected_row"]]).unique().sort().to_numpy()
         alike = dpo.distance_rules(options)
-        columns = list(dict.fromkeys(["row", *self._columns(rows), *(["completion"] if alike else [])]))
+        columns = list(dict.fromkeys(["row", "completion_chars", *self._columns(rows), *(["completion"] if alike else [])]))
         said = [self._with_statistics(frame, rows) for frame in self.judge.read(columns, rows=needed)]
         written = []
         if said:

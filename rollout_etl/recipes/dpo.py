@@ -68,13 +68,13 @@ def distance_rules(options: DpoOptions) -> list[Rule]:
     return [Rule("too_alike", distance < options.min_distance - TOLERANCE, f"the words of both sides are less than {options.min_distance:g} apart")]
 
 
-MEASURED = ("reward_gap", "chosen_reward", "rejected_reward", "chosen_chars", "rejected_chars")
+MEASURED = ("reward_gap", "chosen_reward", "rejected_reward", "chosen_completion_chars", "rejected_completion_chars")
 """Columns of pairs that `measures` looks at."""
 
 
 def measures(pairs: pl.DataFrame) -> dict[str, float]:
     """What a choice of pairs did: mean gap and rewards, how long the chosen side is (as a ratio), how often it is the longer one."""
-    chosen, rejected = pl.col("chosen_chars"), pl.col("rejected_chars")
+    chosen, rejected = pl.col("chosen_completion_chars"), pl.col("rejected_completion_chars")
     found = pairs.select(
         pl.col("reward_gap", "chosen_reward", "rejected_reward").mean().name.prefix("mean_"),
         median_length_ratio=(chosen.clip(1) / rejected.clip(1)).median(), longer_chosen=(chosen > rejected).mean(),

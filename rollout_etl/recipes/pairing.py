@@ -19,7 +19,8 @@ from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.recipes.options import DpoOptions
 
 NARROW = ("row", "task_key", "prompt_key", "reward", "attempt", "completion_key", "source", "line", "completion_chars")
-"""Canonical columns that pairing looks at."""
+"""Canonical columns that pairing can look at. Lengths take a look at what was said: `narrow_columns` has them where they decide."""
+_CHARS = "completion_chars"
 _TIES = ("attempt", "completion_key", "source", "line")
 Ints = npt.NDArray[np.int64]
 
@@ -43,11 +44,17 @@ class _Orders:
     """Rewards of `worst`."""
 
 
+def narrow_columns(options: DpoOptions) -> list[str]:
+    """The columns of `NARROW` that these options need."""
+    by_length = options.match_length is not None or options.ties != "first"
+    return [name for name in NARROW if name != _CHARS or by_length]
+
+
 def pair_rollouts(kept: pl.DataFrame, options: DpoOptions) -> tuple[pl.DataFrame, int]:
-    """Pairs of `kept` rollouts (columns `NARROW`), and how many there were to draw from.
+    """Pairs of `kept` rollouts (see `narrow_columns`), and how many there were to draw from.
 
     The pairs have `chosen_row`, `rejected_row`, `chosen_reward`, `rejected_reward`, `reward_gap`, the lengths `chosen_chars` and
-    `rejected_chars`, and `is_overused` (see `--max-uses`); none is dropped for its gap. They are in the order of the chosen
+    `rejected_chars` where `kept` has them, and `is_overused` (see `--max-uses`); none is dropped for its gap. They are in the order of the chosen
     rollouts. Ties go by `--ties`, then by attempt, content, file and line, so the order of the files does not matter.
     """
     orders = _orders(kept, options)
@@ -58,16 +65,16 @@ def pair_rollouts(kept: pl.DataFrame, options: DpoOptions) -> tuple[pl.DataFrame
     which = np.searchsorted(np.cumsum(sizes), picked, side="right")
     within = picked - (np.cumsum(sizes) - sizes)[which]
     sides = {"chosen": orders.best[chosen[which]], "rejected": orders.worst[(start[which] + within)]}
-    pairs = pl.DataFrame({f"{side}_{short}": frame[name] for side, frame in sides.items() for short, name in _KEPT.items()})
+    pairs = pl.DataFrame({f"{side}_{short}": frame[name] for side, frame in sides.items() for short, name in _KEPT.items() if name in frame.columns})
     pairs = _overused(pairs.with_columns(reward_gap=pl.col("chosen_reward") - pl.col("rejected_reward")), options.max_uses)
     return pairs.sort("chosen_row", "rejected_row"), combinations
 
 
-_KEPT = {"row": "row", "reward": "reward", "chars": "completion_chars"}
+_KEPT = {"row": "row", "reward": "reward", "chars": _CHARS}
 
 
 def _orders(kept: pl.DataFrame, options: DpoOptions) -> _Orders:
-    first = [] if options.ties == "first" else ["completion_chars"]
+    first = [] if options.ties == "first" else [_CHARS]
     ties, descending = [*first, *_TIES], [*([options.ties == "longer"] if first else []), *[False] * len(_TIES)]
     keyed = kept.with_columns(group=pl.lit(0, dtype=pl.Int64) if options.cross_prompt else pl.struct(GROUP).rank("dense").cast(pl.Int64) - 1)
     best = keyed.sort("group", "reward", *ties, descending=[False, True, *descending], nulls_last=True)
