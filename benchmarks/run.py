@@ -62,6 +62,7 @@ def main() -> None:
         runs: dict[str, list[tuple[float, float]]] = {}
         for repeat in range(options.repeat):
             runs.setdefault("scan", []).append(measured([*script, "scan", str(data), str(output)]))
+            runs.setdefault("stats", []).append(measured([*ours, "stats", str(data), "-q"]))
             for name, recipe in RECIPES.items():
                 path = output.with_suffix(".parquet" if name in PARQUET else ".jsonl")
                 runs.setdefault(name, []).append(measured([*ours, *recipe, str(data), "-o", str(path), "-q"]))
@@ -75,7 +76,7 @@ def main() -> None:
         for name, found in runs.items():
             script_ratio = f"{seconds[name.split()[0]] / seconds[name]:.1f}" if name in RECIPES else ""
             scan_ratio = f"{seconds['scan'] / seconds[name]:.2f}"
-            label = name if name in RECIPES or name.startswith("pyarrow") else f"script {name}" if name != "scan" else "bare DuckDB scan"
+            label = name if name in (*RECIPES, "stats") or name.startswith("pyarrow") else f"script {name}" if name != "scan" else "bare DuckDB scan"
             print(f"{label:18}{seconds[name]:9.2f}{megabytes / seconds[name]:8.0f}{script_ratio:>10}{scan_ratio:>9}{max(m for _, m in found):9.0f}")
 
 
