@@ -196,6 +196,25 @@ def test_unchanged_files_share_their_place(folder: Path) -> None:
     assert first.samefile(second)
 
 
+def test_splits(folder: Path) -> None:
+    """Both parts are published, with the run file that names them, and no prompt changes its side as data grows."""
+    (folder / "pipeline.toml").write_text(PIPELINE.replace("reward-threshold = 0.5", "reward-threshold = 0.5\nval = 0.6"))
+    sides: dict[str, set[str]] = {"sft.jsonl": set(), "sft.val.jsonl": set()}
+    for number in range(3):
+        (folder / "rollouts" / f"night{number}.jsonl").write_bytes(lines(number, 40))
+        assert refresh(folder)[0] == 0
+        current = published(folder)
+        for name, questions in sides.items():
+            now = {json.loads(line)["messages"][0]["content"] for line in current[name].splitlines()}
+            assert questions <= now
+            questions |= now
+    assert len(sides["sft.jsonl"]) + len(sides["sft.val.jsonl"]) == 30
+    assert not sides["sft.jsonl"] & sides["sft.val.jsonl"]
+    version = (folder / "training" / "current").resolve()
+    assert str(version / "sft.val.jsonl") in (version / "sft.jsonl.nemo-rl.yaml").read_text()
+    assert "  - split: val\n    path: sft.val.jsonl\n" in (version / "README.md").read_text()
+
+
 def test_killed_at_any_moment(folder: Path) -> None:
     assert refresh(folder)[0] == 0
     rng = random.Random(0)

@@ -14,7 +14,7 @@ from rollout_etl.refresh.pipeline import refuse_unknown, replaced
 if TYPE_CHECKING:
     from rollout_etl.run import Run
 
-NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "help", "dry_run", "val", "split")
+NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "help", "dry_run")
 """Parameters that a refresh sets itself, or has no use for."""
 
 

@@ -72,8 +72,10 @@ def build(
         report = execute(run_of(output, paths, path), progress)
         record["outputs"][output.file] = _entry(output, report)
         earlier = None if before is None else before["outputs"].get(output.file)
-        if report.written and earlier and before_folder and earlier["sha256"] == record["outputs"][output.file]["sha256"]:
-            link_if_same(path, before_folder / output.file)
+        if earlier and before_folder:
+            for name, digest in record["outputs"][output.file]["files"].items():
+                if digest == earlier["files"].get(name):
+                    link_if_same(folder / name, before_folder / name)
         seen = _seen(output, path, report, earlier, before, rewards)
         built.outcomes += [_forced(outcome, force) for outcome in output.bounds.outcomes(output.file, seen)]
     record["gates"] = [outcome.to_json() for outcome in built.outcomes]
@@ -95,6 +97,7 @@ def _entry(output: Output, report: Report) -> Record:
         "rows": report.written,
         "bytes": data.bytes if data else 0,
         "sha256": data.sha256 if data else None,
+        "files": {Path(written.path).name: written.sha256 for written in report.outputs},
         "rollouts": {name: found["rollouts"][name] for name in ("read", "quarantined", "dropped", "kept")},
         "examples": found["examples"],
         "warnings": report.warnings,

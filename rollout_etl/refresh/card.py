@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +12,10 @@ def card(record: Mapping[str, Any]) -> str:
     files = {name: entry for name, entry in record["outputs"].items() if entry["rows"]}
     rows = max((entry["rows"] for entry in files.values()), default=0)
     head = ["---", "configs:"]
-    for name in files:
-        head += [f"- config_name: {name.rpartition('.')[0]}", "  data_files:", "  - split: train", f"    path: {name}"]
+    for name, entry in files.items():
+        head += [f"- config_name: {name.rpartition('.')[0]}", "  data_files:"]
+        for part, path in _parts(name, entry["files"]):
+            head += [f"  - split: {part}", f"    path: {path}"]
     head += ["size_categories:", f"- {_size(rows)}", "---", ""]
     body = [f"# Training data, version {record['version']}", "", f"Made by rollout-etl {record['software']} on {record['created']}.", ""]
     body += ["| file | recipe | trainer | rows | rollouts read | dropped |", "|---|---|---|---:|---:|---|"]
@@ -22,6 +24,15 @@ def card(record: Mapping[str, Any]) -> str:
         body.append(f"| {name} | {entry['recipe']} | {entry['target']} | {entry['rows']:,} | {entry['rollouts']['read']:,} | {dropped} |")
     body += ["", f"{len(record['inputs'])} input(s); `version.json` names each with its SHA-256, and every option.", ""]
     return "\n".join([*head, *body])
+
+
+def _parts(name: str, files: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names of the splits of an output, and their files: `sft.val.jsonl` beside `sft.jsonl`."""
+    yield "train", name
+    stem, _, suffix = name.rpartition(".")
+    for path in files:
+        if path != name and path.startswith(f"{stem}.") and path.endswith(f".{suffix}"):
+            yield path[len(stem) + 1 : -len(suffix) - 1], path
 
 
 def _size(rows: int) -> str:
