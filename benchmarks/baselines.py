@@ -66,7 +66,7 @@ def scan(path: str) -> None:
     """Read the columns that rollout-etl reads, and nothing else."""
     import duckdb
 
-    from rollout_etl.read.schema import STRUCTURE
+    from rollout_etl.read.structure import STRUCTURE
 
     def column_type(tree: Any) -> str:
         if isinstance(tree, list):

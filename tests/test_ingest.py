@@ -125,6 +125,12 @@ def test_columns_that_were_not_read_are_no_nulls() -> None:
     assert result.fetchall() == [(48,)]
 
 
+def test_files_are_read_only_and_can_be_replaced(tmp_path: Path) -> None:
+    for _ in range(2):
+        ingest(ROOT / "demo" / "rollouts.jsonl", tmp_path / "in", max_bad_fraction=1.0)
+        assert {path.stat().st_mode & 0o777 for path in (tmp_path / "in").glob("*.parquet")} == {0o444}
+
+
 def test_what_is_in_the_way(tmp_path: Path) -> None:
     demo = tmp_path / "rollouts.jsonl"
     shutil.copy(ROOT / "demo" / "rollouts.jsonl", demo)

@@ -180,7 +180,13 @@ def _write_part(folder: Path, number: int, first: int, end: int, window: list[pl
     table.with_columns(pl.col("record").cast(pl.String)).write_parquet(
         folder / name, compression="zstd", compression_level=1, row_group_size=min(max(len(table) // 8, 1024), 16_384), statistics=True
     )
+    _protect(folder / name)
     return stored.Part(name, first, end - first)
+
+
+def _protect(path: Path) -> None:
+    """Queries may open what was ingested: a COPY that is told to write over it must not."""
+    path.chmod(0o444)
 
 
 def _write_quarantine(rollouts: Rollouts, folder: Path, bad: list[pl.DataFrame]) -> None:
@@ -192,6 +198,7 @@ def _write_quarantine(rollouts: Rollouts, folder: Path, bad: list[pl.DataFrame])
             found = json.loads(reasons[rollouts.inputs[source].path, line].to_json())
             rows.append({**found, "row": row, "record": record})
     pl.DataFrame(rows, schema=_BAD_SCHEMA).write_parquet(folder / stored.QUARANTINE, compression="zstd")
+    _protect(folder / stored.QUARANTINE)
 
 
 def _kept_inputs(path: str | None, folder: Path, number: int) -> str | None:

@@ -11,7 +11,8 @@ from typing import Literal
 
 from rollout_etl.errors import UsageError
 from rollout_etl.read.metrics import SeenFields, metrics_sql
-from rollout_etl.read.schema import COLUMNS, GROUND_TRUTH_FIELDS, IS_ROLLOUT, ITEMS, RECORDED, structure_for
+from rollout_etl.read.schema import COLUMNS, IS_ROLLOUT, RECORDED
+from rollout_etl.read.structure import GROUND_TRUTH_FIELDS, ITEMS, structure_for
 
 _GROUND_TRUTH = {"ground_truth", "ground_truth_text", "ground_truth_origin"}
 _MACROS = ("json.sql", "units.sql", "fold.sql", "fields.sql")

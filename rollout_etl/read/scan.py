@@ -25,7 +25,8 @@ from rollout_etl.read.lines import line_batches
 from rollout_etl.read.metrics import SeenFields, seen_fields
 from rollout_etl.read.quarantine import Account, BadLine
 from rollout_etl.read.repair import look_again
-from rollout_etl.read.schema import COLUMNS, SCHEMA, STRUCTURE
+from rollout_etl.read.schema import COLUMNS, SCHEMA
+from rollout_etl.read.structure import STRUCTURE
 from rollout_etl.read.task_inputs import TaskInputs
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]

@@ -10,7 +10,7 @@ from typing import Any
 
 from rollout_etl.read.canonical import Lookup, Style
 from rollout_etl.read.repair import look_again
-from rollout_etl.read.schema import GROUND_TRUTH_FIELDS, ID_FIELDS, STATIC_FIELDS
+from rollout_etl.read.structure import GROUND_TRUTH_FIELDS, ID_FIELDS, STATIC_FIELDS
 
 from .fields import count_of, extra_of, gym_row_of, is_true, metadata_of, metrics_of, number_of, tools_of
 from .flags import is_failure, is_truncated
