@@ -171,7 +171,7 @@ def _publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
     """Move data, the files beside it and the manifests to their places; the manifests go last."""
     job, target, report = steps.job, steps.target, steps.report
     if run.refuse_dates and run.output.suffix == ".jsonl":
-        for file in parts.files.values():
+        for file in (file for file in parts.files.values() if file.staged.rows):
             _refuse_guesses(run, target.rows(job, longer_prompts=False).reader, file)
     if not parts.main.staged.rows:
         raise UsageError(f"all {report.written} examples fell to other parts than {split.TRAIN}: there are too few for this split")

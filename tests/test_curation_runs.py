@@ -132,6 +132,13 @@ def test_the_threshold_does_not_change_who_votes(files: list[Path], tmp_path: Pa
     assert set((tmp_path / "strict.jsonl").read_text().splitlines()) <= set((tmp_path / "loose.jsonl").read_text().splitlines())
 
 
+@pytest.mark.parametrize("options", [SftOptions(reward_threshold=0), DpoOptions(), GrpoOptions()], ids=["sft", "dpo", "grpo"])
+def test_a_part_without_examples_is_not_written(files: list[Path], tmp_path: Path, options: AnyOptions) -> None:
+    report = run(files, tmp_path / "out.jsonl", options, Curation(split="train=0.9999999,val=0.0000001"))
+    assert report.warnings[0] == "no examples for val: too few prompts for this split"
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == ["out.jsonl"]
+
+
 def test_run_file_names_the_validation_file(files: list[Path], tmp_path: Path) -> None:
     report = rollout_etl.write(files, tmp_path / "out.jsonl", recipe="sft", options=SftOptions(reward_threshold=0), curation=Curation(split="train=0.8,val=0.2"))
     text = (tmp_path / "out.jsonl.nemo-rl.yaml").read_text()
