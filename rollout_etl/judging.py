@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from rollout_etl.curate import plan, rewards
+from rollout_etl.curate import near, plan, rewards, split
 from rollout_etl.curate.groups import GROUP, group_table
 from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import RULES, SOUND, Rule, columns_of, verdict
@@ -67,6 +67,7 @@ class Judge:
                 self.report.left_out[name] += int(judged[column].sum())
             self.progress(len(judged))
             yield judged.filter(pl.col("rule").is_null()).select(columns)
+        self.report.rates += [one.rate() for one in from_texts if one.rate is not None]
         account = self.rollouts.account
         assert account is not None
         self.report.read, self.report.quarantined = account.read, len(account.quarantined)
@@ -80,11 +81,17 @@ class Judge:
         late = "completion_key" in columns and "completion_key" not in around
         cheap = [name for name in names if name != "completion_key" or not late]
         narrow = pl.concat([empty(cheap), *self.judged(rules, cheap)])
-        for step in plan.rollout_steps(self.curation, lambda: self._votes, lambda rows, column: self.read(("row", column), rows)):
+        for step in plan.rollout_steps(self.curation, lambda: self._votes, self._texts):
             left = step.apply(narrow.lazy()).collect()
             self._count_dropped(step.name, len(narrow) - len(left))
             narrow = left
+        if self.curation.split_near:
+            narrow = near.with_shared_keys(narrow, split.KEY, self._texts, self.curation.near)
         return self._with_content(narrow) if late else narrow
+
+    def _texts(self, rows: near.Rows, column: str) -> Iterator[pl.DataFrame]:
+        """`row` and a column of texts, for sorted rows."""
+        return self.read(("row", column), rows)
 
     def _count_dropped(self, name: str, count: int) -> None:
         if count:

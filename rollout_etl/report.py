@@ -46,6 +46,8 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     launch: str | None = None
+    rates: list[str] = field(default_factory=list)
+    """How fast parts went: shown, but no part of the record, which is the same for the same run."""
 
     def count_rollouts(self, frame: pl.DataFrame) -> None:
         """Add the rollouts of a frame with the column `rule`."""

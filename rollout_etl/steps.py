@@ -87,7 +87,7 @@ class Steps:
                 self.report.built += lost
                 self.report.examples_dropped[step.name] += lost
             examples = left
-        if self.curation.stratify:
+        if plan.splits_together(self.curation):
             examples = plan.placed(examples, self.curation, sides)
         return examples
 
@@ -186,9 +186,9 @@ class Steps:
     def _taken_pairs(self, pairs: pl.DataFrame, narrow: pl.DataFrame) -> pl.DataFrame:
         """`_taken` of pairs: what steps ask of an example is that of the chosen side, its number is that of both."""
         names = [name for step in plan.example_steps(self.curation) for name in step.columns]
-        if not plan.example_steps(self.curation) and not self.curation.stratify:
+        if not plan.example_steps(self.curation) and not plan.splits_together(self.curation):
             return pairs
-        keys = [*order.KEYS, *split.COLUMNS] if self.curation.stratify else order.KEYS
+        keys = [*order.KEYS, *split.COLUMNS] if plan.splits_together(self.curation) else order.KEYS
         of = narrow.select("row", *(name for name in dict.fromkeys([*keys, *names]) if name in narrow.columns))
         known = dpo.with_sides(pairs, of)
         known = known.with_columns(pl.col(f"chosen_{name}").alias(name) for name in dict.fromkeys(names))

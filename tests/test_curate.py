@@ -208,6 +208,22 @@ def test_split_has_its_shares_and_stays_when_data_grows() -> None:
 
 
 @QUICK
+@given(rows=rollouts(40), size=st.integers(1, 30), many=st.booleans())
+def test_even_samples(rows: list[dict[str, Any]], size: int, many: bool) -> None:
+    """No level has more than one example less than another, but for those that are used up."""
+    for number, row in enumerate(rows):
+        row["reward"] = number / 100 if many else [0.0, 0.5, 1.0][number * number % 3]
+        row["order"] = row["row"] * 7919 % 101
+    table = frame(rows).with_columns(order=pl.Series([row["order"] for row in rows], dtype=pl.UInt64))
+    found = balance.sample(table.lazy(), str(size), evenly=True).collect()
+    ordered = sorted(rows, key=lambda row: (row["reward"], row["row"]))
+    levels = {row["row"]: (place * 5 + 4) // len(rows) if many and len(rows) > 5 else row["reward"] for place, row in enumerate(ordered)}
+    turns = {row["row"]: sum(levels[o["row"]] == levels[row["row"]] and (o["order"], o["row"]) < (row["order"], row["row"]) for o in rows) for row in rows}
+    wanted = sorted(rows, key=lambda row: (turns[row["row"]], row["order"], row["row"]))[:size]
+    assert found["row"].to_list() == sorted(row["row"] for row in wanted)
+
+
+@QUICK
 @given(rows=rollouts(40), stratify=st.booleans())
 def test_no_prompt_on_two_sides(rows: list[dict[str, Any]], stratify: bool) -> None:
     found = split.with_part(frame(rows).lazy(), "train=0.4,val=0.3,test=0.3", stratify).collect()

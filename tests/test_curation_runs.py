@@ -55,6 +55,8 @@ CASES: dict[str, tuple[AnyOptions, Curation]] = {
     "selection": (SftOptions(reward_threshold=0), Curation(select="shortest-correct", per_group=2, shuffle=4)),
     "balance": (SftOptions(reward_threshold=0), Curation(cap=("agent_name=70", "task_name=60"), mix="math=0.7,code=0.3", sample="50%")),
     "upsampling": (SftOptions(reward_threshold=0), Curation(mix="math=0.8,code=0.2", upsample=True, shuffle=1)),
+    "even sample": (SftOptions(reward_threshold=0), Curation(sample="23", evenly=True)),
+    "even sample of pairs": (DpoOptions(strategy="all"), Curation(sample="10%", evenly=True)),
     "split": (SftOptions(reward_threshold=0), Curation(split="train=0.6,val=0.2,test=0.2", shuffle=2)),
     "stratified split": (GrpoOptions(), Curation(split="train=0.8,val=0.2", stratify=True)),
     "pairs": (

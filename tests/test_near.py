@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -101,3 +102,25 @@ def test_runs(tmp_path: Path) -> None:
 def test_error() -> None:
     with pytest.raises(UsageError, match=r"from 0\.3 to 1"):
         Curation(near=0.1)
+
+
+def test_near_prompts_are_on_one_side(tmp_path: Path) -> None:
+    """Thirty prompts, each asked in two nearly equal ways: whatever the recipe, both ways are in one part, and by hash alone some are not."""
+    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "sigma", "tau", "upsilon"]
+    rows = []
+    for number in range(30):
+        for way in range(2):
+            question = " ".join([f"topic{number}", *words[number % 10 :], f"topic{number}", *words, *(["please"] if way else [])])
+            rows += [rollout(number * 2 + way, attempt, question, f"{way} {attempt}") | {"reward": float(attempt)} for attempt in range(2)]
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    apart = {}
+    for name, recipe, together in (("hash", "sft", False), ("near", "sft", True), ("pairs", "dpo", True)):
+        curation = Curation(split="train=0.5,val=0.5", split_near=together)
+        rollout_etl.write(path, tmp_path / f"{name}.jsonl", recipe=recipe, curation=curation, config=False, options=SftOptions() if recipe == "sft" else None)
+        sides = [{text for text in (tmp_path / file).read_text().split() if "topic" in text} for file in (f"{name}.jsonl", f"{name}.val.jsonl")]
+        found = [{re.findall(r"topic\d+", text)[0] for text in side} for side in sides]
+        apart[name] = len(found[0] & found[1])
+        assert len(found[0] | found[1]) == 30
+    assert apart["hash"] > 0
+    assert (apart["near"], apart["pairs"]) == (0, 0)

@@ -13,6 +13,7 @@ import rollout_etl
 from rollout_etl import Curation, SftOptions
 from rollout_etl.curate.tokens import with_tokens
 from rollout_etl.errors import UsageError
+from tests.test_cli import run
 
 DEMO = Path(__file__).parent.parent / "demo" / "rollouts.jsonl"
 
@@ -63,3 +64,10 @@ def test_errors(tmp_path: Path) -> None:
         Curation(max_tokens=3)
     with pytest.raises(UsageError, match=r"--tokenizer .*bad\.json"):
         rollout_etl.write(DEMO, tmp_path / "o.jsonl", recipe="sft", curation=Curation(tokenizer=str(tmp_path / "bad.json"), max_tokens=3), max_bad_fraction=0.05)
+
+
+def test_the_summary_says_how_fast_it_went(tokenizer: Path, tmp_path: Path) -> None:
+    done = run("sft", str(DEMO), "-o", "out.jsonl", "--max-bad-fraction", "0.05", "--tokenizer", str(tokenizer), "--max-tokens", "40", "--json", folder=tmp_path)
+    assert re.search(r"counted [\d,]+ tokens, [\d.]+ million a second", " ".join(done.stderr.split()))
+    # The record is the same for the same run.
+    assert "a second" not in done.stdout + (tmp_path / "out.jsonl.manifest.json").read_text()

@@ -41,7 +41,9 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "shuffle": (Annotated[int | None, typer.Option("--shuffle", metavar="SEED", min=0, help="Shuffle the examples.", show_default="order of input")], None),
     "val": (Annotated[float | None, typer.Option("--val", metavar="SHARE", help="Share of the prompts for validation.", show_default="none")], None),
     "split": (Annotated[_Text, typer.Option("--split", metavar="NAME=SHARE,...", help="As in train=0.9,val=0.05,test=0.05.", show_default="none")], None),
+    "evenly": (Annotated[bool, typer.Option("--evenly", help="--sample draws as many of each reward: a set to review.")], False),
     "stratify": (Annotated[bool, typer.Option("--stratify", help="Split each task by itself.")], False),
+    "split_near": (Annotated[bool, typer.Option("--split-near", help="Keep near-duplicate prompts on one side.")], False),
     "reward": (Annotated[_Text, typer.Option("--reward", metavar="EXPR", help="Reward from metrics, as in '0.7*correctness + 0.3*style'.")], None),
     "reward_scale": (
         Annotated[list[str] | None, typer.Option("--reward-scale", metavar="[NAME=]A,B:C,D", help="Rewards from A..B to C..D, of a source or of all.")], None),

@@ -95,9 +95,23 @@ def mix(examples: pl.LazyFrame, wanted: dict[str, float], upsample: bool = False
     )
 
 
-def sample(examples: pl.LazyFrame, size: str) -> pl.LazyFrame:
-    """`N` examples, or `P%` of them, drawn by their numbers. Order is kept."""
+_LEVELS = 5
+
+
+def sample(examples: pl.LazyFrame, size: str, evenly: bool = False) -> pl.LazyFrame:
+    """`N` examples, or `P%` of them, drawn by their numbers. Order is kept.
+
+    `evenly` draws as many of each `reward` as there are; more than five different ones are put into fifths of equal size. Then `P%`
+    is a number of examples as well, rounded up.
+    """
     count, part = sample_size(size)
+    if evenly:
+        reward = pl.col("reward")
+        fifths = (reward.rank("ordinal") * _LEVELS - 1) // reward.count()
+        level = pl.when(reward.n_unique() > _LEVELS).then(fifths).otherwise(reward.rank("dense"))
+        turn = pl.struct("order", pl.int_range(pl.len())).rank("ordinal").over(level).alias("_turn")
+        wanted = pl.lit(count) if part is None else (pl.len() * part).ceil()
+        return examples.filter(pl.struct(turn, "order", pl.int_range(pl.len()).alias("_at")).rank("ordinal") <= wanted)
     if part is not None:
         return examples.filter(pl.col("order") // (1 << 11) < int(part * (1 << 53)))
     return examples.filter(pl.struct("order", pl.int_range(pl.len())).rank("ordinal") <= count)

@@ -8,7 +8,8 @@ many). Near-duplicates of near-duplicates come into one cluster, of which the fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,14 @@ def band_rows(threshold: float) -> int:
 
 
 def near_copies(indices: Rows, groups: pl.Series, fetch: Fetch, threshold: float = 0.8) -> Rows:
-    """The indices, in order, of texts that have a near-duplicate with a smaller index in their group.
+    """The indices, in order, of texts that have a near-duplicate with a smaller index in their group (see `clusters`)."""
+    members, firsts = clusters(indices, groups, fetch, threshold)
+    later: Rows = members[members != firsts]
+    return later
+
+
+def clusters(indices: Rows, groups: pl.Series, fetch: Fetch, threshold: float = 0.8) -> tuple[Rows, Rows]:
+    """The indices of texts that have near-duplicates in their group, in order, and the smallest index of each one's cluster.
 
     `groups` is parallel to `indices`, which are sorted. Texts without words are no duplicates. Raises `UsageError` without `rensa`.
     """
@@ -46,11 +54,11 @@ def near_copies(indices: Rows, groups: pl.Series, fetch: Fetch, threshold: float
     grouped = bands.join(pl.DataFrame({"index": indices, "group": groups}), on="index", how="left")
     pairs = _candidates(grouped)
     if pairs.is_empty():
-        return np.empty(0, dtype=np.int64)
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     compared = pl.concat([pairs["a"], pairs["b"]]).unique().sort().to_numpy()
     sets = pl.concat([_shingles(frame).group_by("index").agg(pl.col("shingle").unique()) for frame in fetch(compared)])
     alike = pl.concat([_alike(part, sets, threshold) for part in pairs.iter_slices(100_000)])
-    return _later_members(alike["a"].to_numpy(), alike["b"].to_numpy())
+    return _linked(alike["a"].to_numpy(), alike["b"].to_numpy())
 
 
 def _shingles(frame: pl.DataFrame) -> pl.DataFrame:
@@ -103,8 +111,8 @@ def _alike(pairs: pl.DataFrame, sets: pl.DataFrame, threshold: float) -> pl.Data
     return both.filter(shared / together >= threshold - 1e-9).select("a", "b")
 
 
-def _later_members(a: Rows, b: Rows) -> Rows:
-    """Of clusters that are linked by pairs `a` < `b`, all members but the first."""
+def _linked(a: Rows, b: Rows) -> tuple[Rows, Rows]:
+    """The members of clusters that are linked by pairs `a` < `b`, and the first of each one's cluster."""
     members, flat = np.unique(np.concatenate([a, b]), return_inverse=True)
     left, right = flat[: len(a)], flat[len(a) :]
     labels = np.arange(len(members))
@@ -116,8 +124,7 @@ def _later_members(a: Rows, b: Rows) -> Rows:
         # Labels are members themselves: a step along them halves the way.
         following = following[following]
         if np.array_equal(following, labels):
-            later: Rows = members[labels != np.arange(len(members))].astype(np.int64)
-            return later
+            return members.astype(np.int64), members[labels].astype(np.int64)
         labels = following
 
 
@@ -132,14 +139,26 @@ def chosen_without_near_copies(rollouts: pl.DataFrame, of: str, fetch: Callable[
     else:
         items = rollouts.sort("prompt_key", "row").unique("prompt_key", keep="first", maintain_order=True).select("row", "prompt_key", group=pl.lit(0))
     items = items.with_columns(index=pl.int_range(pl.len()))
-
-    def texts(indices: Rows) -> Iterable[pl.DataFrame]:
-        wanted = items[indices.tolist()].select("row", "index")
-        for frame in fetch(wanted["row"].sort().to_numpy(), TEXTS[of]):
-            yield frame.rename({TEXTS[of]: "text"}).join(wanted, on="row").sort("index").select("index", "text")
-
-    copies = items[near_copies(items["index"].to_numpy(), items["group"], texts, threshold).tolist()]
+    copies = items[near_copies(items["index"].to_numpy(), items["group"], partial(_texts, items, fetch, of), threshold).tolist()]
     return rollouts.join(copies, on="row" if of == "near-response" else "prompt_key", how="anti", maintain_order="left")
+
+
+def with_shared_keys(rollouts: pl.DataFrame, key: str, fetch: Callable[[Rows, str], Iterable[pl.DataFrame]], threshold: float) -> pl.DataFrame:
+    """`rollouts` (columns `row` and `key`), near-duplicate prompts under one `key`: the smallest of their cluster.
+
+    The last questions are compared; `fetch` is that of `chosen_without_near_copies`.
+    """
+    items = rollouts.sort(key, "row").unique(key, keep="first", maintain_order=True).select("row", key).with_columns(index=pl.int_range(pl.len()))
+    members, firsts = clusters(items["index"].to_numpy(), pl.repeat(0, len(items), eager=True), partial(_texts, items, fetch, "near-prompt"), threshold)
+    shared = pl.DataFrame({key: items[members.tolist()][key], "shared": items[firsts.tolist()][key]})
+    return rollouts.join(shared, on=key, how="left", maintain_order="left").with_columns(pl.coalesce("shared", key).alias(key)).drop("shared")
+
+
+def _texts(items: pl.DataFrame, fetch: Callable[[Rows, str], Iterable[pl.DataFrame]], of: str, indices: Rows) -> Iterator[pl.DataFrame]:
+    """`index` and `text` of the items (columns `row`, `index`) with these indices."""
+    wanted = items[indices.tolist()].select("row", "index")
+    for frame in fetch(wanted["row"].sort().to_numpy(), TEXTS[of]):
+        yield frame.rename({TEXTS[of]: "text"}).join(wanted, on="row").sort("index").select("index", "text")
 
 
 def without_near_copies(rollouts: pl.LazyFrame, of: str = "near-response", threshold: float = 0.8) -> pl.LazyFrame:

@@ -42,12 +42,16 @@ class Curation:
     """Reach the shares of `mix` by repeating examples, not by leaving some out."""
     sample: str | None = None
     """Examples to draw: `N` or `P%`."""
+    evenly: bool = False
+    """Draw as many examples of each reward, or fifth of the rewards where they are many."""
     shuffle: int | None = None
     """Seed of a shuffled order."""
     split: str | None = None
     """`train=0.9,val=0.05,...`: shares of the prompts."""
     stratify: bool = False
     """Split each task by itself, to the prompt; then prompts can change sides when data grows."""
+    split_near: bool = False
+    """Near-duplicate prompts (see `near`) are on one side; a prompt can change sides when one that links others comes."""
     reward: str | None = None
     """The reward as an expression over metrics and the recorded `reward`."""
     reward_scale: tuple[str, ...] = ()
@@ -79,8 +83,11 @@ class Curation:
             raise UsageError("--exclude-ngram must be 0 or more words")
         if self.upsample and self.mix is None:
             raise UsageError("--upsample is for --mix")
-        if self.stratify and self.split is None:
-            raise UsageError("--stratify is for --val and --split")
+        for name in ("stratify", "split_near"):
+            if getattr(self, name) and self.split is None:
+                raise UsageError(f"--{name.replace('_', '-')} is for --val and --split")
+        if self.evenly and self.sample is None:
+            raise UsageError("--evenly is for --sample")
         self._check_texts()
 
     def _check_texts(self) -> None:

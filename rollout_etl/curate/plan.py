@@ -38,6 +38,8 @@ class Derived:
     columns: Sequence[str]
     """Canonical columns that they are made of."""
     add: Callable[[pl.DataFrame], pl.DataFrame]
+    rate: Callable[[], str] | None = None
+    """How fast that went, when all is done."""
 
 
 def where_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
@@ -58,7 +60,8 @@ def text_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
         derived.append(Derived(("is_excluded",), ("prompt_text",), excluded.marked))
         rules.append(Rule("excluded_prompt", pl.col("is_excluded"), f"the prompt is, or shares words with, one of {curation.exclude_prompts}"))
     if curation.tokenizer is not None and curation.max_tokens is not None:
-        derived.append(Derived(("num_tokens",), tokens.COLUMNS, tokens.TokenCounter.load(curation.tokenizer).counted))
+        counter = tokens.TokenCounter.load(curation.tokenizer)
+        derived.append(Derived(("num_tokens",), tokens.COLUMNS, counter.counted, counter.rate))
         rules.append(Rule("too_long", pl.col("num_tokens") > curation.max_tokens, f"more than {curation.max_tokens} tokens"))
     return rules, derived
 
@@ -96,7 +99,8 @@ def example_steps(curation: Curation) -> list[Step]:
         wanted = balance.shares(curation.mix)
         steps.append(Step("out_of_mix", partial(balance.mix, wanted=wanted, upsample=curation.upsample), (balance.SOURCE,)))
     if curation.sample is not None:
-        steps.append(Step("not_sampled", partial(balance.sample, size=curation.sample)))
+        drawn = partial(balance.sample, size=curation.sample, evenly=curation.evenly)
+        steps.append(Step("not_sampled", drawn, ("reward",) if curation.evenly else ()))
     return steps
 
 
@@ -115,7 +119,12 @@ def placing_columns(curation: Curation) -> list[str]:
 
 def looks_around(curation: Curation) -> bool:
     """Whether the choice of a rollout depends on others, so that all must be seen before one is used."""
-    return bool(rollout_steps(curation) or example_steps(curation) or curation.stratify)
+    return bool(rollout_steps(curation) or example_steps(curation) or splits_together(curation))
+
+
+def splits_together(curation: Curation) -> bool:
+    """Whether the side of an example depends on others."""
+    return curation.stratify or curation.split_near
 
 
 def numbered(examples: pl.DataFrame, seed: int, sides: Sequence[str] = ("",)) -> pl.Expr:

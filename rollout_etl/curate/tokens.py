@@ -45,6 +45,10 @@ class TokenCounter:
         except Exception as error:
             raise UsageError(f"--tokenizer {name}: {(str(error) or type(error).__name__).splitlines()[0][:200]}") from error
 
+    def rate(self) -> str:
+        """Tokens a second, for people to read."""
+        return f"counted {self.tokens:,} tokens, {self.tokens / max(self.seconds, 1e-9) / 1e6:.2f} million a second"
+
     def counted(self, rollouts: pl.DataFrame) -> pl.DataFrame:
         """`rollouts`, which have `COLUMNS`, with `num_tokens` (Int64)."""
         counts = [self._count(_texts(rollouts[name])) for name in COLUMNS]
