@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,3 +118,15 @@ def test_history_and_limits(terminal: Terminal, tmp_path: Path) -> None:
 )
 def test_is_complete(text: str, complete: bool) -> None:
     assert is_complete(text) is complete
+
+
+def test_interrupting_the_command(tmp_path: Path) -> None:
+    question = "SELECT count(*) FROM range(1000000000000) a, range(1000) b"
+    command = [COMMAND, "sql", str(ROOT / "demo" / "rollouts.jsonl"), "--max-bad-fraction", "1", question]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=40)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "rollout-etl: interrupted; nothing was published"
+    assert "Traceback" not in said

@@ -72,6 +72,7 @@ def sql(
 
         from rollout_etl.cli.summary import Progress
         from rollout_etl.explore import library
+        from rollout_etl.explore.interrupt import Interrupts
         from rollout_etl.explore.safety import Limits
         from rollout_etl.explore.session import Session
 
@@ -89,19 +90,21 @@ def sql(
         if unsafe and not quiet:
             print("rollout-etl: --unsafe: queries can read and write any file of yours", file=sys.stderr)
         limits = Limits(unsafe=unsafe, memory=memory, threads=threads)
-        with Progress(enabled=not quiet) as progress:
-            session = Session(
-                paths, limits=limits, only_for=question, values=bound, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs,
-                max_bad_fraction=max_bad_fraction, progress=progress.advance,
-            )
-        try:
-            if question is None:
-                from rollout_etl.explore.shell import Shell
+        with Interrupts() as interrupts:
+            with Progress(enabled=not quiet) as progress:
+                session = Session(
+                    paths, limits=limits, only_for=question, values=bound, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs,
+                    max_bad_fraction=max_bad_fraction, progress=progress.advance,
+                )
+            interrupts.session = session
+            try:
+                if question is None:
+                    from rollout_etl.explore.shell import Shell
 
-                return Shell(session, how).run()
-            return _answer(session, question, bound, how, output, quiet)
-        finally:
-            session.close()
+                    return Shell(session, how, interrupts).run()
+                return _answer(session, question, bound, how, output, quiet)
+            finally:
+                session.close()
 
     guarded(run)
 

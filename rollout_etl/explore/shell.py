@@ -16,6 +16,7 @@ from typing import Any
 from rollout_etl.cli.summary import plain
 from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
 from rollout_etl.explore import library
+from rollout_etl.explore.interrupt import Interrupts
 from rollout_etl.explore.output import Shown, show
 from rollout_etl.explore.session import Session, plain_errors
 
@@ -41,8 +42,8 @@ Ctrl-C drops what is typed or stops the query, Ctrl-D leaves.
 class Shell:
     """The prompt over a session."""
 
-    def __init__(self, session: Session, how: Shown) -> None:
-        self._session, self._how = session, how
+    def __init__(self, session: Session, how: Shown, interrupts: Interrupts) -> None:
+        self._session, self._how, self._interrupts = session, how, interrupts
         self._columns = session.columns()
 
     def run(self) -> ExitCode:
@@ -55,7 +56,8 @@ class Shell:
         typed = ""
         while True:
             try:
-                line = input(CONTINUED if typed else PROMPT)
+                with self._interrupts.let_through():
+                    line = input(CONTINUED if typed else PROMPT)
             except EOFError:
                 print()
                 break

@@ -1,0 +1,71 @@
+"""Ctrl-C while a query runs. DuckDB puts a handler of its own in place and often does not look at what it was told, so the signal is
+kept from all threads and taken by one that stops the query.
+
+Threads inherit what is blocked: `Interrupts` is entered before DuckDB, Polars and Arrow start theirs.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rollout_etl.explore.session import Session
+
+_EVERY = 0.1
+
+
+class Interrupts:
+    """While it is entered, Ctrl-C stops the query of `session`, or raises `KeyboardInterrupt` where there is none yet.
+
+    Where the system cannot wait for a signal (macOS, Windows), Ctrl-C stays what Python and DuckDB make of it.
+    """
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self._ended, self._let_through = threading.Event(), threading.Event()
+        self._works = hasattr(signal, "sigtimedwait") and threading.current_thread() is threading.main_thread()
+        self._watcher = threading.Thread(target=self._watch, name="interrupts", daemon=True)
+
+    def __enter__(self) -> Interrupts:
+        if self._works:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            self._watcher.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._works:
+            self._ended.set()
+            self._watcher.join()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+    @contextlib.contextmanager
+    def let_through(self) -> Iterator[None]:
+        """Here Ctrl-C raises `KeyboardInterrupt` as ever: at the prompt."""
+        if not self._works:
+            yield
+            return
+        self._let_through.set()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            self._let_through.clear()
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            if self._let_through.is_set():
+                self._ended.wait(_EVERY)
+            elif signal.sigtimedwait({signal.SIGINT}, _EVERY) is not None:
+                if self._let_through.is_set():
+                    os.kill(os.getpid(), signal.SIGINT)
+                elif self.session is None:
+                    _thread.interrupt_main()
+                else:
+                    self.session.connection.interrupt()
