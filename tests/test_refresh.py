@@ -143,6 +143,15 @@ def test_plan_writes_nothing_and_says_what_a_refresh_does(folder: Path) -> None:
     assert "night1.jsonl" in said
 
 
+def test_plan_knows_as_little_of_urls_as_a_refresh(folder: Path) -> None:
+    url = (folder / "rollouts" / "night0.jsonl").as_uri()
+    (folder / "pipeline.toml").write_text(PIPELINE.replace('inputs = ["rollouts"]', f'inputs = ["{url}"]'))
+    assert refresh(folder)[0] == 0
+    assert json.loads(run("plan", "pipeline.toml", "--json", folder=folder).stdout)["change"]["changed"] == [url]
+    assert "would publish" in run("plan", "pipeline.toml", folder=folder).stdout
+    assert refresh(folder)[1]["published"] is True
+
+
 def test_gates(folder: Path) -> None:
     assert refresh(folder)[0] == 0
     (folder / "pipeline.toml").write_text(PIPELINE + "[gates]\nmin-rows = 13\nmax-reward-drift = 0.1\nmax-mean-reward = 0.6\n")

@@ -62,8 +62,8 @@ def refresh(
     with versions.locked(wait):
         fingerprints = Fingerprints(versions.state / "fingerprints.json")
         sources, change, before = _looked_at(pipeline, versions, fingerprints)
-        if before is not None and before["key"] == key_of(pipeline, sources) and all(source.sha256 for source in sources):
-            return Refreshed(versions.current, False, change, _rows(before), _rows(before), before["gates"])
+        if before is not None and _is_of(before, pipeline, sources):
+            return _as_it_is(versions, change, before)
         number, folder = versions.begin()
         try:
             built = build(pipeline, sources, number, folder, before, None if before is None else versions.path(before["version"]), run_of, force, progress)
@@ -87,8 +87,8 @@ def plan(pipeline: Pipeline, run_of: RunOf, progress: Callable[[int], None] = la
     """What a refresh would do now: the version is built in a temporary folder, asked its gates, and thrown away."""
     versions = Versions(pipeline.publish)
     sources, change, before = _looked_at(pipeline, versions, Fingerprints(versions.state / "fingerprints.json"))
-    if before is not None and before["key"] == key_of(pipeline, sources):
-        return Refreshed(versions.current, False, change, _rows(before), _rows(before), before["gates"])
+    if before is not None and _is_of(before, pipeline, sources):
+        return _as_it_is(versions, change, before)
     with tempfile.TemporaryDirectory(prefix="rollout-etl-plan-") as folder:
         return _result(build(pipeline, sources, 0, Path(folder), before, None, run_of, (), progress), change, before, versions.current)
 
@@ -155,6 +155,15 @@ def _looked_at(pipeline: Pipeline, versions: Versions, fingerprints: Fingerprint
             change.changed.append(source.path)
     change.gone = [path for path in known if path not in {source.path for source in sources}]
     return sources, change, before
+
+
+def _is_of(record: Record, pipeline: Pipeline, sources: Sequence[Source]) -> bool:
+    """Whether a version is what these inputs make now; of remote ones nothing is known."""
+    return record["key"] == key_of(pipeline, sources) and all(source.sha256 for source in sources)
+
+
+def _as_it_is(versions: Versions, change: Change, record: Record) -> Refreshed:
+    return Refreshed(versions.current, False, change, _rows(record), _rows(record), record["gates"])
 
 
 def _rows(record: Record | None) -> dict[str, int]:
