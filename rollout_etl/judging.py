@@ -19,8 +19,6 @@ from rollout_etl.report import Report
 LEFT_OUT = {"encrypted": "num_encrypted", "empty": "num_empty", "unknown": "num_unknown"}
 _COUNTED = ("shape", *LEFT_OUT.values())
 _SOUND = [RULES[name] for name in SOUND]
-_RESCORED_FROM = ("reward", "is_nonfinite", "task_name", "metrics")
-_CLAMPED = "is_clamped"
 
 
 class Judge:
@@ -36,8 +34,8 @@ class Judge:
         if not self._rescores or not {"reward", "is_nonfinite"} & set(columns):
             yield from self.rollouts.batches(columns, rows=rows, min_reward=None if self._rescores else min_reward)
             return
-        recorded = [name for name in columns if name != _CLAMPED]
-        for frame in self.rollouts.batches(list(dict.fromkeys([*recorded, *_RESCORED_FROM])), rows=rows):
+        recorded = [name for name in columns if name != rewards.CLAMPED]
+        for frame in self.rollouts.batches(list(dict.fromkeys([*recorded, *rewards.RESCORED_FROM])), rows=rows):
             yield rewards.rescored(frame.lazy(), self.curation.reward, self.curation.reward_scale).collect().select(columns)
 
     def judged(self, rules: Sequence[Rule], columns: Sequence[str], min_reward: float | None = None) -> Iterator[pl.DataFrame]:
@@ -49,10 +47,10 @@ class Judge:
         wanted = [*columns, *(name for name in columns_of([*asked, *texts]) if name not in given), *_COUNTED, *(["row"] if texts else [])]
         wanted += [name for one in (*derived, *from_texts) for name in one.columns]
         wanted += [] if self._rewards is None else [*GROUP, "reward", *columns_of(_SOUND)]
-        wanted += [*_RESCORED_FROM, _CLAMPED] if self._rescores else []
+        wanted += [*rewards.RESCORED_FROM, rewards.CLAMPED] if self._rescores else []
         for frame in self.read(list(dict.fromkeys(wanted)), min_reward=min_reward):
             if self._rescores:
-                self.report.clamped += int(frame[_CLAMPED].sum())
+                self.report.clamped += int(frame[rewards.CLAMPED].sum())
             if self._rewards is not None:
                 self._rewards.append(frame.filter(verdict(_SOUND).is_null()).select(*GROUP, "reward"))
             for one in derived:

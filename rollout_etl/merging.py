@@ -14,8 +14,6 @@ from rollout_etl.errors import UsageError
 from rollout_etl.publish.files import StagedFile
 from rollout_etl.read.scan import Rollouts
 
-_RESCORED_FROM = ("reward", "is_nonfinite", "task_name", "metrics")
-
 
 @dataclass
 class Merged:
@@ -55,12 +53,12 @@ def merge(
     namespaces = {item.path: item.namespace for item in rollouts.inputs}
     first = _first_indices(rollouts, namespaces)
     done, names = Merged(output=str(target)), pl.Series("task_name", [], dtype=pl.String)
-    wanted = list(dict.fromkeys(["source", "task_name", "task_index", "unnamed_row", *_RESCORED_FROM]))
+    wanted = list(dict.fromkeys(["source", "task_name", "task_index", "unnamed_row", *rewards.RESCORED_FROM]))
     with StagedFile(target) as file:
         for frame in rollouts.batches([*wanted, "recorded_reward"]):
             if scales:
                 frame = rewards.rescored(frame.lazy(), None, tuple(reward_scale)).collect()
-                done.clamped += int(frame["is_clamped"].sum())
+                done.clamped += int(frame[rewards.CLAMPED].sum())
             lines = _lines(frame, namespaces, first, rescored=bool(scales))
             file.write("".join(lines).encode(), rows=len(lines))
             names = pl.concat([names, frame["task_name"]])

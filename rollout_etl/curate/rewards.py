@@ -97,10 +97,16 @@ def weights_warning(text: str) -> str | None:
     return None if abs(total - 1) <= 0.001 else f"the weights of --reward sum to {total:g}, not 1: rewards reach from 0 to {total:g} where metrics reach 1"
 
 
+RESCORED_FROM = ("reward", "is_nonfinite", "task_name", "metrics")
+"""Canonical columns that `rescored` needs."""
+CLAMPED = "is_clamped"
+"""Column that it adds: the reward lay outside its scale."""
+
+
 def rescored(rollouts: pl.LazyFrame, reward: str | None = None, reward_scale: tuple[str, ...] = ()) -> pl.LazyFrame:
     """`rollouts` with another `reward`: by a formula over metrics, then on another scale; null where a part is missing.
 
-    Needs `reward`, `is_nonfinite`, `task_name` and `metrics`; gives `is_clamped` (Boolean) as well.
+    Needs `RESCORED_FROM`; gives `CLAMPED` (Boolean) as well.
     """
     from rollout_etl.curate.conditions import metric
 
@@ -114,7 +120,7 @@ def rescored(rollouts: pl.LazyFrame, reward: str | None = None, reward_scale: tu
             reward=pl.when(pl.col("reward").is_finite()).then("reward"),
         )
     moved, clamped = scaled(pl.col("reward"), scales(reward_scale))
-    return rollouts.with_columns(reward=moved, is_clamped=clamped)
+    return rollouts.with_columns(moved.alias("reward"), clamped.alias(CLAMPED))
 
 
 def advantage(kind: Advantage) -> pl.Expr:
