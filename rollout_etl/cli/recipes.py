@@ -27,6 +27,8 @@ _LAST: dict[str, tuple[Any, Any]] = {
     "task_inputs": (o.TaskInputs, None),
     "group_by": (o.GroupBy, None),
     **curation.OPTIONS,
+    "shards": (o.Shards, None),
+    "shard_size": (o.ShardSize, None),
     "quarantine": (o.Quarantine, None),
     "max_bad_fraction": (o.MaxBadFraction, 0.01),
     "seed": (o.Seed, 0),

@@ -9,11 +9,14 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
+from rollout_etl.sizes import bytes_of
 
 if TYPE_CHECKING:
+    from rollout_etl.publish.outputs import Sharding
     from rollout_etl.run import Run
 
 
@@ -89,7 +92,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
     stated = {name: given[name] for name in names if given[name] is not None}
     return Run(
         inputs=inputs,
-        output=given["output"],
+        output=Path(given["output"]),
         options=RECIPES[recipe](keep=tuple(given["keep"] or ()), drop=tuple(given["drop"] or ()), seed=given["seed"], **stated),
         target=given["target"],
         think=given["think"],
@@ -106,8 +109,22 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
         config=not given["no_config"],
         layout=given["nemo_rl_layout"] or "current",
         threads=given["threads"],
+        sharding=_sharding(given),
         dry_run=given["dry_run"],
     )
+
+
+def _sharding(given: dict[str, Any]) -> Sharding | None:
+    """How the output is cut; a folder is named with a slash at its end."""
+    from rollout_etl.publish.outputs import Sharding
+
+    if given["shards"] is not None and given["shard_size"] is not None:
+        raise UsageError("--shards and --shard-size are two ways to say the same: give one of them")
+    if given["shards"] is not None:
+        return Sharding(count=given["shards"])
+    if given["shard_size"] is None and not str(given["output"]).endswith("/"):
+        return None
+    return Sharding(size=bytes_of("--shard-size", given["shard_size"] or "256MB"))
 
 
 def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:

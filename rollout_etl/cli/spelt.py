@@ -51,7 +51,7 @@ def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence
         given = dict(known[recipe].make_context(recipe, arguments).params)
     except TyperException as error:
         raise UsageError(f"{path}: output {output.name}: {error.format_message()}") from error
-    return run_of(recipe, {**given, "inputs": list(inputs), "input": [], "output": output, "quarantine": None}, STATED[recipe])
+    return run_of(recipe, {**given, "inputs": list(inputs), "input": [], "output": str(output), "quarantine": None}, STATED[recipe])
 
 
 def _spelt(path: Path, name: str, value: Any, parameter: Any, folder: Path) -> list[str]:
