@@ -15,6 +15,7 @@ from rollout_etl import targets
 from rollout_etl.curate import rewards, split
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
+from rollout_etl.progress import Stage
 from rollout_etl.publish.files import StagedFile, Written
 from rollout_etl.publish.folders import check_replaceable
 from rollout_etl.publish.outputs import Output, Sharding
@@ -92,7 +93,8 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
         report.check()
         _warn_of_missing_fields(run, rollouts, report)
         if report.written and not run.dry_run:
-            _publish(run, steps, parts, stack)
+            with Stage("publish"):
+                _publish(run, steps, parts, stack)
     advice.advise(report, run.options)
     return report
 

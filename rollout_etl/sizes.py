@@ -17,3 +17,12 @@ def bytes_of(option: str, spelt: str) -> int:
     if not size:
         raise UsageError(f"{option} {spelt}: not a size; write it as 256MB or 1.5GB")
     return size
+
+
+def spelt(size: int) -> str:
+    """Bytes for people, in three digits: `1.23 GB`."""
+    for unit in ("TB", "GB", "MB", "kB"):
+        factor = _UNITS[unit.upper()]
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size} B"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from rollout_etl.cli.recipes import STATED
 from rollout_etl.cli.runner import run_of
+from rollout_etl.cli.talk import OPTIONS
 from rollout_etl.errors import UsageError
 from rollout_etl.refresh.pipeline import refuse_unknown, replaced
 
 if TYPE_CHECKING:
     from rollout_etl.run import Run
 
-NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "help", "dry_run")
+NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "help", "dry_run", *OPTIONS)
 """Parameters that a refresh sets itself, or has no use for."""
 
 
