@@ -101,7 +101,7 @@ class Unsteady(BaseHTTPRequestHandler):
         if fault != "unnamed":
             self.send_header("ETag", '"2"' if fault == "changing" and start else '"1"')
         self.end_headers()
-        self.wfile.write(data[start : start + 20])
+        self.wfile.write(data[start : start + 20] if fault != "mute" else b"")
 
     def log_message(self, *arguments: object) -> None:
         return None
@@ -126,7 +126,8 @@ def test_connections_that_break_are_taken_up_where_they_broke(name: str, fault: 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [("changing", "the file changed while it was read"), ("unnamed", f"the connection broke {len(LINES) - 20} bytes before the end"), ("gone", "HTTP 404 Not Found")],
+    [("changing", "the file changed while it was read"), ("unnamed", f"the connection broke {len(LINES) - 20} bytes before the end"), ("gone", "HTTP 404 Not Found"),
+     ("mute", f"the connection broke {len(LINES)} bytes before the end")],
 )
 def test_the_rest_of_another_file_is_not_taken(fault: str, reason: str, unsteady: str) -> None:
     with pytest.raises(UnreadableError, match=rf"cannot read {unsteady}/{fault}/a\.jsonl: {reason}"):

@@ -36,7 +36,7 @@ class _Body(io.RawIOBase):
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._at = self._asked_at = 0
+        self._at = self._stalls = 0
         self._answer = self._asked()
         self._length = self._answer.length
         self._version = _version(self._answer)
@@ -51,6 +51,7 @@ class _Body(io.RawIOBase):
                 # A connection that breaks looks like an end to `http.client`.
                 if count or not len(buffer) or self._length is None or self._at == self._length:
                     self._at += count
+                    self._stalls = 0 if count else self._stalls
                     return count
                 reason = f"the connection broke {self._length - self._at} bytes before the end"
             except (http.client.HTTPException, OSError) as error:
@@ -60,9 +61,9 @@ class _Body(io.RawIOBase):
     def _go_on(self, reason: str) -> None:
         """Ask for the rest. Raises `OSError` where there is no way to be sure that it is the rest of the same file."""
         self._answer.close()
-        if self._version is None or (self._asked_at == self._at and self._at):
+        self._stalls += 1
+        if self._version is None or self._stalls > len(PAUSES):
             raise OSError(reason)
-        self._asked_at = self._at
         self._answer = self._asked({"Range": f"bytes={self._at}-", "If-Range": self._version})
         if _version(self._answer) != self._version:
             raise OSError("the file changed while it was read")
