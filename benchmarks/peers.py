@@ -35,6 +35,11 @@ JOBS: dict[str, Callable[[str, str], list[str]]] = {
     "stats": lambda data, output: ["stats", data],
 }
 """Arguments of ours; the others take a name, the data and the output."""
+LIMITS = {
+    "reading the bytes": "import sys; file = open(sys.argv[1], 'rb', buffering=0); block = bytearray(1 << 22)\nwhile file.readinto(block): pass",
+    "orjson.loads, one core": "import sys, orjson\nfor line in open(sys.argv[1], 'rb'): orjson.loads(line)",
+}
+"""What no program goes below, beside the bare DuckDB scan."""
 NEEDS = {"orjson, processes": "orjson", "datasets": "datasets"}
 
 
@@ -63,6 +68,9 @@ def compare(peers: dict[str, list[str]], data: Path, output: Path, repeat: int) 
     runs: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(repeat):
         runs.setdefault(("bare scan", ""), []).append(measured([*PEERS["plain script"], "scan", str(data), str(output)]))
+        for name, program in LIMITS.items():
+            if "orjson" not in name or importlib.util.find_spec("orjson"):
+                runs.setdefault((name, ""), []).append(measured([sys.executable, "-c", program, str(data)]))
         for recipe in JOBS:
             for name, command in peers.items():
                 arguments = [*JOBS[recipe](str(data), str(output)), "-q"] if name == "rollout-etl" else [recipe, str(data), str(output)]
