@@ -20,7 +20,7 @@ from rollout_etl.curate.rewards import advantage
 from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.errors import GateError
 from rollout_etl.judging import Judge
-from rollout_etl.publish.files import RowsFile
+from rollout_etl.publish.outputs import Output, RowsFile, ShardedRows, Sharding
 from rollout_etl.publish.parts import Parts, Tally, part_path
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
@@ -38,9 +38,10 @@ class Steps:
     """The steps of one run, over one report."""
 
     def __init__(
-        self, job: Job, target: Target, rollouts: Rollouts, report: Report, progress: Callable[[int], None], curation: Curation, dry_run: bool = False
+        self, job: Job, target: Target, rollouts: Rollouts, report: Report, progress: Callable[[int], None], curation: Curation,
+        sharding: Sharding | None = None, dry_run: bool = False,
     ) -> None:
-        self.job, self.target, self.report, self.curation, self.dry_run = job, target, report, curation, dry_run
+        self.job, self.target, self.report, self.curation, self.sharding, self.dry_run = job, target, report, curation, sharding, dry_run
         self.judge = Judge(rollouts, self.curation, report, progress)
         self.counts: Counter[str] = Counter()
         """How often each of the rows' `counts` held."""
@@ -60,7 +61,13 @@ class Steps:
     def _open(self, rows: Rows, stack: ExitStack) -> Parts:
         if self.dry_run:
             return stack.enter_context(Tally(self.paths()))
-        files = {name: RowsFile(path, rows.fields, guessed_messages=rows.reader == "guesses") for name, path in self.paths().items()}
+        guessed = rows.reader == "guesses"
+        files: dict[str, Output] = {}
+        for name, path in self.paths().items():
+            if self.sharding is None:
+                files[name] = RowsFile(path, rows.fields, guessed_messages=guessed)
+            else:
+                files[name] = ShardedRows(path, rows.fields, self.sharding, self.job.container, guessed_messages=guessed)
         return stack.enter_context(Parts(files, shuffled=self.curation.shuffle is not None))
 
     def _append(self, parts: Parts, rows: Rows, examples: pl.DataFrame, extra: Sequence[Rule] = ()) -> pl.DataFrame:

@@ -33,8 +33,9 @@ class Input:
     """Which of the folder's sources it is."""
     name: str | None = None
     """`NAME` of `NAME=PATH`: the `task_name` of its rollouts, and part of their keys."""
-    section: tuple[int, int] | None = None
-    """First byte, and end, of the part of a plain local file that is read; None: all of it."""
+    start: int = 0
+    end: int | None = None
+    """Only the lines between these bytes of the file, where it is read in ranges; None: to its end."""
 
     @property
     def is_remote(self) -> bool:
@@ -88,7 +89,8 @@ class Input:
 def _is_sidecar(path: str) -> bool:
     if is_stored(os.path.dirname(path)):
         return True
-    return bool(_SIDECAR.search(Input(path).stem)) or path.endswith(MANIFEST_SUFFIX) or os.path.exists(path + MANIFEST_SUFFIX)
+    written = any(os.path.exists(f"{one}{MANIFEST_SUFFIX}") for one in (path, os.path.dirname(path)))
+    return bool(_SIDECAR.search(Input(path).stem)) or path.endswith(MANIFEST_SUFFIX) or written
 
 
 def _in_folder(folder: str) -> list[str]:

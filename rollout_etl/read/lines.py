@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,15 +20,18 @@ SCHEMA = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int
 BLOCK_BYTES = 1 << 21
 """Small enough to stay in the processor's cache, large enough that Python's share is small."""
 _LONGEST_LINE = (1 << 31) - 1
+_OFFSET_BYTES = 4
 
 
 class _Stream(Protocol):
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
-def line_batches(inputs: Sequence[Input], rows: np.ndarray | None = None, first_row: int = 0) -> Iterator[pa.RecordBatch]:
+def line_batches(
+    inputs: Sequence[Input], rows: np.ndarray | None = None, first_row: int = 0, told: Callable[[int], None] = lambda size: None
+) -> Iterator[pa.RecordBatch]:
     """Batches of `SCHEMA` for all lines that are not blank, in the order of the files; with `rows` (sorted), only those;
-    with `first_row`, only rows from there on.
+    with `first_row`, only rows from there on. `told` is called with the bytes of each block that was looked at.
 
     `row` counts lines that are not blank across the files, `line` counts all lines of a file from 1. Raises
     `UnreadableError` for files that cannot be opened or decompressed.
@@ -41,6 +44,7 @@ def line_batches(inputs: Sequence[Input], rows: np.ndarray | None = None, first_
             for numbers, texts in _texts(item):
                 batch = _selected(row, source, numbers, texts, rows, first_row)
                 row += len(texts)
+                told(texts.nbytes - _OFFSET_BYTES * (len(texts) + 1))
                 if batch.num_rows:
                     waiting.append(batch)
                     size += batch.nbytes
@@ -86,18 +90,24 @@ def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     if item.suffix == ".parquet":
         return _numbered(_parquet(item))
     if not item.is_remote:
-        return _stored_lines(item, io.FileIO(item.path) if item.section is None else _Section(item.path, *item.section))
+        return _stored_lines(item, io.FileIO(item.path) if item.end is None else Section(item.path, item.start, item.end))
     body = remote.opened(item.path)
     return remote.lines(item.path) if body is None else _stored_lines(item, body)
 
 
-class _Section(io.FileIO):
-    """A part of a file. What comes behind its end is not read, so a file can grow meanwhile."""
+def _stored_lines(item: Input, file: Any) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+    # Not every decompressor closes the file below it.
+    with file, _decompressed(item, file) as stream:
+        yield from _lines_of(_blocks(stream))
 
-    def __init__(self, path: str, begin: int, end: int) -> None:
+
+class Section(io.FileIO):
+    """The bytes of a file from `start` up to `end`."""
+
+    def __init__(self, path: str, start: int, end: int) -> None:
         super().__init__(path)
-        self.seek(begin)
-        self._left = end - begin
+        self._left = end - start
+        self.seek(start)
 
     def readinto(self, buffer: Any, /) -> int:
         count = super().readinto(memoryview(buffer)[: self._left]) if self._left else 0
@@ -108,20 +118,14 @@ class _Section(io.FileIO):
 def line_starts(item: Input) -> np.ndarray:
     """Where each line of a plain file begins, blank ones too, and where the last one ends: bytes, Int64. `UnreadableError` as for lines."""
     try:
-        begin, end = item.section or (0, os.path.getsize(item.path))
-        starts = [np.array([begin], dtype=np.int64)]
-        with _Section(item.path, begin, end) as file:
+        end = os.path.getsize(item.path) if item.end is None else item.end
+        starts = [np.array([item.start], dtype=np.int64)]
+        with Section(item.path, item.start, end) as file:
             for block in _blocks(file):
                 starts.append(starts[-1][-1] + _offsets(block)[1:].astype(np.int64))
     except OSError as error:
         raise UnreadableError(f"cannot read {item.path}: {_reason(error)}") from error
     return np.concatenate(starts)
-
-
-def _stored_lines(item: Input, file: Any) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
-    # Not every decompressor closes the file below it.
-    with file, _decompressed(item, file) as stream:
-        yield from _lines_of(_blocks(stream))
 
 
 def _decompressed(item: Input, file: Any) -> Any:

@@ -44,7 +44,7 @@ class Segment:
 
     def of(self, item: Input) -> Input:
         """What is read of the input."""
-        return replace(item, section=(self.begin, self.end)) if item.is_plain else item
+        return replace(item, start=self.begin, end=self.end) if item.is_plain else item
 
 
 def origin_of(item: Input, style: Style, lookup: Lookup, task_inputs: str | None, fingerprints: Fingerprints) -> str:

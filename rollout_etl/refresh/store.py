@@ -20,7 +20,7 @@ from rollout_etl.refresh.segments import Segment
 
 _TEXTS = ("prompt", "completion", "prompt_text", "response_text", "ground_truth_text", "token_calls", "extra", "gym_row")
 _PLACES = ("row", "source", "line")
-COLUMNS = (*(name for name in SCHEMA if name not in (*_TEXTS, *_PLACES)), "line_key")
+COLUMNS = (*(name for name in SCHEMA if name not in (*_TEXTS, *_PLACES)), "line_bytes", "line_key")
 """Columns that are kept: all canonical ones but places, which inputs decide, and texts."""
 _PLACED: dict[str, Any] = dict.fromkeys(("segment", "row", "line", "start", "size"), pl.Int64)
 _SEGMENT: dict[str, Any] = {"origin": pl.String, "before": pl.String, "upto": pl.String, "begin": pl.Int64, "end": pl.Int64, "lines": pl.Int64}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -109,9 +109,9 @@ class StoredRollouts(Rollouts):
             self.account.found.clear()
             self.account.found.update(self._held.found(self.lookup.paths))
 
-    def _lines(self, rows: np.ndarray | None, first_row: int) -> Iterator[pa.RecordBatch]:
+    def _lines(self, rows: np.ndarray | None, first_row: int, told: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
         if rows is None:
-            yield from super()._lines(rows, first_row)
+            yield from super()._lines(rows, first_row, told)
             return
         rows = rows[np.searchsorted(rows, first_row) :]
         for source, item in enumerate(self.inputs):
@@ -120,9 +120,10 @@ class StoredRollouts(Rollouts):
             wanted = rows[low:high]
             if len(wanted) and item.is_plain:
                 places = self._held.places[wanted]
+                told(int(places["size"].sum()))
                 yield from lines_at(item.path, source, wanted, *(places[name].to_numpy() for name in ("line", "start", "size")))
             elif len(wanted):
-                for batch in line_batches([item], wanted - begin):
+                for batch in line_batches([item], wanted - begin, told=told):
                     columns = [integers(batch.column(0).to_numpy() + begin), integers(np.full(len(batch), source, dtype=np.int32)), *batch.columns[2:]]
                     yield pa.RecordBatch.from_arrays(columns, schema=LINES)
 
