@@ -31,6 +31,9 @@ from rollout_etl.steps import Steps
 from rollout_etl.targets import nemo_rl_config
 from rollout_etl.targets.target import Form, Job, Loader, Settings, companion, loader_of, refuse_kept
 
+RolloutsOf = Callable[..., Rollouts]
+"""As `Rollouts`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -58,6 +61,8 @@ class Run:
     """Make the output a folder of shards. Without a suffix its name leaves the container to the target."""
     dry_run: bool = False
     """Read, choose and count, but write nothing."""
+    rollouts: RolloutsOf = Rollouts
+    """What reads the inputs."""
     refuse_dates: bool = True
     """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
 
@@ -78,7 +83,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     target.check(job)
     refuse_kept(target, job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
-    rollouts = Rollouts(run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, threads=run.threads)
+    rollouts = run.rollouts(run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, threads=run.threads)
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
     with ExitStack() as stack:

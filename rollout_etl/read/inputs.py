@@ -33,6 +33,9 @@ class Input:
     """Which of the folder's sources it is."""
     name: str | None = None
     """`NAME` of `NAME=PATH`: the `task_name` of its rollouts, and part of their keys."""
+    start: int = 0
+    end: int | None = None
+    """Only the lines between these bytes of the file, where it is read in ranges; None: to its end."""
 
     @property
     def is_remote(self) -> bool:
@@ -44,6 +47,11 @@ class Input:
         if self.path.lower().startswith("file://"):
             return url2pathname(urlsplit(self.path).path)
         return None if self.is_remote else self.path
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the lines stand in a file of this machine as they are read, so that each has a place in it."""
+        return self.stored is None and not self.is_remote and self.suffix == ".jsonl"
 
     @property
     def suffix(self) -> str:
