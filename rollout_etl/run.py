@@ -15,6 +15,7 @@ from rollout_etl import targets
 from rollout_etl.curate import rewards, split
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
+from rollout_etl.judging import Judge
 from rollout_etl.publish.files import RowsFile, StagedFile, Written
 from rollout_etl.publish.parts import Parts
 from rollout_etl.read.canonical import Lookup
@@ -77,7 +78,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
     with ExitStack() as stack:
-        steps = Steps(job, target, rollouts, report, progress, run.curation, run.dry_run)
+        steps = Steps(job, target, Judge(rollouts, run.curation, report, progress), run.dry_run)
         _refuse_overwriting(run, rollouts, steps.paths().values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         parts = steps.write(stack)
         if run.dry_run:

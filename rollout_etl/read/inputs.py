@@ -33,6 +33,9 @@ class Input:
     """Which of the folder's sources it is."""
     name: str | None = None
     """`NAME` of `NAME=PATH`: the `task_name` of its rollouts, and part of their keys."""
+    start: int = 0
+    end: int | None = None
+    """Only the lines between these bytes of the file, where it is read in ranges; None: to its end."""
 
     @property
     def is_remote(self) -> bool:

@@ -85,7 +85,7 @@ def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     if item.suffix == ".parquet":
         return _numbered(_parquet(item))
     if not item.is_remote:
-        return _stored_lines(item, io.FileIO(item.path))
+        return _stored_lines(item, io.FileIO(item.path) if item.end is None else Section(item.path, item.start, item.end))
     body = remote.opened(item.path)
     return remote.lines(item.path) if body is None else _stored_lines(item, body)
 
@@ -94,6 +94,20 @@ def _stored_lines(item: Input, file: Any) -> Iterator[tuple[np.ndarray, pa.Strin
     # Not every decompressor closes the file below it.
     with file, _decompressed(item, file) as stream:
         yield from _lines_of(_blocks(stream))
+
+
+class Section(io.FileIO):
+    """The bytes of a file from `start` up to `end`."""
+
+    def __init__(self, path: str, start: int, end: int) -> None:
+        super().__init__(path)
+        self._left = end - start
+        self.seek(start)
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = super().readinto(memoryview(buffer)[: self._left]) if self._left else 0
+        self._left -= count
+        return count
 
 
 def _decompressed(item: Input, file: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,14 +48,29 @@ class Rollouts:
         lookup: Lookup | None = None,
         task_inputs: str | None = None,
         threads: int | None = None,
+        memory: int | None = None,
     ) -> None:
+        """`memory` is how many bytes a pass may hold; without it, what is fastest."""
         self.inputs, self.notes = find_inputs(paths)
         self.style = style or Style()
         self.lookup = lookup or Lookup()
         self.account: Account | None = None
         self._threads = threads
+        self._memory = memory
         self._only = "true"
         self._task_inputs = TaskInputs(self, task_inputs)
+
+    def over(self, inputs: Sequence[Input]) -> Rollouts:
+        """A reader of some of the inputs, or of ranges of them; rows count from 0 there, and the lines of a range from 1."""
+        # The copy has what was costly to make.
+        _ = self._database, self._starts, self._seen_fields
+        part = copy.copy(self)
+        part.inputs, part.account = list(inputs), None
+        part._task_inputs = self._task_inputs.over(part)
+        return part
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_database"}
 
     def batches(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """Frames of `columns`, rows in the order of the files; with `rows` (sorted row numbers), only those rows.
@@ -131,6 +147,8 @@ class Rollouts:
         config: dict[str, Any] = {"preserve_insertion_order": False, "autoinstall_known_extensions": False}
         if self._threads:
             config["threads"] = self._threads
+        if self._memory:
+            config["memory_limit"] = f"{self._memory // 2}B"
         connection = duckdb.connect(config=config)
         connection.execute(macros(self.style))
         return connection
@@ -184,7 +202,8 @@ class Rollouts:
 
     def _batch_rows(self) -> int:
         """Rows of a batch: some 32 MB of lines."""
-        return int(min(max(_BATCH_BYTES / max((size for size, _ in self._starts), default=1000), 16), 20_000))
+        size = _BATCH_BYTES if self._memory is None else min(_BATCH_BYTES, self._memory // 64)
+        return int(min(max(size / max((size for size, _ in self._starts), default=1000), 16), 20_000))
 
     def _without_bad_lines(self, frame: pl.DataFrame, columns: list[str], account: Account) -> pl.DataFrame:
         """Rollouts only: bad lines are repaired and read again, or counted and kept in the account."""

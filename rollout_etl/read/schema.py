@@ -161,5 +161,6 @@ RECORDED: dict[str, Column] = {
         "CASE WHEN x IS NOT NULL THEN kept_of(text) END", pl.String, "JSON object of the row without `task_name`, `_ng_task_index` and `reward`, sorted"
     ),
     "recorded_reward": Column("x.reward::VARCHAR", pl.String, "JSON of the reward as it was written"),
+    "line_bytes": Column("strlen(text)", pl.Int64, "bytes of the line"),
 }
-"""Columns that `merge` makes rows of again; they are no part of the canonical table."""
+"""Columns that `merge` makes rows of again, and that say what a rollout costs; they are no part of the canonical table."""
