@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -13,10 +14,13 @@ from rollout_etl.curate import near, plan, rewards, split
 from rollout_etl.curate.groups import GROUP, group_table
 from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import RULES, SOUND, Rule, columns_of, verdict
+from rollout_etl.read.inputs import Input
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import RECORDED, SCHEMA
 from rollout_etl.report import Report
 
+TIED = pl.len().over(*GROUP, "reward", "attempt") > 1
+"""Rollouts of a group that only their content tells apart."""
 LEFT_OUT = {"encrypted": "num_encrypted", "empty": "num_empty", "unknown": "num_unknown"}
 _COUNTED = ("shape", *LEFT_OUT.values())
 _SOUND = [RULES[name] for name in SOUND]
@@ -31,6 +35,19 @@ class Judge:
         self.rollouts, self.curation, self.report, self.progress = rollouts, curation, report, progress
         self._rescores = curation.reward is not None or bool(curation.reward_scale)
         self._rewards: list[pl.DataFrame] | None = [] if curation.where_group is not None else None
+    def over(self, inputs: Sequence[Input]) -> Judge:
+        """The same for some of the inputs, or ranges of them, with a report of its own."""
+        # Benchmarks and tokenizers are loaded once.
+        _ = self._text_rules
+        part = copy.copy(self)
+        part._rewards = None
+        part.rollouts, part.report, part.progress = self.rollouts.over(inputs), Report("", "", [], {}), _unseen
+        return part
+
+    @cached_property
+    def _text_rules(self) -> tuple[list[Rule], list[plan.Derived]]:
+        return plan.text_rules(self.curation)
+
     def read(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """Frames of canonical columns, with the rewards that were asked for (see `Rollouts.batches`)."""
         if not self._rescores or not {"reward", "is_nonfinite"} & set(columns):
@@ -43,7 +60,7 @@ class Judge:
     def judged(self, rules: Sequence[Rule], columns: Sequence[str], min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """Every rollout once, counted; those that no rule drops, with `columns`."""
         where, derived = plan.where_rules(self.curation)
-        texts, from_texts = plan.text_rules(self.curation)
+        texts, from_texts = self._text_rules
         asked = [*rules, *where]
         given = {name for one in (*derived, *from_texts) for name in one.gives}
         wanted = [*columns, *(name for name in columns_of([*asked, *texts]) if name not in given), *_COUNTED, *(["row"] if texts else [])]
@@ -73,10 +90,9 @@ class Judge:
 
     def chosen(self, rules: Sequence[Rule], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """The rollouts that are used, with narrow `columns` and those of the curation: frames of whole groups, here a single one."""
-        around = plan.narrow_columns(self.curation)
         # Content settles few ties, and costs a hash of what was said: it is looked up where it does, unless steps need it of all.
-        late = "completion_key" in columns and "completion_key" not in around
-        cheap = [name for name in dict.fromkeys([*columns, *around]) if name != "completion_key" or not late]
+        late = self._is_content_late(columns)
+        cheap = [name for name in dict.fromkeys([*columns, *plan.narrow_columns(self.curation)]) if name != "completion_key" or not late]
         narrow = self.stepped(pl.concat([empty(cheap), *self.judged(rules, cheap)]))
         yield self._with_content(narrow) if late else narrow
 
@@ -118,9 +134,13 @@ class Judge:
             self.report.dropped[name] += count
             self.report.kept -= count
 
+    def _is_content_late(self, columns: Sequence[str]) -> bool:
+        """Whether `completion_key` is asked for where rollouts tie, and nowhere else."""
+        return "completion_key" in columns and "completion_key" not in plan.narrow_columns(self.curation)
+
     def _with_content(self, narrow: pl.DataFrame) -> pl.DataFrame:
         """`narrow` with `completion_key` where rollouts of a group tie in reward and attempt, null elsewhere."""
-        tied = narrow.filter(pl.len().over(*GROUP, "reward", "attempt") > 1)["row"]
+        tied = narrow.filter(TIED)["row"]
         if tied.is_empty():
             return narrow.with_columns(completion_key=pl.lit(None, dtype=pl.UInt64))
         keys = pl.concat(list(self.rollouts.batches(("row", "completion_key"), rows=tied.to_numpy())))
@@ -150,6 +170,10 @@ def _asked_again(judged: pl.DataFrame, rules: Sequence[Rule], derived: Sequence[
     for one in derived:
         left = one.add(left)
     return pl.concat([dropped, left.with_columns(verdict(rules)).select(judged.columns)]).sort("row")
+
+
+def _unseen(rows: int) -> None:
+    """Progress that nobody watches."""
 
 
 def empty(columns: Sequence[str]) -> pl.DataFrame:

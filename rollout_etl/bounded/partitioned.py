@@ -73,7 +73,8 @@ class PartitionedFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         with pq.ParquetFile(path) as file:
-            found = file.schema_arrow.metadata or file.metadata.metadata
+            self._metadata = file.metadata
+        found = self._metadata.metadata
         self._parts: list[int] = json.loads(found[b"parts"])
         self.facts: dict[str, Any] = json.loads(found[b"facts"])
 
@@ -81,7 +82,7 @@ class PartitionedFile:
         """The row groups of a part, or all, in the order they were written."""
         groups = [number for number, of in enumerate(self._parts) if part is None or of == part]
         if groups:
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(self.path, metadata=self._metadata) as file:
                 for group in groups:
                     frame = pl.from_arrow(file.read_row_group(group))
                     assert isinstance(frame, pl.DataFrame)

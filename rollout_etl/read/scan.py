@@ -20,7 +20,7 @@ from polars.io.plugins import register_io_source
 from rollout_etl.errors import RolloutETLError, UnreadableError
 from rollout_etl.read.ahead import RowOrder, read_ahead
 from rollout_etl.read.canonical import Lookup, Style, macros, rollouts_query
-from rollout_etl.read.inputs import Input, find_inputs
+from rollout_etl.read.inputs import Input, check_stamps, find_inputs, stamps_of
 from rollout_etl.read.lines import SCHEMA as LINES
 from rollout_etl.read.lines import line_batches
 from rollout_etl.read.metrics import SeenFields, seen_fields
@@ -59,6 +59,11 @@ class Rollouts:
         self._memory = memory
         self._only = "true"
         self._task_inputs = TaskInputs(self, task_inputs)
+        self._stamps = stamps_of(self.inputs)
+
+    def check_unchanged(self) -> None:
+        """Raise `UnreadableError` for a file that is no longer what it was when this reader was made."""
+        check_stamps(self._stamps)
 
     def over(self, inputs: Sequence[Input]) -> Rollouts:
         """A reader of some of the inputs, or of ranges of them; rows count from 0 there, and the lines of a range from 1."""
@@ -92,6 +97,7 @@ class Rollouts:
         if rows is None:
             self.account = account
         elif account.rollouts != len(rows):
+            self.check_unchanged()
             raise UnreadableError("the input changed while it was read: rollouts of the first pass are none in the second")
 
     def lazy(self, max_bad_fraction: float = 1.0) -> pl.LazyFrame:
@@ -147,8 +153,6 @@ class Rollouts:
         config: dict[str, Any] = {"preserve_insertion_order": False, "autoinstall_known_extensions": False}
         if self._threads:
             config["threads"] = self._threads
-        if self._memory:
-            config["memory_limit"] = f"{self._memory // 2}B"
         connection = duckdb.connect(config=config)
         connection.execute(macros(self.style))
         return connection
@@ -173,11 +177,14 @@ class Rollouts:
                 order.check_complete()
                 return
             # Past the first batch DuckDB's errors come as Arrow's. The message quotes the line, so Python cannot always decode it.
-            except (duckdb.Error, OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            except (duckdb.Error, OSError, pa.ArrowException, UnicodeDecodeError, UnreadableError) as error:
                 order.forget_waiting()
+                self.check_unchanged()
                 cause = failure[0] if failure else None
                 if isinstance(cause, RolloutETLError):
                     raise cause from error
+                if isinstance(error, UnreadableError):
+                    raise
                 if tolerant or cause is not None:
                     raise UnreadableError(f"cannot read the rollouts: {str(cause or error).splitlines()[0]}") from error
 
@@ -200,10 +207,15 @@ class Rollouts:
         batches = (batch for item in self.inputs[:8] for batch in islice(line_batches([item]), 1))
         return [(batch.nbytes / batch.num_rows, batch.column(3).slice(0, 10).cast(pa.binary()).to_pylist()) for batch in batches]
 
+    @property
+    def bytes_per_rollout(self) -> float:
+        """Bytes of a line, judged by the beginnings of the first files."""
+        return max((size for size, _ in self._starts), default=1000)
+
     def _batch_rows(self) -> int:
         """Rows of a batch: some 32 MB of lines."""
         size = _BATCH_BYTES if self._memory is None else min(_BATCH_BYTES, self._memory // 64)
-        return int(min(max(size / max((size for size, _ in self._starts), default=1000), 16), 20_000))
+        return int(min(max(size / self.bytes_per_rollout, 16), 20_000))
 
     def _without_bad_lines(self, frame: pl.DataFrame, columns: list[str], account: Account) -> pl.DataFrame:
         """Rollouts only: bad lines are repaired and read again, or counted and kept in the account."""
