@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,6 @@ def merge(
     reward_scale: Sequence[str] = (),
     max_bad_fraction: float = 0.01,
     threads: int | None = None,
-    progress: Callable[[int], None] = lambda rows: None,
 ) -> Merged:
     """Write the rollouts behind `paths`, best given as `NAME=PATH`, into one file of JSON lines.
 
@@ -62,7 +61,6 @@ def merge(
             lines = _lines(frame, namespaces, first, rescored=bool(scales))
             file.write("".join(lines).encode(), rows=len(lines))
             names = pl.concat([names, frame["task_name"]])
-            progress(len(frame))
         account = rollouts.account
         assert account is not None
         rollouts.check_bad_fraction(max_bad_fraction)

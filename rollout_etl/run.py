@@ -17,7 +17,10 @@ from rollout_etl.bounded.setup import judge_of
 from rollout_etl.curate import rewards, split
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
-from rollout_etl.publish.files import RowsFile, StagedFile, Written
+from rollout_etl.progress import Stage
+from rollout_etl.publish.files import StagedFile, Written
+from rollout_etl.publish.folders import check_replaceable
+from rollout_etl.publish.outputs import Output, Sharding
 from rollout_etl.publish.parts import Parts
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
@@ -26,9 +29,9 @@ from rollout_etl.read.stored import is_stored
 from rollout_etl.recipes import advice
 from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
-from rollout_etl.steps import Steps
+from rollout_etl.steps import Steps, output_paths
 from rollout_etl.targets import nemo_rl_config
-from rollout_etl.targets.target import Form, Job, Settings, companion, loader_of, refuse_kept
+from rollout_etl.targets.target import Form, Job, Loader, Settings, companion, loader_of, refuse_kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,8 @@ class Run:
     """Where the tasks of a run in ranges are done."""
     ray_address: str | None = None
     """Cluster to connect to. None: the one that this machine belongs to, or a new one here."""
+    sharding: Sharding | None = None
+    """Make the output a folder of shards. Without a suffix its name leaves the container to the target."""
     dry_run: bool = False
     """Read, choose and count, but write nothing."""
     refuse_dates: bool = True
@@ -94,9 +99,9 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
     with ExitStack() as stack:
+        _refuse_overwriting(run, rollouts, output_paths(job, run.curation).values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         judge = judge_of(run, job, rollouts, report, progress, limit, stack)
-        steps = Steps(job, target, judge, run.dry_run)
-        _refuse_overwriting(run, rollouts, steps.paths().values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
+        steps = Steps(job, target, judge, run.sharding, run.dry_run)
         parts = steps.write(stack)
         if run.dry_run:
             report.notes.append("dry run: nothing was written")
@@ -107,7 +112,8 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
         report.check()
         _warn_of_missing_fields(run, rollouts, report)
         if report.written and not run.dry_run:
-            _publish(run, steps, parts, stack)
+            with Stage("publish"):
+                _publish(run, steps, parts, stack)
     advice.advise(report, run.options)
     return report
 
@@ -127,8 +133,18 @@ def job_of(run: Run) -> Job:
     """What the target is asked for."""
     return Job(
         options=run.options, output=run.output, think=run.think, form=run.form, arguments=run.arguments, extra=tuple(run.extra),
-        mapping=tuple(run.mapping), token_ids=run.token_ids, layout=run.layout,
+        mapping=tuple(run.mapping), token_ids=run.token_ids, layout=run.layout, shards=_container_of_shards(run),
     )
+
+
+def _container_of_shards(run: Run) -> Literal[".jsonl", ".parquet"] | None:
+    """By the folder's name, or the one that the target prefers."""
+    if run.sharding is None:
+        return None
+    if run.output.suffix in (".jsonl", ".parquet"):
+        return run.output.suffix  # type: ignore[return-value]
+    loader = targets.load(run.target).LOADERS[run.options.recipe]
+    return loader.containers[0] if isinstance(loader, Loader) else ".jsonl"  # type: ignore[return-value]
 
 
 def _options(run: Run) -> dict[str, object]:
@@ -144,7 +160,8 @@ def _options(run: Run) -> dict[str, object]:
 
 
 def _shape(run: Run) -> dict[str, object]:
-    return {"as": run.form, "arguments": run.arguments, "extra": list(run.extra), "map": list(run.mapping), "token_ids": run.token_ids}
+    sharding = {} if run.sharding is None else {"shards": run.sharding.count, "shard_size": run.sharding.size}
+    return sharding | {"as": run.form, "arguments": run.arguments, "extra": list(run.extra), "map": list(run.mapping), "token_ids": run.token_ids}
 
 
 def _refuse_without_effect(run: Run, job: Job) -> None:
@@ -159,9 +176,10 @@ def _refuse_without_effect(run: Run, job: Job) -> None:
 def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], companions: Sequence[str]) -> None:
     """Never write over an input, and only to files of this machine."""
     read = {os.path.realpath(local) for item in (*rollouts.inputs, *rollouts.task_inputs) if (local := item.local_path) is not None}
+    folders_read = {os.path.dirname(path) for path in read} if run.sharding else set()
     beside = [Path(f"{path}{suffix}") for path in outputs for suffix in ("", MANIFEST_SUFFIX)] + [Path(f"{run.output}{suffix}") for suffix in companions]
     for path in (*beside, run.quarantine):
-        if path is not None and os.path.realpath(path) in read:
+        if path is not None and (os.path.realpath(path) in read or os.path.realpath(path) in folders_read):
             raise UsageError(f"{path} is an input; give the output another name")
         if path is not None and is_stored(str(path.parent)):
             raise UsageError(f"{path} would lie among what was ingested; name another folder")
@@ -170,10 +188,14 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], c
             raise UsageError(f"{written} cannot be both the output and the quarantine")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(run.output), re.IGNORECASE):
         raise UsageError(f"{run.output} is a URL; write to a local file")
+    if run.sharding is not None:
+        for path in outputs:
+            check_replaceable(path)
+        return
     if run.output.is_dir():
-        raise UsageError(f"{run.output} is a folder; name a file that ends with .jsonl or .parquet")
-    if not str(run.output).endswith((SUFFIXES[0], SUFFIXES[-1])):
-        raise UsageError(f"the output {run.output} must end with .jsonl or .parquet")
+        raise UsageError(f"{run.output} is a folder; name a file that ends with .jsonl or .parquet, or {run.output}/ for shards in it")
+    if run.output.suffix not in (SUFFIXES[0], SUFFIXES[-1]):
+        raise UsageError(f"the output {run.output} must end with .jsonl or .parquet; {run.output}/ is a folder of shards")
 
 
 def _write_quarantine(run: Run, rollouts: Rollouts) -> None:
@@ -189,40 +211,43 @@ def _write_quarantine(run: Run, rollouts: Rollouts) -> None:
 def _publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
     """Move data, the files beside it and the manifests to their places; the manifests go last."""
     job, target, report = steps.job, steps.target, steps.report
-    if run.refuse_dates and run.output.suffix == ".jsonl":
-        for file in (file for file in parts.files.values() if file.staged.rows):
+    if run.refuse_dates and job.container == ".jsonl":
+        for file in parts.files.values():
             _refuse_guesses(run, target.rows(job, longer_prompts=False).reader, file)
-    if not parts.main.staged.rows:
+    if not parts.main.rows:
         raise UsageError(f"all {report.written} examples fell to other parts than {split.TRAIN}: there are too few for this split")
-    written = {name: file.finish() for name, file in parts.files.items() if file.staged.rows}
+    written = {name: file.finish() for name, file in parts.files.items() if file.rows}
     if missing := [name for name in parts.files if name not in written]:
         report.warnings.append(f"no examples for {', '.join(missing)}: too few prompts for this split")
-    report.outputs = list(written.values())
-    staged = [parts.files[name].staged for name in written]
+    report.outputs = [file for files in written.values() for file in files]
+    staged: list[Output | StagedFile] = [parts.files[name] for name in written]
     texts = {companion(run.output, suffix): text for suffix, text in target.beside(job).items()}
     if run.config:
-        settings = _settings(run, steps, written)
+        settings = _settings(run, steps, parts, written)
         run_files = target.run_files(job, settings)
         texts |= run_files
         report.launch = target.launch(job, settings) if run_files else None
     for path, text in texts.items():
-        staged.append(_staged(path, text, stack))
-        report.outputs.append(staged[-1].finish())
+        companion_file = _staged(path, text, stack)
+        staged.append(companion_file)
+        report.outputs.append(companion_file.finish())
     advice.advise(report, run.options)
     record = json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n"
     for name in reversed(written):
-        staged.append(_staged(Path(str(parts.files[name].staged.path) + MANIFEST_SUFFIX), record, stack))
-        staged[-1].finish()
-    for part in staged:
-        part.publish()
+        manifest = _staged(Path(str(parts.files[name].path) + MANIFEST_SUFFIX), record, stack)
+        manifest.finish()
+        staged.append(manifest)
+    for one in staged:
+        one.publish()
 
 
-def _settings(run: Run, steps: Steps, written: Mapping[str, Written]) -> Settings:
+def _settings(run: Run, steps: Steps, parts: Parts, written: Mapping[str, Sequence[Written]]) -> Settings:
     """What the run file says: with a split, the first part beside training is the one to validate with."""
-    validation = next((file for name, file in written.items() if name != split.TRAIN), None)
+    validation = next((parts.files[name] for name in written if name != split.TRAIN), None)
+    shards = {} if run.sharding is None else {parts.files[name].path: [Path(file.path) for file in files] for name, files in written.items()}
     return Settings(
-        run_file=companion(run.output, steps.target.RUN_SUFFIX), train=run.output, rows=written[split.TRAIN].rows,
-        validation=None if validation is None else Path(validation.path), validation_rows=0 if validation is None else validation.rows,
+        run_file=companion(run.output, steps.target.RUN_SUFFIX), train=run.output, rows=parts.main.rows, shards=shards,
+        validation=None if validation is None else validation.path, validation_rows=0 if validation is None else validation.rows,
         statistics={**steps.report.statistics, **steps.counts},
     )
 
@@ -233,14 +258,14 @@ def _staged(path: Path, text: str, stack: ExitStack) -> StagedFile:
     return file
 
 
-def _refuse_guesses(run: Run, reader: str, file: RowsFile) -> None:
+def _refuse_guesses(run: Run, reader: str, file: Output) -> None:
     """Refuse JSON lines that the trainer's reader would change, or stop at."""
     other = run.output.with_suffix(".parquet")
-    if reader != "exact" and file.guesses.dates:
+    dates = sorted({name for guesses in file.guesses for name in guesses.dates})
+    late = sorted({name for guesses in file.guesses for name in guesses.late})
+    if file.rows and reader != "exact" and dates:
+        raise UsageError(f"every value of {', '.join(dates)} reads as a date, which the JSON reader of `datasets` would change: write {other} instead")
+    if file.rows and reader == "guesses" and late:
         raise UsageError(
-            f"every value of {', '.join(sorted(file.guesses.dates))} reads as a date, which the JSON reader of `datasets` would change: write {other} instead"
-        )
-    if reader == "guesses" and file.guesses.late:
-        raise UsageError(
-            f"{', '.join(sorted(file.guesses.late))} may change type after the first 10 MB, where the JSON reader of `datasets` stops: write {other} instead"
+            f"{', '.join(late)} may change type after the first 10 MB, where the JSON reader of `datasets` stops: write {other} instead"
         )

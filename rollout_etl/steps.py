@@ -15,11 +15,12 @@ import polars as pl
 
 from rollout_etl.curate import order, plan, split
 from rollout_etl.curate.groups import GROUP
+from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rewards import advantage
 from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.errors import GateError
 from rollout_etl.judging import Judge
-from rollout_etl.publish.files import RowsFile
+from rollout_etl.publish.outputs import Output, RowsFile, ShardedRows, Sharding
 from rollout_etl.publish.parts import Parts, Tally, part_path
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.recipes import advice, dpo, grpo, kto, pairing, ppo, sft
@@ -35,8 +36,8 @@ _OF_SIDES = [f"{side}{name}" for side in _SIDES for name in _KNOWN]
 class Steps:
     """The steps of one run, over one report."""
 
-    def __init__(self, job: Job, target: Target, judge: Judge, dry_run: bool = False) -> None:
-        self.job, self.target, self.judge, self.dry_run = job, target, judge, dry_run
+    def __init__(self, job: Job, target: Target, judge: Judge, sharding: Sharding | None = None, dry_run: bool = False) -> None:
+        self.job, self.target, self.judge, self.sharding, self.dry_run = job, target, judge, sharding, dry_run
         self.report, self.curation = judge.report, judge.curation
         self.counts: Counter[str] = Counter()
         """How often each of the rows' `counts` held."""
@@ -49,15 +50,16 @@ class Steps:
         self.report.parts = parts.rows if self.curation.split is not None else {}
         return parts
 
-    def paths(self) -> dict[str, Path]:
-        """The output of each part: the training rows go to the output that was named."""
-        others = [name for name in split.parts(self.curation.split) if name != split.TRAIN]
-        return {split.TRAIN: self.job.output, **{name: part_path(self.job.output, name) for name in others}}
-
     def _open(self, rows: Rows, stack: ExitStack) -> Parts:
         if self.dry_run:
-            return stack.enter_context(Tally(self.paths()))
-        files = {name: RowsFile(path, rows.fields, guessed_messages=rows.reader == "guesses") for name, path in self.paths().items()}
+            return stack.enter_context(Tally(output_paths(self.job, self.curation)))
+        guessed = rows.reader == "guesses"
+        files: dict[str, Output] = {}
+        for name, path in output_paths(self.job, self.curation).items():
+            if self.sharding is None:
+                files[name] = RowsFile(path, rows.fields, guessed_messages=guessed)
+            else:
+                files[name] = ShardedRows(path, rows.fields, self.sharding, self.job.container, guessed_messages=guessed)
         return stack.enter_context(Parts(files, shuffled=self.curation.shuffle is not None))
 
     def _append(self, parts: Parts, rows: Rows, examples: pl.DataFrame, extra: Sequence[Rule] = ()) -> pl.DataFrame:
@@ -257,3 +259,9 @@ class Steps:
         if self.report.written:
             desirable, undesirable = kto.weights(good, bad)
             self.report.statistics = {"label_true": good, "label_false": bad, "desirable_weight": desirable, "undesirable_weight": undesirable}
+
+
+def output_paths(job: Job, curation: Curation) -> dict[str, Path]:
+    """The output of each part: the training rows go to the output that was named."""
+    others = [name for name in split.parts(curation.split) if name != split.TRAIN]
+    return {split.TRAIN: job.output, **{name: part_path(job.output, name) for name in others}}

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from rollout_etl.errors import RolloutETLError, WriteError
-from rollout_etl.publish.files import RowsFile
+from rollout_etl.publish.outputs import RowsFile
 from rollout_etl.read.inputs import MANIFEST_SUFFIX
 from rollout_etl.recipes.options import SftOptions
 from rollout_etl.run import Run, execute

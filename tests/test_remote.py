@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 import pyarrow as pa
@@ -48,6 +50,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further tries do not wait."""
+    monkeypatch.setattr(remote, "PAUSES", (0.0, 0.0, 0.0))
+
+
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
@@ -70,6 +78,60 @@ def server(folder: Path) -> Iterator[str]:
     yield f"http://127.0.0.1:{served.server_port}"
     served.shutdown()
     served.server_close()
+
+
+class Unsteady(BaseHTTPRequestHandler):
+    """Sends 20 bytes, and breaks; takes up where it broke when asked to. What the path says goes wrong besides."""
+
+    asked: ClassVar[Counter[str]] = Counter()
+
+    def do_GET(self) -> None:
+        fault, name = self.path.strip("/").split("/")
+        self.asked[self.path] += 1
+        if fault == "busy" and self.asked[self.path] < 3:
+            self.send_error(503)
+            return
+        if fault == "gone" and self.asked[self.path] > 1:
+            self.send_error(404)
+            return
+        data = FILES[name]
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        if fault != "unnamed":
+            self.send_header("ETag", '"2"' if fault == "changing" and start else '"1"')
+        self.end_headers()
+        self.wfile.write(data[start : start + 20] if fault != "mute" else b"")
+
+    def log_message(self, *arguments: object) -> None:
+        return None
+
+
+@pytest.fixture
+def unsteady() -> Iterator[str]:
+    Unsteady.asked.clear()
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Unsteady)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{served.server_port}"
+    served.shutdown()
+    served.server_close()
+
+
+@pytest.mark.parametrize("fault", ["breaking", "busy"])
+@pytest.mark.parametrize("name", FILES)
+def test_connections_that_break_are_taken_up_where_they_broke(name: str, fault: str, folder: Path, unsteady: str) -> None:
+    assert found(f"{unsteady}/{fault}/{name}") == found(str(folder / name))
+    assert Unsteady.asked[f"/{fault}/{name}"] > len(FILES[name]) // 20
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("changing", "the file changed while it was read"), ("unnamed", f"the connection broke {len(LINES) - 20} bytes before the end"), ("gone", "HTTP 404 Not Found"),
+     ("mute", f"the connection broke {len(LINES)} bytes before the end")],
+)
+def test_the_rest_of_another_file_is_not_taken(fault: str, reason: str, unsteady: str) -> None:
+    with pytest.raises(UnreadableError, match=rf"cannot read {unsteady}/{fault}/a\.jsonl: {reason}"):
+        found(f"{unsteady}/{fault}/a.jsonl")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from rollout_etl.errors import UsageError
 from rollout_etl.read.inputs import Input
+from rollout_etl.sizes import bytes_of
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _CGROUPS = Path("/sys/fs/cgroup")
 SMALLEST = 256_000_000
 """Less than the program and its libraries take."""
@@ -24,14 +23,11 @@ _HELD = 2.5
 """Times the bytes of its lines that an input takes whose payload is held, with what is made of it on the way."""
 
 
-def parse_size(text: str, option: str = "--memory-limit") -> int:
-    """`512MB`, `2GB`, `1.5GiB` as bytes. Raises `UsageError` for anything else, and for less than `SMALLEST`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?", text.strip().upper())
-    if match is None:
-        raise UsageError(f"{option} {text} is no size; write 512MB, 2GB or 1.5GiB")
-    size = int(float(match[1]) * _UNITS[match[2] or ""])
+def limit_of(spelt: str) -> int:
+    """`--memory-limit` as bytes. Raises `UsageError` for what is no size, and for less than `SMALLEST`."""
+    size = bytes_of("--memory-limit", spelt)
     if size < SMALLEST:
-        raise UsageError(f"{option} {text} is less than {SMALLEST // 10**6}MB, which the program alone takes")
+        raise UsageError(f"--memory-limit {spelt}: the program alone takes {SMALLEST // 10**6}MB")
     return size
 
 

@@ -22,6 +22,7 @@ from rollout_etl.judging import Judge
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.report import Report
+from rollout_etl.sizes import spelt
 from rollout_etl.targets.target import Job
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, progress: C
     parent = run.temp_dir or (Path(tempfile.gettempdir()) if run.dry_run else run.output.absolute().parent)
     work = stack.enter_context(Workspace(parent, run.output, described))
     judge = BoundedJudge(rollouts, run.curation, report, progress, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
-    why = "" if fits else f"more than fits into {limit / 1e9:.3g} GB of memory: "
+    why = "" if fits else f"more than fits into {spelt(limit)} of memory: "
     report.notes.append(f"{why}worked on disk, in {len(bounds.ranges)} range(s) of the input and {bounds.buckets} bucket(s) of groups")
     if bounds.buckets == 1 and plan.compares_groups(run.curation):
         report.notes.append(f"copies and near-copies are looked for among all groups: some {memory.NARROW_BYTES} bytes of each rollout are held in memory")

@@ -15,6 +15,7 @@ import typer
 
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
+from rollout_etl.cli.talk import heard
 from rollout_etl.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ def sql(
         if threads is not None:
             os.environ["POLARS_MAX_THREADS"] = str(threads)
 
-        from rollout_etl.cli.summary import Progress
         from rollout_etl.explore import library
         from rollout_etl.explore.interrupt import Interrupts
         from rollout_etl.explore.safety import Limits
@@ -91,11 +91,10 @@ def sql(
             print("rollout-etl: --unsafe: queries can read and write any file of yours", file=sys.stderr)
         limits = Limits(unsafe=unsafe, memory=memory, threads=threads)
         with Interrupts() as interrupts:
-            with Progress(enabled=not quiet) as progress:
-                session = Session(
-                    paths, limits=limits, only_for=question, values=bound, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs,
-                    max_bad_fraction=max_bad_fraction, progress=progress.advance,
-                )
+            session = Session(
+                paths, limits=limits, only_for=question, values=bound, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs,
+                max_bad_fraction=max_bad_fraction,
+            )
             interrupts.session = session
             try:
                 if question is None:
@@ -129,14 +128,13 @@ def ingest(
         if threads is not None:
             os.environ["POLARS_MAX_THREADS"] = str(threads)
 
-        from rollout_etl.cli.summary import Progress, plain
+        from rollout_etl.cli.summary import plain
         from rollout_etl.explore.ingest import ingest
 
-        with Progress(enabled=not quiet) as progress:
-            done = ingest(
-                inputs, output, database, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs, max_bad_fraction=max_bad_fraction,
-                threads=threads, progress=progress.advance,
-            )
+        done = ingest(
+            inputs, output, database, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs, max_bad_fraction=max_bad_fraction,
+            threads=threads,
+        )
         if not quiet:
             lines = [f"read         {done.read:>10,} lines", f"quarantined  {done.quarantined:>10,}", f"ingested     {done.rollouts:>10,} rollouts"]
             lines += [f"note         {note}" for note in done.notes] + [f"output       {path}" for path in done.outputs]
@@ -229,5 +227,5 @@ def _list_queries() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("sql")(sql)
-    app.command("ingest")(ingest)
+    app.command("sql")(heard(sql))
+    app.command("ingest")(heard(ingest))

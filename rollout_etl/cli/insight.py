@@ -13,6 +13,7 @@ import typer
 
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
+from rollout_etl.cli.talk import heard
 from rollout_etl.errors import ExitCode, UsageError
 
 
@@ -131,11 +132,10 @@ def opened(
 
 def narrowed(rollouts: Any, max_bad_fraction: float, quiet: bool) -> Any:
     """What statistics are made of."""
-    from rollout_etl.cli.summary import Progress, plain
+    from rollout_etl.cli.summary import plain
     from rollout_etl.stats.narrow import narrow
 
-    with Progress(enabled=not quiet) as progress:
-        data = narrow(rollouts, progress.advance)
+    data = narrow(rollouts)
     rollouts.check_bad_fraction(max_bad_fraction)
     for note in [] if quiet else data.notes:
         print(f"note         {plain(note)}", file=sys.stderr)
@@ -144,5 +144,5 @@ def narrowed(rollouts: Any, max_bad_fraction: float, quiet: bool) -> Any:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("stats")(stats)
+    app.command("stats")(heard(stats))
     app.command("show")(show)

@@ -12,6 +12,7 @@ import typer
 
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
+from rollout_etl.cli.talk import heard
 from rollout_etl.errors import ExitCode, UsageError
 
 
@@ -36,13 +37,10 @@ def merge(
         if threads is not None:
             os.environ["POLARS_MAX_THREADS"] = str(threads)
 
-        from rollout_etl.cli.summary import Progress, plain
+        from rollout_etl.cli.summary import plain
         from rollout_etl.merging import merge
 
-        with Progress(enabled=not quiet) as progress:
-            done = merge(
-                inputs, output, reward_scale=reward_scale or (), max_bad_fraction=max_bad_fraction, threads=threads, progress=progress.advance
-            )
+        done = merge(inputs, output, reward_scale=reward_scale or (), max_bad_fraction=max_bad_fraction, threads=threads)
         if not quiet:
             lines = [f"read         {done.read:>10,} lines", f"  quarantined{done.quarantined:>10,}"]
             lines += [f"  merged     {count:>10,} {name or '(no task_name)'}" for name, count in done.rollouts.items()]
@@ -57,4 +55,4 @@ def merge(
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("merge")(merge)
+    app.command("merge")(heard(merge))

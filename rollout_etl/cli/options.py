@@ -85,7 +85,13 @@ class EngineName(StrEnum):
 
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="Files, folders, globs or URLs.", show_default=False)]
 Input = Annotated[list[str] | None, typer.Option("--input", metavar="INPUT", help="The same as INPUT.", show_default=False)]
-Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Training file: .jsonl or .parquet.", show_default=False)]
+Output = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="FILE|DIR/", help="Training file, .jsonl or .parquet, or a folder of shards.", show_default=False)
+]
+Shards = Annotated[int | None, typer.Option("--shards", min=1, max=10_000, help="Make the output a folder of so many shards, rows dealt out in turn.")]
+ShardSize = Annotated[
+    str | None, typer.Option("--shard-size", metavar="SIZE", help="Make the output a folder of shards of this size.", show_default="256MB with -o DIR/")
+]
 Target = Annotated[str, typer.Option("--target", metavar="|".join(REGISTRY), help="Trainer to write for.")]
 As = Annotated[FormName | None, typer.Option("--as", help="Not for nemo-rl: conversations as messages, last question and answer as text, or JSON text.")]
 Arguments = Annotated[ArgumentsName | None, typer.Option("--arguments", help="Arguments of tool calls.", show_default="object")]

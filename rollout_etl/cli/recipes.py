@@ -11,6 +11,7 @@ import typer
 from rollout_etl.cli import curation
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import run_recipe
+from rollout_etl.cli.talk import heard
 
 _FIRST: dict[str, tuple[Any, Any]] = {"inputs": (o.Inputs, None), "input": (o.Input, None), "output": (o.Output, None)}
 _LAST: dict[str, tuple[Any, Any]] = {
@@ -27,6 +28,8 @@ _LAST: dict[str, tuple[Any, Any]] = {
     "task_inputs": (o.TaskInputs, None),
     "group_by": (o.GroupBy, None),
     **curation.OPTIONS,
+    "shards": (o.Shards, None),
+    "shard_size": (o.ShardSize, None),
     "quarantine": (o.Quarantine, None),
     "max_bad_fraction": (o.MaxBadFraction, 0.01),
     "seed": (o.Seed, 0),
@@ -65,7 +68,7 @@ def _command(own: Callable[..., None]) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     command.__doc__ = own.__doc__
-    return command
+    return heard(command)
 
 
 def sft(

@@ -9,11 +9,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from rollout_etl.cli.talk import TALK, Listener, LogFormat
 from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
+from rollout_etl.sizes import bytes_of
 
 if TYPE_CHECKING:
+    from rollout_etl.publish.outputs import Sharding
     from rollout_etl.run import Run
 
 
@@ -24,25 +28,24 @@ def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoRe
 
 def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     """Run and exit. What goes wrong is said in one line."""
+    said = ""
     try:
-        code = run()
+        with Listener():
+            code = run()
     except RolloutETLError as error:
-        print(f"rollout-etl: {error}", file=sys.stderr)
-        code = error.exit_code
+        code, said = error.exit_code, str(error)
     except KeyboardInterrupt:
-        print("rollout-etl: interrupted; nothing was published", file=sys.stderr)
-        code = ExitCode.INTERRUPTED
+        code, said = ExitCode.INTERRUPTED, "interrupted; nothing was published"
     except BrokenPipeError:
         code = ExitCode.DONE
     except OSError as error:
-        print(f"rollout-etl: {error.strerror or error}", file=sys.stderr)
-        code = ExitCode.UNREADABLE
+        code, said = ExitCode.UNREADABLE, error.strerror or str(error)
     except MemoryError:
-        print("rollout-etl: out of memory; split the input into several runs", file=sys.stderr)
-        code = ExitCode.UNREADABLE
+        code, said = ExitCode.UNREADABLE, "out of memory; split the input into several runs"
     except Exception as error:
-        print(f"rollout-etl: {_internal(error)}", file=sys.stderr)
-        code = ExitCode.INTERNAL
+        code, said = ExitCode.INTERNAL, _internal(error)
+    if said:
+        TALK.error(said, code)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, AttributeError):
             stream.flush()
@@ -78,7 +81,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
     if given["threads"] is not None:
         os.environ["POLARS_MAX_THREADS"] = str(given["threads"])
 
-    from rollout_etl.bounded.memory import parse_size
+    from rollout_etl.bounded.memory import limit_of
     from rollout_etl.cli.curation import curation_of
     from rollout_etl.read.canonical import Lookup
     from rollout_etl.recipes.options import RECIPES
@@ -90,7 +93,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
     stated = {name: given[name] for name in names if given[name] is not None}
     return Run(
         inputs=inputs,
-        output=given["output"],
+        output=Path(given["output"]),
         options=RECIPES[recipe](keep=tuple(given["keep"] or ()), drop=tuple(given["drop"] or ()), seed=given["seed"], **stated),
         target=given["target"],
         think=given["think"],
@@ -107,28 +110,43 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
         config=not given["no_config"],
         layout=given["nemo_rl_layout"] or "current",
         threads=given["threads"],
-        memory_limit=None if given["memory_limit"] is None else parse_size(given["memory_limit"]),
+        memory_limit=None if given["memory_limit"] is None else limit_of(given["memory_limit"]),
         temp_dir=given["temp_dir"],
         engine=given["engine"],
         ray_address=given["ray_address"],
+        sharding=_sharding(given),
         dry_run=given["dry_run"],
     )
+
+
+def _sharding(given: dict[str, Any]) -> Sharding | None:
+    """How the output is cut; a folder is named with a slash at its end."""
+    from rollout_etl.publish.outputs import Sharding
+
+    if given["shards"] is not None and given["shard_size"] is not None:
+        raise UsageError("--shards and --shard-size are two ways to say the same: give one of them")
+    if given["shards"] is not None:
+        return Sharding(count=given["shards"])
+    if given["shard_size"] is None and not str(given["output"]).endswith("/"):
+        return None
+    return Sharding(size=bytes_of("--shard-size", given["shard_size"] or "256MB"))
 
 
 def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
     run = run_of(recipe, given, names)
 
-    from rollout_etl.cli.summary import Progress, show
+    from rollout_etl.cli.summary import show
     from rollout_etl.run import execute
 
-    with Progress(enabled=not given["quiet"]) as progress:
-        report = execute(run, progress.advance)
-    if not given["quiet"]:
+    report = execute(run)
+    if TALK.format is LogFormat.json:
+        TALK.event("report", **report.to_json())
+    elif not given["quiet"]:
         show(report)
     if given["json"]:
         print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
     if not report.written:
         state = f"{run.output} is as it was" if os.path.exists(run.output) else f"{run.output} was not made"
-        print(f"rollout-etl: nothing to write; {state}", file=sys.stderr)
+        TALK.error(f"nothing to write; {state}", ExitCode.NOTHING_TO_WRITE)
         return ExitCode.NOTHING_TO_WRITE
     return ExitCode.DONE

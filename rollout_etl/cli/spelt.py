@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from rollout_etl.cli.recipes import STATED
 from rollout_etl.cli.runner import run_of
+from rollout_etl.cli.talk import OPTIONS
 from rollout_etl.errors import UsageError
 from rollout_etl.refresh.pipeline import refuse_unknown, replaced
 
 if TYPE_CHECKING:
     from rollout_etl.run import Run
 
-NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "help", "dry_run")
+NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "help", "dry_run", *OPTIONS)
 """Parameters that a refresh sets itself, or has no use for."""
 
 
@@ -51,7 +52,7 @@ def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence
         given = dict(known[recipe].make_context(recipe, arguments).params)
     except TyperException as error:
         raise UsageError(f"{path}: output {output.name}: {error.format_message()}") from error
-    return run_of(recipe, {**given, "inputs": list(inputs), "input": [], "output": output, "quarantine": None}, STATED[recipe])
+    return run_of(recipe, {**given, "inputs": list(inputs), "input": [], "output": str(output), "quarantine": None}, STATED[recipe])
 
 
 def _spelt(path: Path, name: str, value: Any, parameter: Any, folder: Path) -> list[str]:

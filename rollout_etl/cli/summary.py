@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
 import textwrap
 import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from rollout_etl.publish.files import Written
     from rollout_etl.report import Report
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -65,10 +69,22 @@ def show(report: Report) -> None:
     lines += _statistics(report.statistics)
     lines += [line for note in [*report.notes, *report.remarks] for line in _wrapped("note", note, width)]
     lines += [line for warning in report.warnings for line in _wrapped("warning", warning, width)]
-    lines += [f"output       {written.path} ({written.bytes:,} bytes)" for written in report.outputs]
+    lines += [f"output       {named}" for named in _outputs(report.outputs)]
     # Not wrapped: a command is there to be copied.
     lines += [f"launch       {report.launch}"] if report.launch else []
     print("\n".join(plain(line) for line in lines), file=sys.stderr)
+
+
+def _outputs(outputs: Sequence[Written]) -> Iterator[str]:
+    """Files one by one, shards folder by folder."""
+    from rollout_etl.publish.folders import SHARD
+
+    for folder, files in groupby(outputs, lambda file: os.path.dirname(file.path) if SHARD.fullmatch(os.path.basename(file.path)) else None):
+        found = list(files)
+        if folder is None:
+            yield from (f"{file.path} ({file.bytes:,} bytes)" for file in found)
+        else:
+            yield f"{folder}/ ({len(found):,} {_plural(len(found), 'shard')}, {sum(file.bytes for file in found):,} bytes)"
 
 
 def _statistics(found: dict[str, float]) -> list[str]:

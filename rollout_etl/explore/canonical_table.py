@@ -7,7 +7,7 @@ read. Evaluating one of those all the same is an error, never a null.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -72,7 +72,6 @@ def _scanned(plan: Any) -> set[str]:
 
 def fill(
     connection: Any, rollouts: Rollouts, columns: Sequence[str] | None = None, max_bad_fraction: float = 1.0,
-    progress: Callable[[int], None] = lambda rows: None,
 ) -> None:
     """Read the rollouts into `canonical`, and the lines that are none into `quarantined`. With `columns`, only those are read.
 
@@ -82,7 +81,6 @@ def fill(
     table = "canonical" if columns is None else "canonical_read"
     connection.execute(f"CREATE OR REPLACE TABLE {table} ({', '.join(f'{name} {TYPES[name]}' for name in wanted)})")
     for frame in rollouts.batches(wanted):
-        progress(len(frame))
         connection.register("frame", frame.to_arrow())
         connection.execute(f"INSERT INTO {table} SELECT {', '.join(wanted)} FROM frame")
         connection.unregister("frame")

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Ingested:
 
 def ingest(
     paths: Paths, folder: Path | None = None, database: Path | None = None, *, lookup: Lookup | None = None, task_inputs: str | None = None,
-    max_bad_fraction: float = 0.01, threads: int | None = None, progress: Callable[[int], None] = lambda rows: None,
+    max_bad_fraction: float = 0.01, threads: int | None = None,
 ) -> Ingested:
     """Read rollouts and keep them in `folder`, in the DuckDB file `database`, or in both. Both appear whole or not at all.
 
@@ -59,12 +59,12 @@ def ingest(
     outputs = tuple(str(path) for path in (folder, database) if path is not None)
     if folder is not None:
         with _staged(folder) as staging:
-            _write(rollouts, Path(staging), max_bad_fraction, progress)
+            _write(rollouts, Path(staging), max_bad_fraction)
             with plain_write_errors(folder):
                 _publish_folder(Path(staging), folder)
     if database is not None:
         with _staged(database) as staging:
-            _write_database(rollouts if folder is None else folder, staging, max_bad_fraction, progress)
+            _write_database(rollouts if folder is None else folder, staging, max_bad_fraction)
             with plain_write_errors(database):
                 os.replace(staging, database)
     account = rollouts.account
@@ -106,7 +106,7 @@ def _publish_folder(staging: Path, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write(rollouts: Rollouts, folder: Path, max_bad_fraction: float, progress: Callable[[int], None]) -> None:
+def _write(rollouts: Rollouts, folder: Path, max_bad_fraction: float) -> None:
     folder.mkdir()
     parts: list[stored.Part] = []
     bad: list[pl.DataFrame] = []
@@ -114,7 +114,6 @@ def _write(rollouts: Rollouts, folder: Path, max_bad_fraction: float, progress: 
     window: list[pl.DataFrame] = []
     first = size = 0
     for end, frame, lines in _with_records(rollouts):
-        progress(len(frame))
         missing = lines.join(frame.select("row"), on="row", how="anti", maintain_order="left")
         bad += [missing] if len(missing) else []
         for source, count in lines["source"].value_counts().iter_rows():
@@ -210,13 +209,13 @@ def _kept_inputs(path: str | None, folder: Path, number: int) -> str | None:
     return name
 
 
-def _write_database(source: Rollouts | Path, path: str, max_bad_fraction: float, progress: Callable[[int], None]) -> None:
+def _write_database(source: Rollouts | Path, path: str, max_bad_fraction: float) -> None:
     import duckdb
 
     with duckdb.connect(path) as connection:
         if isinstance(source, Path):
             ingested.create_tables(connection, [stored.load(str(source))], kind="TABLE")
         else:
-            fill(connection, source, None, max_bad_fraction, progress)
+            fill(connection, source, None, max_bad_fraction)
         create_views(connection)
         connection.execute("CHECKPOINT")

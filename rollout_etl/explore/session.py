@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +39,11 @@ class Session:
     def __init__(
         self, paths: Paths, *, limits: Limits | None = None, only_for: str | None = None, values: Mapping[str, Any] | None = None,
         lookup: Lookup | None = None, task_inputs: str | None = None, max_bad_fraction: float = 0.01,
-        progress: Callable[[int], None] = lambda rows: None,
     ) -> None:
         self.limits = limits or Limits()
         self._paths, self._lookup, self._task_inputs = paths, lookup, task_inputs
         self._inputs, self.notes = find_inputs(paths)
-        self._max_bad_fraction, self._progress = max_bad_fraction, progress
+        self._max_bad_fraction = max_bad_fraction
         self._temporary = tempfile.mkdtemp(prefix="rollout-etl-")
         # Connections are given away, and may live as long as the process.
         atexit.register(shutil.rmtree, self._temporary, ignore_errors=True)
@@ -78,7 +77,7 @@ class Session:
         from rollout_etl.read.scan import Rollouts
 
         rollouts = Rollouts(self._paths, lookup=self._lookup, task_inputs=self._task_inputs, threads=self.limits.threads)
-        fill(self.connection, rollouts, columns, self._max_bad_fraction, self._progress)
+        fill(self.connection, rollouts, columns, self._max_bad_fraction)
 
     def run(self, sql: str, values: Mapping[str, Any] | None = None, *, as_relation: bool = False) -> Iterator[Any]:
         """Run the statements of a text in turn, and give the connection after each that has a result to fetch; with `as_relation`

@@ -7,20 +7,16 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import polars as pl
-import pyarrow.parquet as pq
-
-from rollout_etl.errors import InternalError, UsageError, WriteError
-from rollout_etl.publish.guesses import TypeGuesses
-from rollout_etl.publish.rows import Field, arrow_table, json_lines
+from rollout_etl.errors import WriteError
 
 _WRITES_AHEAD = 3
 
@@ -53,10 +49,10 @@ class StagedFile:
         self.rows = 0
         self._digest = hashlib.sha256()
         self._bytes = 0
-        self._staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._staged = staged_path(self.path)
         with plain_write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(self.path)
+            remove_leftovers(self.path)
             self._file = self._staged.open("wb", buffering=0)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._pending: deque[Future[None]] = deque()
@@ -127,15 +123,21 @@ class StagedFile:
         return None
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Staged files of runs that died."""
-    pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.partial")
+def staged_path(path: Path) -> Path:
+    """Where `path` is made: beside its place, under a name that says which process is at it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove staged files and folders of runs that died."""
+    pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.(?:partial|replaced)")
     for entry in os.scandir(path.parent):
         match = pattern.fullmatch(entry.name)
-        if match and not _is_running(int(match[1])):
+        # What was replaced may be all there is of an output.
+        if match and not _is_running(int(match[1])) and (entry.name.endswith(".partial") or path.exists()):
             # Another run may be tidying up at the same time.
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(entry.path)
+                shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
 
 
 def _is_running(process: int) -> bool:
@@ -146,55 +148,3 @@ def _is_running(process: int) -> bool:
     except PermissionError:
         return True
     return process != os.getpid()
-
-
-class RowsFile:
-    """A staged file of training rows, `.jsonl` or `.parquet` by its name."""
-
-    def __init__(self, path: str | os.PathLike[str], fields: Sequence[Field], *, guessed_messages: bool = False) -> None:
-        if not str(path).endswith((".jsonl", ".parquet")):
-            raise UsageError(f"the output {path} must end with .jsonl or .parquet")
-        self.staged = StagedFile(path)
-        self._fields = fields
-        self._parquet: pq.ParquetWriter | None = None
-        self.guesses = TypeGuesses(fields, messages=guessed_messages)
-        """What a reader that guesses types would make of the JSON lines."""
-
-    def append(self, frame: pl.DataFrame) -> None:
-        """Write the rows that `frame` makes."""
-        if frame.is_empty():
-            return
-        if self.staged.path.suffix == ".jsonl":
-            lines = json_lines(frame, self._fields)
-            self.guesses.look(frame, lines.str.len_bytes())
-            arrow = lines.to_arrow(compat_level=pl.CompatLevel.oldest())
-            if arrow.null_count:
-                raise InternalError(f"{arrow.null_count} rows came out empty: a bug in rollout-etl, please report it; nothing was published")
-            _, offsets, data = arrow.buffers()
-            bounds = memoryview(offsets).cast("q")[arrow.offset : arrow.offset + len(arrow) + 1]
-            self.staged.write(data[bounds[0] : bounds[-1]], rows=len(frame))
-            return
-        table = arrow_table(frame, self._fields)
-        with plain_write_errors(self.staged.path):
-            if self._parquet is None:
-                self._parquet = pq.ParquetWriter(self.staged, table.schema, compression="zstd")
-            self._parquet.write_table(table, row_group_size=50_000)
-        self.staged.rows += len(frame)
-
-    def finish(self) -> Written:
-        """Bring the bytes to the disk and say what they are."""
-        if self._parquet is not None:
-            with plain_write_errors(self.staged.path):
-                self._parquet.close()
-        return self.staged.finish()
-
-    def __enter__(self) -> Self:
-        self.staged.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # A writer that is left open writes its end when it is collected, into a file that is gone by then.
-        with contextlib.suppress(Exception):
-            if self._parquet is not None:
-                self._parquet.close()
-        self.staged.__exit__(kind, error, trace)

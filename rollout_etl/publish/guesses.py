@@ -42,15 +42,16 @@ def _messages_date_like(frame: pl.DataFrame, fields: Sequence[Field]) -> set[str
 class TypeGuesses:
     """Looks at rows while they are written."""
 
-    def __init__(self, fields: Sequence[Field], *, messages: bool = False) -> None:
+    def __init__(self, fields: Sequence[Field], *, messages: bool = False, first: TypeGuesses | None = None) -> None:
+        """`first` is what the first shard of several looked like: its first block decides the types of all."""
         self._fields = fields
         self._messages = messages
         self.dates = {field.name for field in fields if field.kind == "text" or (messages and field.kind in ("json", "chat"))}
         """Fields that held nothing but dates so far."""
         self.late: set[str] = set()
         """With `messages`: fields whose type changed after the first block, or may have."""
-        self._bytes = 0
-        self._early: dict[str, set[str]] = {field.name: set() for field in fields}
+        self._bytes = 0 if first is None else FIRST_BLOCK
+        self._early: dict[str, set[str]] = {field.name: set() for field in fields} if first is None else first._early
 
     def look(self, frame: pl.DataFrame, sizes: pl.Series) -> None:
         """Take the rows that `frame` makes into account; `sizes` are the bytes of their lines."""

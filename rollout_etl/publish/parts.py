@@ -1,4 +1,4 @@
-"""The files of one output: one for each side of a split, in the order of the input or shuffled."""
+"""The parts of one output: one for each side of a split, in the order of the input or shuffled."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from typing import Self
 
 import polars as pl
 
-from rollout_etl.publish.files import RowsFile, plain_write_errors
+from rollout_etl.publish.files import plain_write_errors
+from rollout_etl.publish.outputs import Output
 
 _BUCKETS = 16
 """A shuffle holds one bucket of the rows at a time in memory."""
 
 
 class Parts:
-    """Staged files by the name of their part. Frames say where rows go: `part` (String), `place` (UInt64) in a shuffled order."""
+    """Staged outputs by the name of their part. Frames say where rows go: `part` (String), `place` (UInt64) in a shuffled order."""
 
-    def __init__(self, files: Mapping[str, RowsFile], *, shuffled: bool = False) -> None:
+    def __init__(self, files: Mapping[str, Output], *, shuffled: bool = False) -> None:
         self.files = dict(files)
         self._shuffled = shuffled
         self._stack = ExitStack()
         self._spilled: dict[int, list[Path]] = {}
 
     @property
-    def main(self) -> RowsFile:
-        """The first file, which has the name of the output."""
+    def main(self) -> Output:
+        """The first one, which has the name of the output."""
         return next(iter(self.files.values()))
 
     @property
     def rows(self) -> dict[str, int]:
         """Rows of each part; known once `settle` was called."""
-        return {name: file.staged.rows for name, file in self.files.items()}
+        return {name: file.rows for name, file in self.files.items()}
 
     def append(self, frame: pl.DataFrame) -> None:
         """Write rows, or keep them aside until all are there to be shuffled."""
         if not self._shuffled:
             self._write(frame)
             return
-        with plain_write_errors(self.main.staged.path):
+        with plain_write_errors(self.main.path):
             for (bucket,), rows in frame.with_columns(_bucket=pl.col("place") // ((1 << 64) // _BUCKETS)).partition_by("_bucket", as_dict=True).items():
                 found = self._spilled.setdefault(int(bucket), [])
                 found.append(self._folder / f"{bucket}-{len(found)}.arrow")
@@ -51,7 +52,7 @@ class Parts:
     def settle(self) -> None:
         """Write what was kept aside, in its order."""
         for bucket in sorted(self._spilled):
-            with plain_write_errors(self.main.staged.path):
+            with plain_write_errors(self.main.path):
                 frames = [pl.read_ipc(path) for path in self._spilled[bucket]]
             self._write(pl.concat(frames).sort("place", maintain_order=True))
         self._spilled.clear()
@@ -63,7 +64,7 @@ class Parts:
     @property
     def _folder(self) -> Path:
         if not hasattr(self, "_temporary"):
-            path = self.main.staged.path
+            path = self.main.path
             self._temporary = Path(self._stack.enter_context(TemporaryDirectory(prefix=f".{path.name}.", suffix=".shuffle", dir=path.parent)))
         return self._temporary
 

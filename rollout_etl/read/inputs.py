@@ -84,7 +84,8 @@ class Input:
 def _is_sidecar(path: str) -> bool:
     if is_stored(os.path.dirname(path)):
         return True
-    return bool(_SIDECAR.search(Input(path).stem)) or path.endswith(MANIFEST_SUFFIX) or os.path.exists(path + MANIFEST_SUFFIX)
+    written = any(os.path.exists(f"{one}{MANIFEST_SUFFIX}") for one in (path, os.path.dirname(path)))
+    return bool(_SIDECAR.search(Input(path).stem)) or path.endswith(MANIFEST_SUFFIX) or written
 
 
 def _in_folder(folder: str) -> list[str]:

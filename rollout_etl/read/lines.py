@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,15 +19,18 @@ SCHEMA = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int
 BLOCK_BYTES = 1 << 21
 """Small enough to stay in the processor's cache, large enough that Python's share is small."""
 _LONGEST_LINE = (1 << 31) - 1
+_OFFSET_BYTES = 4
 
 
 class _Stream(Protocol):
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
-def line_batches(inputs: Sequence[Input], rows: np.ndarray | None = None, first_row: int = 0) -> Iterator[pa.RecordBatch]:
+def line_batches(
+    inputs: Sequence[Input], rows: np.ndarray | None = None, first_row: int = 0, told: Callable[[int], None] = lambda size: None
+) -> Iterator[pa.RecordBatch]:
     """Batches of `SCHEMA` for all lines that are not blank, in the order of the files; with `rows` (sorted), only those;
-    with `first_row`, only rows from there on.
+    with `first_row`, only rows from there on. `told` is called with the bytes of each block that was looked at.
 
     `row` counts lines that are not blank across the files, `line` counts all lines of a file from 1. Raises
     `UnreadableError` for files that cannot be opened or decompressed.
@@ -40,6 +43,7 @@ def line_batches(inputs: Sequence[Input], rows: np.ndarray | None = None, first_
             for numbers, texts in _texts(item):
                 batch = _selected(row, source, numbers, texts, rows, first_row)
                 row += len(texts)
+                told(texts.nbytes - _OFFSET_BYTES * (len(texts) + 1))
                 if batch.num_rows:
                     waiting.append(batch)
                     size += batch.nbytes

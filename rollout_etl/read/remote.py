@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import http.client
 import io
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import url2pathname, urlopen
+from urllib.request import Request, url2pathname, urlopen
 
 import numpy as np
 import pyarrow as pa
 
 _TIMEOUT_SECONDS = 60
+PAUSES = (0.3, 1.0, 3.0)
+"""Seconds to wait before each further try."""
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+"""Answers that a server may take back a little later."""
 
 
 def opened(url: str) -> Any:
@@ -22,41 +27,76 @@ def opened(url: str) -> Any:
     if scheme == "file":
         return io.FileIO(url2pathname(urlsplit(url).path))
     if scheme in ("http", "https"):
-        try:
-            return io.BufferedReader(_Body(urlopen(url, timeout=_TIMEOUT_SECONDS)), 1 << 20)
-        except HTTPError as error:
-            # The error holds the connection.
-            error.close()
-            raise OSError(f"HTTP {error.code} {error.reason}") from None
-        except (http.client.HTTPException, ValueError) as error:
-            raise OSError(str(error)) from error
+        return io.BufferedReader(_Body(url), 1 << 20)
     return None
 
 
 class _Body(io.RawIOBase):
-    """The body of an answer. A connection that breaks looks like an end to `http.client`; here it is an error."""
+    """What stands behind a URL. A connection that breaks is taken up where it broke, if the server sends ranges of the same file."""
 
-    def __init__(self, answer: http.client.HTTPResponse) -> None:
-        self._answer = answer
-        self._left = answer.length
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._at = self._stalls = 0
+        self._answer = self._asked()
+        self._length = self._answer.length
+        self._version = _version(self._answer)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        try:
-            count = self._answer.readinto(buffer)
-        except http.client.HTTPException as error:
-            raise OSError(f"the connection broke: {error}") from error
-        if self._left is not None:
-            self._left -= count
-            if not count and self._left and len(buffer):
-                raise OSError(f"the connection broke {self._left} bytes before the end")
-        return count
+        while True:
+            try:
+                count = self._answer.readinto(buffer)
+                # A connection that breaks looks like an end to `http.client`.
+                if count or not len(buffer) or self._length is None or self._at == self._length:
+                    self._at += count
+                    self._stalls = 0 if count else self._stalls
+                    return count
+                reason = f"the connection broke {self._length - self._at} bytes before the end"
+            except (http.client.HTTPException, OSError) as error:
+                reason = f"the connection broke: {error}"
+            self._go_on(reason)
+
+    def _go_on(self, reason: str) -> None:
+        """Ask for the rest. Raises `OSError` where there is no way to be sure that it is the rest of the same file."""
+        self._answer.close()
+        self._stalls += 1
+        if self._version is None or self._stalls > len(PAUSES):
+            raise OSError(reason)
+        self._answer = self._asked({"Range": f"bytes={self._at}-", "If-Range": self._version})
+        if _version(self._answer) != self._version:
+            raise OSError("the file changed while it was read")
+        if self._answer.status != http.client.PARTIAL_CONTENT:
+            raise OSError(reason)
+
+    def _asked(self, headers: Mapping[str, str] | None = None) -> http.client.HTTPResponse:
+        for pause in (*PAUSES, None):
+            try:
+                answer: http.client.HTTPResponse = urlopen(Request(self._url, headers=dict(headers or {})), timeout=_TIMEOUT_SECONDS)
+                return answer
+            except HTTPError as error:
+                # The error holds the connection.
+                error.close()
+                if pause is None or error.code not in _PASSING:
+                    raise OSError(f"HTTP {error.code} {error.reason}") from None
+            except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+                if pause is None:
+                    raise OSError(str(error)) from error
+            except ValueError as error:
+                raise OSError(str(error)) from error
+            time.sleep(pause)
+        raise AssertionError
 
     def close(self) -> None:
         self._answer.close()
         super().close()
+
+
+def _version(answer: http.client.HTTPResponse) -> str | None:
+    """What tells one state of the file from another; weak tags do not."""
+    tag = answer.headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
 
 
 def lines(url: str) -> Iterator[tuple[np.ndarray, pa.StringArray]]:

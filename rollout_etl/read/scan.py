@@ -18,6 +18,7 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from rollout_etl.errors import RolloutETLError, UnreadableError
+from rollout_etl.progress import Stage
 from rollout_etl.read.ahead import RowOrder, read_ahead
 from rollout_etl.read.canonical import Lookup, Style, macros, rollouts_query
 from rollout_etl.read.inputs import Input, check_stamps, find_inputs, stamps_of
@@ -82,11 +83,17 @@ class Rollouts:
 
         With `min_reward`, messages and texts of rollouts under it are null: they need not be written out.
         """
+        with Stage("read" if rows is None else "fetch", self._total_bytes) as stage:
+            for frame in stage.waiting(self._batches(columns, rows, min_reward, stage)):
+                stage.advance(rows=len(frame))
+                yield frame
+
+    def _batches(self, columns: Sequence[str], rows: np.ndarray | None, min_reward: float | None, stage: Stage) -> Iterator[pl.DataFrame]:
         account = Account()
         self._only = "true" if min_reward is None else _reaches(min_reward)
         named = {number: item.name for number, item in enumerate(self.inputs) if item.name is not None} if "task_name" in columns else {}
         wanted = list(dict.fromkeys([*columns, "row", *(["source"] if named else []), *self._task_inputs.needed_for(columns)]))
-        for frame in self._raw_batches(wanted, rows):
+        for frame in self._raw_batches(wanted, rows, stage):
             kept = self._without_bad_lines(frame, wanted, account)
             account.rollouts += len(kept)
             account.found.update({path: int(kept[f"found_{number}"].sum()) for number, path in enumerate(self.lookup.paths)})
@@ -145,6 +152,13 @@ class Rollouts:
         return list(names)
 
     @property
+    def _total_bytes(self) -> int | None:
+        """Bytes of all lines, where the files tell."""
+        if any(item.local_path is None or item.stored is not None or item.suffix != ".jsonl" for item in self.inputs):
+            return None
+        return sum((os.path.getsize(item.path) if item.end is None else item.end) - item.start for item in self.inputs if os.path.exists(item.path))
+
+    @property
     def _paths(self) -> list[str]:
         return [item.path for item in self.inputs]
 
@@ -157,19 +171,20 @@ class Rollouts:
         connection.execute(macros(self.style))
         return connection
 
-    def _raw_batches(self, columns: list[str], rows: np.ndarray | None) -> Iterator[pl.DataFrame]:
+    def _raw_batches(self, columns: list[str], rows: np.ndarray | None, stage: Stage) -> Iterator[pl.DataFrame]:
         failure: list[Exception] = []
 
         def guarded(first_row: int) -> Iterator[pa.RecordBatch]:
             # DuckDB turns what a generator raises into its own error; the first cause is what users need.
             try:
-                yield from line_batches(self.inputs, rows, first_row)
+                yield from line_batches(self.inputs, rows, first_row, told=lambda size: stage.advance(bytes=size))
             except Exception as error:
                 failure.append(error)
                 raise
 
         order = RowOrder(rows)
         for tolerant in (False, True):
+            stage.bytes = 0
             try:
                 lines = pa.RecordBatchReader.from_batches(LINES, guarded(order.next_row))
                 for batch in read_ahead(iter(self._query(lines, columns, tolerant).to_arrow_reader(self._batch_rows()))):

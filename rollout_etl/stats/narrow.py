@@ -6,7 +6,6 @@ files from many servers have hundreds of metrics of which each rollout has a few
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +67,7 @@ def columns() -> list[str]:
     return list(dict.fromkeys([*own, *columns_of([*_SOUND, *_TRAINABLE, *_PROMPT]), "reward"]))
 
 
-def narrow(rollouts: Rollouts, progress: Callable[[int], None] = lambda rows: None) -> Narrow:
+def narrow(rollouts: Rollouts) -> Narrow:
     """Read all rollouts once. Raises `UnreadableError` for files that cannot be read."""
     frames, metrics, tools, count = [SCHEMA.to_frame()], [METRICS.to_frame()], [TOOLS.to_frame()], 0
     for batch in rollouts.batches(columns()):
@@ -76,7 +75,6 @@ def narrow(rollouts: Rollouts, progress: Callable[[int], None] = lambda rows: No
         metrics.append(_metrics(batch, count))
         tools.append(_tools(batch))
         count += len(batch)
-        progress(len(batch))
     account = rollouts.account
     assert account is not None
     added = pl.concat(tools).group_by("task_name", "agent_name", "tool").agg(pl.col("calls", "rollouts").sum())

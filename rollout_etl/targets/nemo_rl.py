@@ -76,6 +76,11 @@ def check(job: Job) -> None:
             raise UsageError("NeMo RL loads the openai format from JSONL only; name the output .jsonl, or use --format simple")
         if isinstance(options, GrpoOptions) and options.format == "gym":
             raise UsageError("NeMo RL loads Gym rows from JSONL only; name the output .jsonl")
+    if job.shards:
+        if isinstance(options, SftOptions) and options.format == "openai":
+            raise UsageError("NeMo RL loads the openai format from one file: write no shards, or use --format simple")
+        if isinstance(options, GrpoOptions) and options.format == "gym":
+            raise UsageError("NeMo RL loads Gym rows from one file: write no shards")
     if job.form is not None:
         raise UsageError("--as is not for NeMo RL, whose rows are chosen with --format")
     if job.extra:

@@ -67,8 +67,8 @@ def _header(settings: Settings) -> str:
 
 def _data(settings: Settings, keys: dict[str, str], *, default: str = "", extra: str = "", workers: int = 1, length: str = "${policy.max_total_sequence_length}") -> str:
     """The whole `data:` section; `keys` say how both files are read."""
-    train = _keys(keys, settings.train)
-    validation = "  validation: null\n" if settings.validation is None else f"  validation:\n{_keys(keys, settings.validation)}"
+    train = _keys(keys, settings.pattern_of(settings.train))
+    validation = "  validation: null\n" if settings.validation is None else f"  validation:\n{_keys(keys, settings.pattern_of(settings.validation))}"
     return f"""data:
   _override_: true
   max_input_seq_length: {length}
@@ -161,8 +161,8 @@ grpo: {{{steps}, {limit}{when}, max_val_samples: null}}
 
 def _old_layout(options: AnyOptions, settings: Settings, batch: int) -> str:
     """Keys stand directly under `data:`; v0.6.0 and later accept them and read something else."""
-    recipe, path = options.recipe, _path(settings.train)
-    validation = "null" if settings.validation is None else _path(settings.validation)
+    recipe, path = options.recipe, _path(settings.pattern_of(settings.train))
+    validation = "null" if settings.validation is None else _path(settings.pattern_of(settings.validation))
     if isinstance(options, GrpoOptions) and options.format == "gym":
         rows = f"  train_jsonl_fpath: {path}\n  validation_jsonl_fpath: {validation}\n"
         return f"defaults: {_ROOT}/examples/nemo_gym/grpo_dapo17k_bytedtsinghua_qwen3_4binstruct_nf.yaml\ndata:\n{rows}"

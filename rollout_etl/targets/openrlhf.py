@@ -157,10 +157,10 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     """A shell script with OpenRLHF's flags; further ones can be given to it."""
     model = settings.model or "Qwen/Qwen3-0.6B"
     online = isinstance(job.options, GrpoOptions)
-    batch, data = settings.batch_of(_BATCH[job.recipe]), shlex.quote(str(settings.train.resolve()))
+    batch, data = settings.batch_of(_BATCH[job.recipe]), shlex.quote(str(settings.pattern_of(settings.train).resolve()))
     flags = [f"--{'data.prompt_dataset' if online else 'data.dataset'} {data}", *_data_flags(job)]
     if settings.validation is not None:
-        flags.append(f"--eval.dataset {shlex.quote(str(settings.validation.resolve()))}")
+        flags.append(f"--eval.dataset {shlex.quote(str(settings.pattern_of(settings.validation).resolve()))}")
     flags += [f"--{'actor' if online else 'model'}.model_name_or_path {shlex.quote(model)}", f"--train.batch_size {batch}", "--data.max_len 16384"]
     micro = "--train.micro_batch_size 1"
     output = f"--ckpt.output_dir {shlex.quote(str((settings.run_file.parent / f'{settings.train.stem}-{job.recipe}').resolve()))}"

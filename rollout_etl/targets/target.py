@@ -40,6 +40,8 @@ class Job:
     token_ids: bool = False
     """The tokens that were sampled, in place of messages."""
     layout: Literal["current", "v0.5"] = "current"
+    shards: Literal[".jsonl", ".parquet"] | None = None
+    """The container of the shards where the output is a folder."""
 
     @property
     def recipe(self) -> str:
@@ -49,7 +51,7 @@ class Job:
     @property
     def container(self) -> str:
         """`.jsonl` or `.parquet`."""
-        return self.output.suffix
+        return self.shards or self.output.suffix
 
     @property
     def per(self) -> Literal["rollout", "pair", "prompt"]:
@@ -126,6 +128,8 @@ class Settings:
     rows: int
     validation: Path | None = None
     validation_rows: int = 0
+    shards: Mapping[Path, Sequence[Path]] = field(default_factory=dict)
+    """The files in `train` and `validation` where they are folders."""
     model: str | None = None
     reward_scale: tuple[float, float, float, float] | None = None
     """Source minimum and maximum, target minimum and maximum."""
@@ -133,6 +137,19 @@ class Settings:
     batch: int | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
     """Statistics of the report, and the `counts` of the rows."""
+
+    @property
+    def container(self) -> str:
+        """`.jsonl` or `.parquet`."""
+        return self.files_of(self.train)[0].suffix
+
+    def files_of(self, data: Path) -> Sequence[Path]:
+        """The files of `train` or `validation`."""
+        return self.shards.get(data, [data])
+
+    def pattern_of(self, data: Path) -> Path:
+        """What loaders that take globs read `train` or `validation` by."""
+        return data / f"part-*{self.shards[data][0].suffix}" if data in self.shards else data
 
     def batch_of(self, usual: int) -> int:
         """The batch: as asked for, or the trainer's usual one, or the largest power of two that the rows fill."""

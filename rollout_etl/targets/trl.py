@@ -137,8 +137,8 @@ def _data(settings: Settings) -> str:
             f"dataset_name: {_quoted(_card(settings).parent)}\ndataset_train_split: train\ndataset_test_split: test\n"
             "eval_strategy: steps\neval_steps: 100\n"
         )
-    kind = "parquet" if settings.train.suffix == ".parquet" else "json"
-    return f"datasets:\n  - path: {kind}\n    data_files: {_quoted(settings.train)}\n    split: train\n"
+    kind = "parquet" if settings.container == ".parquet" else "json"
+    return f"datasets:\n  - path: {kind}\n    data_files: {_quoted(settings.pattern_of(settings.train))}\n    split: train\n"
 
 
 def _card(settings: Settings) -> Path:
@@ -176,7 +176,8 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
         ]
     files = {settings.run_file: "\n".join(lines) + "\n"}
     if settings.validation is not None:
-        splits = "".join(f"      - split: {name}\n        path: {_quoted(path)}\n" for name, path in (("train", settings.train), ("test", settings.validation)))
+        named = {"train": settings.train, "test": settings.validation}
+        splits = "".join(f"      - split: {name}\n        path: {_quoted(settings.pattern_of(path))}\n" for name, path in named.items())
         files[_card(settings)] = f"---\nconfigs:\n  - config_name: default\n    data_files:\n{splits}---\n"
     return files
 

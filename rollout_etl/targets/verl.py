@@ -129,6 +129,12 @@ def _quoted(path: Path) -> str:
     return json.dumps(str(path.resolve()), ensure_ascii=False)
 
 
+def _files(settings: Settings, data: Path) -> str:
+    """verl reads files by name, not by pattern."""
+    quoted = [_quoted(path) for path in settings.files_of(data)]
+    return quoted[0] if data not in settings.shards else f"[{', '.join(quoted)}]"
+
+
 def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     """A Hydra configuration on top of verl's own; nothing for `rm`, which no trainer of verl reads."""
     if job.recipe == "rm":
@@ -149,8 +155,8 @@ def _sft(job: Job, settings: Settings) -> str:
         custom = f"  custom_cls: {{path: {_quoted(companion(settings.train, _CLASS_SUFFIX))}, name: RolloutSFTDataset}}\n"
     return f"""model: {{path: {json.dumps(settings.model or "Qwen/Qwen3-0.6B")}}}
 data:
-  train_files: {_quoted(settings.train)}
-  val_files: {"null" if settings.validation is None else _quoted(settings.validation)}
+  train_files: {_files(settings, settings.train)}
+  val_files: {"null" if settings.validation is None else _files(settings, settings.validation)}
   train_batch_size: {settings.batch_of(_BATCH["sft"])}
   max_length: 16384  # a longer row is an error
   messages_key: messages
@@ -170,8 +176,8 @@ def _rl(job: Job, settings: Settings) -> str:
     multi = "" if turns is None else f"\n    multi_turn: {{enable: true, max_assistant_turns: {turns}}}  # tool_config_path names your tools"
     note = "  # verl always loads one; validation is off" if settings.validation is None else ""
     return f"""data:
-  train_files: {_quoted(settings.train)}
-  val_files: {_quoted(settings.validation or settings.train)}{note}
+  train_files: {_files(settings, settings.train)}
+  val_files: {_files(settings, settings.validation or settings.train)}{note}
   train_batch_size: {batch}
   max_prompt_length: 4096
   max_response_length: 4096

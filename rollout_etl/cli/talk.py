@@ -1,0 +1,148 @@
+"""What is said on standard error while a command works and when it fails: for people, or as JSON lines for schedulers."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from rollout_etl.progress import Stage
+
+_COUNTED = {"read": "rollouts read", "fetch": "rollouts fetched"}
+_PLAIN_EVERY = 5.0
+"""Seconds between two lines of plain progress, and of JSON."""
+
+
+class ProgressName(StrEnum):
+    auto = "auto"
+    plain = "plain"
+    none = "none"
+
+
+class LogFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
+Progress = Annotated[ProgressName, typer.Option("--progress", help="How far it is: moving on a terminal (auto), a line now and then, or none.")]
+Format = Annotated[LogFormat, typer.Option("--log-format", help="What is said on standard error: text, or JSON lines.")]
+Profile = Annotated[Path | None, typer.Option("--profile", metavar="FILE", help="Write here where time and memory went, as JSON.", show_default=False)]
+OPTIONS: dict[str, tuple[Any, Any]] = {"progress": (Progress, ProgressName.auto), "log_format": (Format, LogFormat.text), "profile": (Profile, None)}
+
+
+class Talk:
+    """How a command speaks: chosen once, before it works."""
+
+    def __init__(self) -> None:
+        self.format = LogFormat.text
+        self.progress = ProgressName.none
+        self.profile: Path | None = None
+
+    def choose(self, progress: ProgressName, log_format: LogFormat, profile: Path | None, quiet: bool) -> None:
+        """Speak in this way from now on. With `quiet` nothing moves on a terminal."""
+        self.format, self.profile = log_format, profile
+        self.progress = ProgressName.none if quiet and progress is ProgressName.auto and log_format is LogFormat.text else progress
+
+    def error(self, message: str, code: int) -> None:
+        """Say what went wrong, in one line."""
+        if self.format is LogFormat.json:
+            self.event("error", message=message, exit_code=code)
+        else:
+            print(f"rollout-etl: {message}", file=sys.stderr)
+
+    def event(self, event: str, **fields: Any) -> None:
+        """One JSON line."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        print(json.dumps({"time": now, "event": event, **fields}, ensure_ascii=False), file=sys.stderr, flush=True)
+
+
+TALK = Talk()
+
+
+def heard(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with the options that say how it speaks."""
+    own = inspect.signature(command)
+    kinds = get_type_hints(command, include_extras=True)
+
+    def speaking(**given: Any) -> None:
+        TALK.choose(**{name: given.pop(name) for name in OPTIONS}, quiet=bool(given.get("quiet")))
+        command(**given)
+
+    stated = [parameter.replace(annotation=kinds[name]) for name, parameter in own.parameters.items()]
+    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind) for name, (kind, default) in OPTIONS.items()]
+    speaking.__signature__ = own.replace(parameters=[*stated, *more])  # type: ignore[attr-defined]
+    speaking.__annotations__ = {parameter.name: parameter.annotation for parameter in [*stated, *more]}
+    speaking.__doc__ = command.__doc__
+    return speaking
+
+
+class Listener(logging.Handler):
+    """Shows the stages of a run as they go, and keeps what a profile needs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self._moving = TALK.progress is ProgressName.auto and sys.stderr.isatty() and TALK.format is LogFormat.text
+        self._lines = TALK.progress is ProgressName.plain or (TALK.format is LogFormat.json and TALK.progress is not ProgressName.none)
+        self._ended: list[dict[str, Any]] = []
+        self._start = self._shown = time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stage: Stage | None = getattr(record, "stage", None)
+        if stage is None:
+            return
+        event = record.event  # type: ignore[attr-defined]
+        if event == "end":
+            self._ended.append(stage.to_json())
+        if self._moving and event == "advance":
+            print("\r\x1b[K" + described(stage), end="", file=sys.stderr, flush=True)
+        elif self._moving and event == "end":
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        elif self._lines and (event != "advance" or time.monotonic() - self._shown >= _PLAIN_EVERY):
+            self._shown = time.monotonic()
+            if TALK.format is LogFormat.json:
+                TALK.event(event, **stage.to_json())
+            elif event != "begin":
+                print(described(stage), file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        from rollout_etl.progress import LOG
+
+        if self._moving or self._lines or TALK.profile is not None:
+            LOG.setLevel(logging.DEBUG)
+            LOG.addHandler(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        from rollout_etl.progress import LOG, peak_memory
+
+        LOG.removeHandler(self)
+        if TALK.profile is not None:
+            whole = {"seconds": round(time.monotonic() - self._start, 3), "cpu_seconds": round(time.process_time(), 3), "peak_memory": peak_memory()}
+            TALK.profile.write_text(json.dumps({**whole, "stages": self._ended}, indent=2) + "\n", encoding="utf-8")
+
+
+def described(stage: Stage) -> str:
+    """A stage in one line: rows, bytes, rate, time left."""
+    from rollout_etl.sizes import spelt
+
+    if stage.name not in _COUNTED:
+        return f"{stage.name}: {stage.seconds:.1f} s"
+    parts = [f"{stage.rows:,} {_COUNTED[stage.name]}"]
+    if stage.bytes:
+        parts.append(spelt(stage.bytes) + (f" of {spelt(stage.total_bytes)}" if stage.total_bytes else ""))
+        parts.append(f"{spelt(int(stage.bytes / max(stage.seconds, 1e-3)))}/s")
+    left = stage.seconds_left
+    if left is not None and left >= 1:
+        parts.append(f"{int(left) // 60}:{int(left) % 60:02} left")
+    return ", ".join(parts)

@@ -1,0 +1,97 @@
+"""How far work has come, told through `logging`: whoever listens to the logger `rollout_etl` hears of every stage.
+
+Records have an attribute `event`, `begin`, `advance` (at most five a second) or `end`, and an attribute `stage`, the `Stage` itself.
+`begin` and `end` are of level INFO, `advance` is of level DEBUG. Nothing is shown unless a handler is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+LOG = logging.getLogger("rollout_etl")
+_TOLD_EVERY = 0.2
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Stage:
+    """A stretch of work, from `with` to its end."""
+
+    def __init__(self, name: str, total_bytes: int | None = None) -> None:
+        self.name = name
+        self.total_bytes = total_bytes
+        """Bytes to read, where they are known beforehand."""
+        self.bytes = self.rows = 0
+        self.waited = 0.0
+        """Seconds spent waiting for what the stage reads."""
+        self._start = self._told = time.monotonic()
+        self._cpu_start = time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the stage began."""
+        return time.monotonic() - self._start
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the end at the rate so far, None where it is not known how much there is."""
+        if not self.total_bytes or not self.bytes:
+            return None
+        return max(0.0, self.seconds * (self.total_bytes / self.bytes - 1))
+
+    def advance(self, rows: int = 0, bytes: int = 0) -> None:
+        """Count what is done."""
+        self.rows += rows
+        self.bytes += bytes
+        now = time.monotonic()
+        if now - self._told > _TOLD_EVERY:
+            self._told = now
+            self._tell(logging.DEBUG, "advance")
+
+    def waiting(self, items: Iterator[T]) -> Iterator[T]:
+        """The same items; the time that they take to come counts as waiting."""
+        while True:
+            start = time.monotonic()
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+            finally:
+                self.waited += time.monotonic() - start
+            yield item
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known of the stage: seconds, bytes, rows. `cpu_seconds` and `peak_memory` are those of the whole process."""
+        return {
+            "stage": self.name,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "total_bytes": self.total_bytes,
+            "seconds": round(self.seconds, 3),
+            "seconds_left": None if self.seconds_left is None else round(self.seconds_left, 1),
+            "waited_seconds": round(self.waited, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu_start, 3),
+            "peak_memory": peak_memory(),
+        }
+
+    def _tell(self, level: int, event: str) -> None:
+        if LOG.isEnabledFor(level):
+            LOG.log(level, "%s %s", event, self.name, extra={"event": event, "stage": self})
+
+    def __enter__(self) -> Self:
+        self._tell(logging.INFO, "begin")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._tell(logging.INFO, "end")

@@ -1,0 +1,75 @@
+"""Folders of shards that appear whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rollout_etl.errors import UsageError
+from rollout_etl.publish.files import plain_write_errors, remove_leftovers, staged_path
+
+SHARD = re.compile(r"part-\d{5,}\.(jsonl|parquet)")
+_HERE, _EXCHANGE = -100, 2
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise `UsageError` for a folder that holds anything but shards: it would be lost."""
+    if path.is_dir():
+        for entry in os.scandir(path):
+            if not (SHARD.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)):
+                raise UsageError(f"{path} holds {entry.name}, which is no shard: a run replaces the whole folder, so name another one")
+
+
+class StagedFolder:
+    """A folder filled beside its place and moved there on `publish`, in one step where the system can. Left without publishing, it goes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.staged = staged_path(path)
+        with plain_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path)
+            self.staged.mkdir()
+
+    def publish(self) -> None:
+        """Move the folder to its place; what was there goes."""
+        with plain_write_errors(self.path):
+            if not _exchanged(self.staged, self.path):
+                aside = self.staged.with_suffix(".replaced")
+                if self.path.exists():
+                    os.rename(self.path, aside)
+                os.rename(self.staged, self.path)
+                shutil.rmtree(aside, ignore_errors=True)
+        self._clear()
+
+    def _clear(self) -> None:
+        if self.staged.is_dir():
+            shutil.rmtree(self.staged, ignore_errors=True)
+        else:
+            self.staged.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._clear()
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Swap two paths in one step. False where one is not there, or the system or the file system has no such step (Linux has)."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        return False
+    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(code, os.strerror(code))
