@@ -21,7 +21,7 @@ from rollout_etl.recipes.options import DpoOptions, GrpoOptions
 from rollout_etl.run import Run, execute
 from tests.test_curation_runs import rollout
 
-KILLS = 50 if os.environ.get("EXHAUSTIVE") else 8
+KILLS = 50 if os.environ.get("EXHAUSTIVE") else 5
 LINES = 900
 SCRIPT = """
 import json, sys
