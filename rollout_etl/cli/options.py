@@ -89,6 +89,11 @@ class LogFormat(StrEnum):
     json = "json"
 
 
+class EngineName(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="Files, folders, globs or URLs.", show_default=False)]
 Input = Annotated[list[str] | None, typer.Option("--input", metavar="INPUT", help="The same as INPUT.", show_default=False)]
 Output = Annotated[
@@ -121,6 +126,14 @@ Layout = Annotated[
 ]
 NoConfig = Annotated[bool, typer.Option("--no-config", "--config-none", help="Write no run file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read, dropped and written, and write nothing.")]
+MemoryLimit = Annotated[
+    str | None, typer.Option("--memory-limit", metavar="SIZE", help="Memory to stay within, as in 2GB.", show_default="half of what there is")
+]
+TempDir = Annotated[
+    Path | None, typer.Option("--temp-dir", metavar="DIR", help="Work in steps that are kept here, to go on from if the run dies.", show_default="when needed")
+]
+Engine = Annotated[EngineName, typer.Option("--engine", help="Where the work is done: in this process, or on a Ray cluster (extra: ray).")]
+RayAddress = Annotated[str | None, typer.Option("--ray-address", metavar="ADDRESS", help="Cluster to connect to.", show_default="auto")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="Threads to use.", show_default="all")]
 Json = Annotated[bool, typer.Option("--json", help="Print the run report as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary.")]

@@ -83,8 +83,8 @@ class Held:
 class StoredRollouts(Rollouts):
     """The rollouts of inputs whose segments are all in the store."""
 
-    def __init__(self, paths: Paths, *, style: Style, lookup: Lookup, task_inputs: str | None, threads: int | None, held: Held) -> None:
-        super().__init__(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads)
+    def __init__(self, paths: Paths, *, style: Style, lookup: Lookup, task_inputs: str | None, threads: int | None, memory: int | None, held: Held) -> None:
+        super().__init__(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads, memory=memory)
         self._held = held
 
     def holds(self, columns: Iterable[str]) -> bool:
@@ -138,17 +138,19 @@ class Kept:
         self._used: set[int] = set()
 
     def rollouts(
-        self, paths: Paths, *, style: Style | None = None, lookup: Lookup | None = None, task_inputs: str | None = None, threads: int | None = None
+        self, paths: Paths, *, style: Style | None = None, lookup: Lookup | None = None, task_inputs: str | None = None, threads: int | None = None,
+        memory: int | None = None,
     ) -> Rollouts:
         """As `Rollouts`; segments that are not in the store are read into it. Of remote files nothing is known, so they are read as ever."""
-        plain = Rollouts(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads)
+        plain = Rollouts(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads, memory=memory)
         if any(item.is_remote for item in (*plain.inputs, *plain.task_inputs)):
             return plain
         origins = [origin_of(item, plain.style, plain.lookup, task_inputs, self._fingerprints) for item in plain.inputs]
         key = tuple(origin for origin in origins)
         if key not in self._held:
             self._held[key] = self._hold(plain, origins, task_inputs, threads)
-        return StoredRollouts(paths, style=plain.style, lookup=plain.lookup, task_inputs=task_inputs, threads=threads, held=self._held[key])
+        held = self._held[key]
+        return StoredRollouts(paths, style=plain.style, lookup=plain.lookup, task_inputs=task_inputs, threads=threads, memory=memory, held=held)
 
     def _hold(self, like: Rollouts, origins: Sequence[str], task_inputs: str | None, threads: int | None) -> Held:
         def chains() -> list[list[Segment]]:
