@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rollout_etl.read.scan import Rollouts
 
 _CGROUPS = Path("/sys/fs/cgroup")
-SMALLEST = 256_000_000
+SMALLEST = 512_000_000
 """Less than the program and its libraries take."""
 _UNPACKED = {".jsonl.gz": 6, ".jsonl.zst": 8, ".parquet": 6}
 """How many times as large rollouts are as their file, roughly."""
