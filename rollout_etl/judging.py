@@ -199,5 +199,5 @@ def stretches(examples: pl.DataFrame, sizes: pl.Series, limit: int) -> Iterator[
 
 def stretch_bounds(sizes: pl.Series, limit: int) -> list[int]:
     """Where stretches of some `limit` bytes begin, and where the last ends."""
-    ends = np.cumsum(sizes.to_numpy()) - 1
+    ends = np.cumsum(sizes.to_numpy(), dtype=np.int64) - 1
     return [*np.unique(ends // limit, return_index=True)[1].tolist(), len(sizes)] if len(sizes) else []

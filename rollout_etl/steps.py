@@ -29,8 +29,9 @@ from rollout_etl.targets.columns import needs_statistics, with_statistics
 from rollout_etl.targets.target import Job, Rows, Target
 
 _SIDES = ("chosen_", "rejected_")
-_KNOWN = ("num_messages", "line_bytes")
-_OF_SIDES = [f"{side}{name}" for side in _SIDES for name in _KNOWN]
+_OF_SIDES = ("num_messages", "line_bytes")
+_OF_PAIRS = ("line_bytes", "is_longer")
+"""Of pairs, the bytes of the lines of both sides (UInt32), and whether the prompt is more than one question."""
 
 
 class Steps:
@@ -167,26 +168,25 @@ class Steps:
         options = self.job.options
         assert isinstance(options, DpoOptions)
         apart = self._paired(options)
-        longer = bool((apart["chosen_num_messages"] > 1).any())
+        longer = bool(apart["is_longer"].any())
         rows = self.target.rows(self.job, longer_prompts=longer)
         parts = self._open(rows, stack)
         alike = dpo.distance_rules(options)
         columns = list(dict.fromkeys(["row", "completion_chars", *self._columns(rows), *(["completion"] if alike else [])]))
-        sizes = apart["chosen_line_bytes"] + apart["rejected_line_bytes"]
         written = []
-        for stretch, said in self.judge.together(columns, apart.drop(_OF_SIDES), sizes):
+        for stretch, said in self.judge.together(columns, apart.drop(_OF_PAIRS), apart["line_bytes"]):
             # Both sides have a reward and a row from the pairing already.
             table = self._with_statistics(said, rows).drop("reward", strict=False)
             kept = self._append(parts, rows, dpo.with_sides(stretch, table), alike)
-            written.append(kept.select(dpo.MEASURED))
+            written.append(kept.select(dpo.MEASURED).with_columns(pl.selectors.integer().cast(pl.UInt32)))
         if self.report.written:
             self.report.statistics = dpo.measures(pl.concat(written))
         return parts
 
     def _paired(self, options: DpoOptions) -> pl.DataFrame:
-        """The pairs that are used, in the order of the chosen rollouts, with what is known of each side so far (`_OF_SIDES`)."""
+        """The pairs that are used, in the order of the chosen rollouts, with what is known of them so far (`_OF_PAIRS`)."""
         rules = dpo.rules(options, self.target.rows(self.job, longer_prompts=False).cannot_hold)
-        columns = (*pairing.narrow_columns(options), "statics", *_KNOWN)
+        columns = (*pairing.narrow_columns(options), "statics", *_OF_SIDES)
         glimpsed = self.judge.glimpsed(rules, columns) if pairing.makes_many(options) else None
         drawn = None if glimpsed is None else pairing.draw_from_all(glimpsed, options)
         found, made, combinations = [], 0, 0
@@ -196,24 +196,31 @@ class Steps:
             made, combinations = made + len(pairs), combinations + there_were
             judged = pairs.with_columns(verdict(dpo.pair_rules(options)))
             self.report.count_examples(judged.filter(pl.col("rule").is_not_null()))
-            found.append(self._known(judged.filter(pl.col("rule").is_null()).drop("rule"), narrow))
+            found.append(self._known(judged.filter(pl.col("rule").is_null()).drop("rule", "is_overused"), narrow))
         self._warn_of_mixed_groups()
         if combinations > made:
             limit = f"--pairs-per-group {options.pairs_per_group}" if options.pairs_per_group else f"--max-pairs {options.max_pairs}"
             self.report.notes.append(f"drew {made} of {combinations} combinations ({limit}, --seed {options.seed})")
-        apart = pl.concat(found).sort("chosen_row", "rejected_row")
+        apart = pl.concat(found)
+        # There may be many: the frames need not stay beside the table.
+        found.clear()
+        apart = apart.sort("chosen_row", "rejected_row")
         if not self._looks_at_examples:
             return apart
         taken = self._taken(apart, _SIDES)
-        return taken.select(*pairs.columns, *_OF_SIDES, *(name for name in ("copy", "part") if name in taken.columns))
+        kept = [name for name in pairs.columns if name != "is_overused"]
+        return taken.select(*kept, *_OF_PAIRS, *(name for name in ("copy", "part") if name in taken.columns))
 
     def _known(self, pairs: pl.DataFrame, narrow: pl.DataFrame) -> pl.DataFrame:
         """`pairs` with what is asked of them later: what steps ask of an example is that of the chosen side, its number is that of both."""
         names = [name for step in plan.example_steps(self.curation) for name in step.columns]
         keys = [*(order.KEYS if self._looks_at_examples else ()), *(split.COLUMNS if plan.splits_together(self.curation) else ())]
-        of = narrow.select("row", *(name for name in dict.fromkeys([*_KNOWN, *keys, *names]) if name in narrow.columns and name != "row"))
+        of = narrow.select("row", *(name for name in dict.fromkeys([*_OF_SIDES, *keys, *names]) if name in narrow.columns and name != "row"))
         known = dpo.with_sides(pairs, of.drop("reward", strict=False))
-        return known.with_columns(pl.col(f"chosen_{name}").alias(name) for name in dict.fromkeys(names))
+        named = [pl.col(f"chosen_{name}").alias(name) for name in dict.fromkeys(names)]
+        size = (pl.col("chosen_line_bytes") + pl.col("rejected_line_bytes")).cast(pl.UInt32)
+        known = known.with_columns(*named, line_bytes=size, is_longer=pl.col("chosen_num_messages") > 1)
+        return known.drop(f"{side}{name}" for side in _SIDES for name in _OF_SIDES)
 
     def _columns(self, rows: Rows) -> list[str]:
         """Canonical columns to read for the rows, without the side they are for."""

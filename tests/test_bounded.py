@@ -18,6 +18,7 @@ from rollout_etl.curate.options import Curation
 from rollout_etl.errors import ExitCode, GateError, LockedError, UnreadableError, UsageError
 from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.lines import line_batches
+from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, KtoOptions, PpoOptions, RmOptions, SftOptions
 from rollout_etl.run import Run, execute
 from tests.strategies import bad_lines, rollout_groups, rollout_lines
@@ -165,7 +166,7 @@ def test_limits() -> None:
     assert memory.limit_of("1.5GiB") == 3 * 2**29
 
 
-@pytest.mark.parametrize("text", ["", "2 apples", "100MB", "0"])
+@pytest.mark.parametrize("text", ["", "2 apples", "500MB", "0"])
 def test_limits_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--memory-limit"):
         memory.limit_of(text)
@@ -185,6 +186,15 @@ def test_memory_of_a_container(tmp_path: Path) -> None:
     (root / "memory" / "job" / "memory.limit_in_bytes").write_text("4000000\n")
     (root / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
     assert memory.available(root, own) == 4_000_000
+
+
+def test_statistics_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps({"reward": 1.0}) + "\n")
+    memory.check_statistics(301_000_000, [Rollouts(path)])
+    path.write_text((json.dumps({"reward": 1.0}) + "\n") * 20_000)
+    with pytest.raises(UsageError, match="more than --memory-limit 301 MB"):
+        memory.check_statistics(301_000_000, [Rollouts(path)])
 
 
 def test_a_run_that_fits_stays_in_memory(files: list[Path], tmp_path: Path) -> None:

@@ -69,9 +69,7 @@ class BoundedJudge(Judge):
     def together(self, columns: Sequence[str], pairs: pl.DataFrame, sizes: pl.Series) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
         """See `Judge`: stretches are pieces, which are written in turn."""
         bounds = stretch_bounds(sizes, self._bounds.piece_bytes)
-        piece = pl.Series(PART, np.repeat(np.arange(len(bounds) - 1), np.diff(bounds)), dtype=pl.Int64) if bounds else pl.Series(PART, dtype=pl.Int64)
-        sides = pl.concat([pl.DataFrame([pairs[side].alias("row"), piece]) for side in ("chosen_row", "rejected_row")])
-        files = self._fetch(columns, sides.unique().sort("row", PART))
+        files = self._fetch(columns, _in_pieces(pairs, bounds))
         for number, (start, end) in enumerate(pairwise(bounds)):
             yield pairs[start:end], pl.concat(self._placed(frame, at).select(columns) for at, file in enumerate(files) for frame in file.frames(number))
 
@@ -154,3 +152,10 @@ class BoundedJudge(Judge):
         """Rows and lines of a range as those of the whole input."""
         span = self._spans[number]
         return frame.with_columns(pl.col(name) + first for name, first in (("row", span.first_row), ("line", span.first_line)) if name in frame.columns)
+
+
+def _in_pieces(pairs: pl.DataFrame, bounds: Sequence[int]) -> pl.DataFrame:
+    """The rollouts of pairs (`row`), each once for every piece of the pairs (`PART`) that it is needed for. `bounds` are those of the pieces."""
+    piece = pl.Series(PART, np.repeat(np.arange(len(bounds) - 1), np.diff(bounds)) if bounds else [], dtype=pl.Int64)
+    sides = pl.concat([pl.DataFrame([pairs[side].alias("row"), piece]) for side in ("chosen_row", "rejected_row")])
+    return sides.unique().sort("row", PART)

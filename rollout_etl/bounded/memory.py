@@ -6,28 +6,33 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rollout_etl.errors import UsageError
 from rollout_etl.read.inputs import Input
-from rollout_etl.sizes import bytes_of
+from rollout_etl.sizes import bytes_of, spelt
+
+if TYPE_CHECKING:
+    from rollout_etl.read.scan import Rollouts
 
 _CGROUPS = Path("/sys/fs/cgroup")
-SMALLEST = 256_000_000
+SMALLEST = 512_000_000
 """Less than the program and its libraries take."""
 _UNPACKED = {".jsonl.gz": 6, ".jsonl.zst": 8, ".parquet": 6}
 """How many times as large rollouts are as their file, roughly."""
 NARROW_BYTES = 400
 """What a rollout takes while groups are decided: keys, reward, attempt, place."""
+_PROGRAM_BYTES, _STATISTICS_BYTES = 300_000_000, 250
+"""What the program takes while it reads, and what each rollout adds for statistics."""
 _HELD = 2.5
 """Times the bytes of its lines that an input takes whose payload is held, with what is made of it on the way."""
 
 
-def limit_of(spelt: str) -> int:
+def limit_of(text: str) -> int:
     """`--memory-limit` as bytes. Raises `UsageError` for what is no size, and for less than `SMALLEST`."""
-    size = bytes_of("--memory-limit", spelt)
+    size = bytes_of("--memory-limit", text)
     if size < SMALLEST:
-        raise UsageError(f"--memory-limit {spelt}: the program alone takes {SMALLEST // 10**6}MB")
+        raise UsageError(f"--memory-limit {text}: the program alone takes {SMALLEST // 10**6}MB")
     return size
 
 
@@ -71,6 +76,14 @@ def _size(item: Input) -> int:
     if item.is_remote:
         return 0
     return os.path.getsize(item.local_path or item.path) * _UNPACKED.get(item.suffix, 1)
+
+
+def check_statistics(limit: int, compared: Iterable[Rollouts]) -> None:
+    """Raise `UsageError` where statistics of the rollouts would hold more than `limit`."""
+    count = sum(unpacked_bytes(each.inputs) / each.bytes_per_rollout for each in compared)
+    needed = int(_PROGRAM_BYTES + _STATISTICS_BYTES * count)
+    if needed > limit:
+        raise UsageError(f"statistics of some {count / 1e6:.1f} million rollouts take {spelt(needed)} of memory, more than --memory-limit {spelt(limit)}")
 
 
 def fits(limit: int, input_bytes: int, bytes_per_rollout: float, per: Literal["rollout", "pair", "prompt"], narrow: bool) -> bool:

@@ -69,7 +69,7 @@ def _remark(judge: BoundedJudge, report: Report, work: Workspace) -> None:
 
 def _bounds(run: Run, rollouts: Rollouts, limit: int, count: float) -> Bounds:
     among_all = plan.compares_groups(run.curation) or (isinstance(run.options, DpoOptions) and run.options.cross_prompt)
-    buckets = 1 if among_all else min(int(memory.NARROW_BYTES * count / (limit / 8)) + 1, _MOST_BUCKETS)
+    buckets = 1 if among_all else min(int(memory.NARROW_BYTES * count / (limit / 16)) + 1, _MOST_BUCKETS)
     return Bounds(ranges=cut(rollouts.inputs, min(limit, _RANGE_BYTES)), buckets=buckets, piece_bytes=min(limit // 16 + 1, _PIECE_BYTES))
 
 
