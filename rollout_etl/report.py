@@ -12,6 +12,7 @@ import polars as pl
 from rollout_etl import __version__
 from rollout_etl.errors import InternalError
 from rollout_etl.publish.files import Written
+from rollout_etl.publish.shard_plan import Shard
 
 
 def by_count(counts: Mapping[str, int]) -> dict[str, int]:
@@ -43,6 +44,8 @@ class Report:
     clamped: int = 0
     parts: dict[str, int] = field(default_factory=dict)
     outputs: list[Written] = field(default_factory=list)
+    shards: list[Shard] = field(default_factory=list)
+    """Shards that were planned, for a later run; no part of the record."""
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     launch: str | None = None

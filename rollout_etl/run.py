@@ -20,6 +20,7 @@ from rollout_etl.publish.files import StagedFile, Written
 from rollout_etl.publish.folders import check_replaceable
 from rollout_etl.publish.outputs import Output, Sharding
 from rollout_etl.publish.parts import Parts
+from rollout_etl.publish.shard_plan import EarlierShards
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
 from rollout_etl.read.scan import Rollouts
@@ -63,6 +64,8 @@ class Run:
     """Read, choose and count, but write nothing."""
     rollouts: RolloutsOf = Rollouts
     """What reads the inputs."""
+    earlier: EarlierShards | None = None
+    """Shards of an earlier run, of which those are taken over that would come out the same."""
     refuse_dates: bool = True
     """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
 
@@ -87,7 +90,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
     with ExitStack() as stack:
-        steps = Steps(job, target, rollouts, report, progress, run.curation, run.sharding, run.dry_run)
+        steps = Steps(job, target, rollouts, report, progress, run.curation, run.sharding, run.dry_run, run.earlier)
         _refuse_overwriting(run, rollouts, steps.paths().values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         parts = steps.write(stack)
         if run.dry_run:
@@ -146,7 +149,7 @@ def _options(run: Run) -> dict[str, object]:
 
 
 def _shape(run: Run) -> dict[str, object]:
-    sharding = {} if run.sharding is None else {"shards": run.sharding.count, "shard_size": run.sharding.size}
+    sharding = {} if run.sharding is None else {"shards": run.sharding.count, "shard_size": run.sharding.size, "shard_rows": run.sharding.rows}
     return sharding | {"as": run.form, "arguments": run.arguments, "extra": list(run.extra), "map": list(run.mapping), "token_ids": run.token_ids}
 
 
@@ -206,6 +209,7 @@ def _publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
     if missing := [name for name in parts.files if name not in written]:
         report.warnings.append(f"no examples for {', '.join(missing)}: too few prompts for this split")
     report.outputs = [file for files in written.values() for file in files]
+    report.shards = [shard for name in written for shard in steps.shards.parts[name]] if steps.shards is not None else []
     staged: list[Output | StagedFile] = [parts.files[name] for name in written]
     texts = {companion(run.output, suffix): text for suffix, text in target.beside(job).items()}
     if run.config:

@@ -20,8 +20,12 @@ from rollout_etl.curate.rewards import advantage
 from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.errors import GateError
 from rollout_etl.judging import Judge
+from rollout_etl.planning import SIDES as _SIDES
+from rollout_etl.planning import Planner
 from rollout_etl.publish.outputs import Output, RowsFile, ShardedRows, Sharding
 from rollout_etl.publish.parts import Parts, Tally, part_path
+from rollout_etl.publish.planned_rows import PlannedRows
+from rollout_etl.publish.shard_plan import EXAMPLE, SHARD, EarlierShards, ShardPlan
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.recipes import advice, dpo, grpo, kto, pairing, ppo, sft
@@ -31,7 +35,8 @@ from rollout_etl.targets.columns import needs_statistics, with_statistics
 from rollout_etl.targets.target import Job, Rows, Target
 
 _SLICE = 20_000
-_SIDES = ("chosen_", "rejected_")
+LOSSY, GOOD = "flattened", "good"
+"""What is counted of rows beside their own counts."""
 
 
 class Steps:
@@ -39,9 +44,10 @@ class Steps:
 
     def __init__(
         self, job: Job, target: Target, rollouts: Rollouts, report: Report, progress: Callable[[int], None], curation: Curation,
-        sharding: Sharding | None = None, dry_run: bool = False,
+        sharding: Sharding | None = None, dry_run: bool = False, earlier: EarlierShards | None = None,
     ) -> None:
         self.job, self.target, self.report, self.curation, self.sharding, self.dry_run = job, target, report, curation, sharding, dry_run
+        self.shards = None if sharding is None or sharding.rows is None else ShardPlan(sharding.rows, earlier)
         self.judge = Judge(rollouts, self.curation, report, progress)
         self.counts: Counter[str] = Counter()
         """How often each of the rows' `counts` held."""
@@ -64,7 +70,9 @@ class Steps:
         guessed = rows.reader == "guesses"
         files: dict[str, Output] = {}
         for name, path in self.paths().items():
-            if self.sharding is None:
+            if self.shards is not None:
+                files[name] = PlannedRows(path, rows.fields, self.shards.parts.get(name, []), self.job.container, guessed_messages=guessed)
+            elif self.sharding is None:
                 files[name] = RowsFile(path, rows.fields, guessed_messages=guessed)
             else:
                 files[name] = ShardedRows(path, rows.fields, self.sharding, self.job.container, guessed_messages=guessed)
@@ -77,9 +85,16 @@ class Steps:
         self.report.count_examples(judged)
         kept = judged.filter(pl.col("rule").is_null())
         parts.append(kept)
-        for name, holds in rows.counts.items():
+        if self.shards is not None:
+            self.shards.count(judged, self._counts(rows))
+        for name, holds in self._counts(rows).items():
             self.counts[name] += int(kept.select(holds.sum()).item() or 0)
         return kept
+
+    def _counts(self, rows: Rows) -> dict[str, pl.Expr]:
+        """What is counted of the rows that are written."""
+        lossy = {LOSSY: pl.col("num_messages") > 1} if rows.flat else {}
+        return {**rows.counts, **lossy, **({GOOD: pl.col("label")} if isinstance(self.job.options, KtoOptions) else {})}
 
     def _taken(self, examples: pl.DataFrame, sides: Sequence[str] = ("",)) -> pl.DataFrame:
         """The examples that the steps of the curation take, the others counted; with `part` where the split looks at all of them."""
@@ -111,30 +126,34 @@ class Steps:
             assert isinstance(options, PpoOptions)
             rules = ppo.rules(options, rows.cannot_hold)
         columns = [*self._columns(rows), "num_messages", *(["reward"] if isinstance(options, KtoOptions) else [])]
-        columns = list(dict.fromkeys(columns))
+        frames = self._one_by_one(rows, rules, list(dict.fromkeys(columns)), gate)
         parts = self._open(rows, stack)
-        lossy = good = 0
-        for kept in self._one_by_one(rules, columns, gate):
+        for kept in frames:
             if isinstance(options, KtoOptions):
                 kept = kept.with_columns(label=kto.label(options))
-            written = self._append(parts, rows, self._with_statistics(kept, rows))
-            lossy += int((written["num_messages"] > 1).sum())
-            good += int(written["label"].sum()) if isinstance(options, KtoOptions) else 0
-        if rows.flat:
-            self._note_flattened(lossy)
+            self._append(parts, rows, self._with_statistics(kept, rows))
+        self._note_flattened()
         if isinstance(options, KtoOptions):
-            self._balance(options, good)
+            self._balance(options, self.counts[GOOD])
         return parts
 
-    def _one_by_one(self, rules: Sequence[Rule], columns: Sequence[str], gate: float | None) -> Iterable[pl.DataFrame]:
+    def _one_by_one(self, rows: Rows, rules: Sequence[Rule], columns: Sequence[str], gate: float | None) -> Iterable[pl.DataFrame]:
         """What was said by the rollouts that are used: in one pass, unless the choice of one depends on others, or needs no lines."""
-        if not plan.looks_around(self.curation) and not self.judge.decides_apart(rules):
+        if not plan.looks_around(self.curation) and self.shards is None and not self.judge.decides_apart(rules):
             return self.judge.judged(rules, columns, gate)
-        return self._fetched(self._taken(self.judge.chosen(rules, ["row"])), columns)
+        return self._fetched(self._to_make(self._taken(self.judge.chosen(rules, ["row"])), rows), columns)
+
+    def _to_make(self, examples: pl.DataFrame, rows: Rows) -> pl.DataFrame:
+        """The examples that have to be written: all, unless an earlier run has made some of the shards."""
+        if self.shards is None:
+            return examples
+        wanted = Planner(self.judge, self.job, rows, self.shards).to_make(examples)
+        self.counts += self.shards.counted()[2]
+        return wanted
 
     def _fetched(self, examples: pl.DataFrame, columns: Sequence[str]) -> Iterable[pl.DataFrame]:
         """`columns` of the rollouts of `examples` (column `row`), which can stand there more than once, with what is known of each."""
-        known = examples.select("row", *(name for name in ("copy", "part") if name in examples.columns))
+        known = examples.select("row", *(name for name in ("copy", "part", SHARD, EXAMPLE) if name in examples.columns))
         wanted = list(dict.fromkeys(["row", *columns]))
         for frame in self.judge.read(wanted, rows=examples["row"].unique().sort().to_numpy()):
             yield frame.join(known, on="row", how="left", maintain_order="left")
@@ -149,13 +168,11 @@ class Steps:
         if duplicates := len(narrow) - len(stand_ins):
             self.report.built += duplicates
             self.report.examples_dropped["duplicate_prompt"] += duplicates
+        examples = self._to_make(self._taken(stand_ins), rows)
         parts = self._open(rows, stack)
-        lossy = 0
-        for frame in self._fetched(self._taken(stand_ins), [*self._columns(rows), "num_messages"]):
-            written = self._append(parts, rows, self._with_statistics(frame, rows))
-            lossy += int((written["num_messages"] > 1).sum())
-        if rows.flat:
-            self._note_flattened(lossy)
+        for frame in self._fetched(examples, [*self._columns(rows), "num_messages"]):
+            self._append(parts, rows, self._with_statistics(frame, rows))
+        self._note_flattened()
         return parts
 
     def _pairs(self, stack: ExitStack) -> Parts:
@@ -174,6 +191,10 @@ class Steps:
         apart = self._taken_pairs(apart, narrow)
         longer = bool((narrow.filter(pl.col("row").is_in(apart["chosen_row"].implode()))["num_messages"] > 1).any())
         rows = self.target.rows(self.job, longer_prompts=longer)
+        planner = None if self.shards is None else Planner(self.judge, self.job, rows, self.shards, longer)
+        if planner is not None and self.shards is not None:
+            apart = planner.to_make(apart)
+            self.counts += self.shards.counted()[2]
         parts = self._open(rows, stack)
         needed = pl.concat([apart["chosen_row"], apart["rejected_row"]]).unique().sort().to_numpy()
         alike = dpo.distance_rules(options)
@@ -187,7 +208,7 @@ class Steps:
                 kept = self._append(parts, rows, dpo.with_sides(part, table), alike)
                 written.append(kept.select(dpo.MEASURED))
         if self.report.written:
-            self.report.statistics = dpo.measures(pl.concat(written))
+            self.report.statistics = dpo.measures(pl.concat(written)) if planner is None else planner.measures()
         return parts
 
     def _taken_pairs(self, pairs: pl.DataFrame, narrow: pl.DataFrame) -> pl.DataFrame:
@@ -225,8 +246,8 @@ class Steps:
                 f"{len(mixed)} group(s) hold rollouts of different tasks: {', '.join(names)} disagree; tell them apart with --group-by {','.join(names)}"
             )
 
-    def _note_flattened(self, lossy: int) -> None:
-        if lossy:
+    def _note_flattened(self) -> None:
+        if lossy := self.counts[LOSSY]:
             ways = {"sft": "--format openai", "grpo": "--format gym"}
             other = "--as messages" if self.job.form == "text" else ways.get(self.job.recipe, "another target")
             self.report.warnings.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_etl import __version__
+from rollout_etl.publish.shard_plan import EarlierShards
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.refresh.card import card
 from rollout_etl.refresh.fingerprints import Source
@@ -70,9 +72,10 @@ def build(
     record["statistics"] = {} if rewards is None else {"mean_reward": rewards["mean_reward"], "rollouts": rewards["rollouts"]}
     for output in pipeline.outputs:
         path = folder / output.file
-        report = execute(replace(run_of(output, paths, path), rollouts=rollouts), progress)
-        record["outputs"][output.file] = _entry(output, report)
         earlier = None if before is None else before["outputs"].get(output.file)
+        shards = EarlierShards(before_folder, earlier.get("shards", ())) if before_folder and earlier else None
+        report = execute(replace(run_of(output, paths, path), rollouts=rollouts, earlier=shards), progress)
+        record["outputs"][output.file] = _entry(folder, report)
         if earlier and before_folder:
             for name, digest in record["outputs"][output.file]["files"].items():
                 if digest == earlier["files"].get(name):
@@ -89,16 +92,16 @@ def _forced(outcome: Outcome, force: Sequence[str]) -> Outcome:
     return Outcome(outcome.gate, outcome.output, outcome.passed, outcome.value, outcome.bound, forced)
 
 
-def _entry(output: Output, report: Report) -> Record:
+def _entry(folder: Path, report: Report) -> Record:
     found = report.to_json()
-    data = report.outputs[0] if report.outputs else None
+    data = [written for written in report.outputs if written.rows]
     return {
         "recipe": report.recipe,
         "target": report.target,
         "rows": report.written,
-        "bytes": data.bytes if data else 0,
-        "sha256": data.sha256 if data else None,
-        "files": {Path(written.path).name: written.sha256 for written in report.outputs},
+        "bytes": sum(written.bytes for written in data),
+        "files": {os.fspath(Path(written.path).relative_to(folder)): written.sha256 for written in report.outputs},
+        "shards": [shard.to_json() for shard in report.shards],
         "rollouts": {name: found["rollouts"][name] for name in ("read", "quarantined", "dropped", "kept")},
         "examples": found["examples"],
         "warnings": report.warnings,
@@ -107,10 +110,12 @@ def _entry(output: Output, report: Report) -> Record:
 
 def _seen(output: Output, path: Path, report: Report, earlier: Record | None, before: Record | None, rewards: Record | None) -> Seen:
     problems: list[str] = []
-    if output.bounds.ask_for_validation and report.written and report.target != "custom":
+    # What is taken over from the version before was held against the layout then.
+    new = [path.parent / shard.file for shard in report.shards if shard.file and not shard.earlier]
+    if output.bounds.ask_for_validation and report.written and report.target != "custom" and (new or not report.shards):
         from rollout_etl.validate.validate import validate
 
-        problems = [f"{problem.name} ({problem.rows} rows)" for problem in validate(path, report.target, report.recipe).problems]
+        problems = [f"{problem.name} ({problem.rows} rows)" for problem in validate(path, report.target, report.recipe, shards=new or None).problems]
     return Seen(
         rows=report.written,
         read=report.read,
