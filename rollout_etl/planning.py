@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -24,8 +25,9 @@ _KEY = "_key"
 class Planner:
     """Plans the shards of a run, over its judge."""
 
-    def __init__(self, judge: Judge, job: Job, rows: Rows, shards: ShardPlan, longer_prompts: bool = False) -> None:
-        self._judge, self._job, self._rows, self._shards, self._longer = judge, job, rows, shards, longer_prompts
+    def __init__(self, judge: Judge, job: Job, rows: Rows, shards: ShardPlan, longer_prompts: bool = False, also: Sequence[str] = ()) -> None:
+        """`also` names canonical columns that are kept of the examples."""
+        self._judge, self._job, self._rows, self._shards, self._longer, self._also = judge, job, rows, shards, longer_prompts, also
         self._sides = SIDES if job.per == "pair" else ("",)
         self._numbered = pl.DataFrame()
 
@@ -43,7 +45,7 @@ class Planner:
             key = order.mixed(key ^ pl.col(f"{side}line_key"))
         chained = self._rows.reader == "guesses" and self._job.container == ".jsonl"
         names += ["copy"] if "copy" in placed.columns else []
-        keys = [name for name in (*examples.columns, "part") if name in placed.columns]
+        keys = [name for name in (*examples.columns, "part", *(f"{self._sides[0]}{name}" for name in self._also)) if name in placed.columns]
         self._numbered = self._shards.numbered(placed.with_columns(key.alias(_KEY)), _KEY, names, self._settings(), chained).select(
             *dict.fromkeys(keys), SHARD, EXAMPLE
         )
@@ -53,9 +55,13 @@ class Planner:
         report.written += built - dropped.total()
         return self._shards.to_make(self._numbered)
 
+    def kept(self) -> pl.DataFrame:
+        """The examples that were written, whichever run wrote them."""
+        return self._shards.kept(self._numbered)
+
     def measures(self) -> dict[str, float]:
         """`rollout_etl.recipes.dpo.measures` of all pairs that were written, whichever run wrote them."""
-        pairs = self._shards.kept(self._numbered)
+        pairs = self.kept()
         rows = pl.concat([pairs[f"{side}row"] for side in SIDES]).unique().sort().to_numpy()
         lengths = pl.concat(list(self._judge.read(["row", "completion_chars"], rows)))
         return dpo.measures(dpo.with_sides(pairs, lengths).select(dpo.MEASURED).rechunk())
@@ -70,7 +76,7 @@ class Planner:
         else:
             # Of lines alone it is not known what lies beside them.
             self._shards.forget_earlier()
-        placing = plan.placing_columns(judge.curation)
+        placing = [*plan.placing_columns(judge.curation), *self._also]
         grouped = needs_statistics(self._rows.columns)
         read = list(dict.fromkeys(["row", *deciding, *placing, *((*GROUP, "reward") if grouped else ())]))
         found = pl.concat([pl.DataFrame(), *judge.read(read, numbers)], how="diagonal")

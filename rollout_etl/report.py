@@ -43,6 +43,8 @@ class Report:
     statistics: dict[str, float] = field(default_factory=dict)
     clamped: int = 0
     parts: dict[str, int] = field(default_factory=dict)
+    prompts: pl.DataFrame | None = None
+    """Of the examples that were written, `part` and `messages_key`, each pair once, where that was asked for; no part of the record."""
     outputs: list[Written] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
     """Shards that were planned, for a later run; no part of the record."""

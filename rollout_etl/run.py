@@ -66,6 +66,8 @@ class Run:
     """What reads the inputs."""
     earlier: EarlierShards | None = None
     """Shards of an earlier run, of which those are taken over that would come out the same."""
+    note_prompts: bool = False
+    """Note which prompts are written to which part."""
     refuse_dates: bool = True
     """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
 
@@ -90,7 +92,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
     with ExitStack() as stack:
-        steps = Steps(job, target, rollouts, report, progress, run.curation, run.sharding, run.dry_run, run.earlier)
+        steps = Steps(job, target, rollouts, report, progress, run.curation, run.sharding, run.dry_run, run.earlier, run.note_prompts)
         _refuse_overwriting(run, rollouts, steps.paths().values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         parts = steps.write(stack)
         if run.dry_run:

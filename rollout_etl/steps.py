@@ -44,19 +44,24 @@ class Steps:
 
     def __init__(
         self, job: Job, target: Target, rollouts: Rollouts, report: Report, progress: Callable[[int], None], curation: Curation,
-        sharding: Sharding | None = None, dry_run: bool = False, earlier: EarlierShards | None = None,
+        sharding: Sharding | None = None, dry_run: bool = False, earlier: EarlierShards | None = None, note_prompts: bool = False,
     ) -> None:
         self.job, self.target, self.report, self.curation, self.sharding, self.dry_run = job, target, report, curation, sharding, dry_run
         self.shards = None if sharding is None or sharding.rows is None else ShardPlan(sharding.rows, earlier)
         self.judge = Judge(rollouts, self.curation, report, progress)
         self.counts: Counter[str] = Counter()
         """How often each of the rows' `counts` held."""
+        self._planner: Planner | None = None
+        self._noted: list[pl.DataFrame] | None = [] if note_prompts else None
 
     def write(self, stack: ExitStack) -> Parts:
         """Write the staged files of the job."""
         parts = {"rollout": self._rollouts, "pair": self._pairs, "prompt": self._prompts}[self.job.per](stack)
         parts.settle()
         self.report.parts = parts.rows if self.curation.split is not None else {}
+        if self._noted is not None:
+            self._note_prompts(pl.DataFrame() if self._planner is None else self._planner.kept())
+            self.report.prompts = pl.concat([pl.DataFrame(schema={"part": pl.String, split.KEY: pl.String}), *self._noted]).unique()
         return parts
 
     def paths(self) -> dict[str, Path]:
@@ -85,11 +90,20 @@ class Steps:
         self.report.count_examples(judged)
         kept = judged.filter(pl.col("rule").is_null())
         parts.append(kept)
-        if self.shards is not None:
+        if self.shards is None:
+            self._note_prompts(kept)
+        else:
             self.shards.count(judged, self._counts(rows))
         for name, holds in self._counts(rows).items():
             self.counts[name] += int(kept.select(holds.sum()).item() or 0)
         return kept
+
+    def _note_prompts(self, kept: pl.DataFrame) -> None:
+        """Note which prompts go to which part, where that is asked for."""
+        if self._noted is not None and len(kept):
+            part = pl.col("part") if "part" in kept.columns else pl.lit(split.TRAIN)
+            key = pl.col(f"chosen_{split.KEY}" if self.job.per == "pair" else split.KEY)
+            self._noted.append(kept.select(part.alias("part"), key.alias(split.KEY)).unique())
 
     def _counts(self, rows: Rows) -> dict[str, pl.Expr]:
         """What is counted of the rows that are written."""
@@ -143,11 +157,12 @@ class Steps:
             return self.judge.judged(rules, columns, gate)
         return self._fetched(self._to_make(self._taken(self.judge.chosen(rules, ["row"])), rows), columns)
 
-    def _to_make(self, examples: pl.DataFrame, rows: Rows) -> pl.DataFrame:
+    def _to_make(self, examples: pl.DataFrame, rows: Rows, longer_prompts: bool = False) -> pl.DataFrame:
         """The examples that have to be written: all, unless an earlier run has made some of the shards."""
         if self.shards is None:
             return examples
-        wanted = Planner(self.judge, self.job, rows, self.shards).to_make(examples)
+        self._planner = Planner(self.judge, self.job, rows, self.shards, longer_prompts, () if self._noted is None else (split.KEY,))
+        wanted = self._planner.to_make(examples)
         self.counts += self.shards.counted()[2]
         return wanted
 
@@ -191,10 +206,7 @@ class Steps:
         apart = self._taken_pairs(apart, narrow)
         longer = bool((narrow.filter(pl.col("row").is_in(apart["chosen_row"].implode()))["num_messages"] > 1).any())
         rows = self.target.rows(self.job, longer_prompts=longer)
-        planner = None if self.shards is None else Planner(self.judge, self.job, rows, self.shards, longer)
-        if planner is not None and self.shards is not None:
-            apart = planner.to_make(apart)
-            self.counts += self.shards.counted()[2]
+        apart = self._to_make(apart, rows, longer)
         parts = self._open(rows, stack)
         needed = pl.concat([apart["chosen_row"], apart["rejected_row"]]).unique().sort().to_numpy()
         alike = dpo.distance_rules(options)
@@ -208,7 +220,7 @@ class Steps:
                 kept = self._append(parts, rows, dpo.with_sides(part, table), alike)
                 written.append(kept.select(dpo.MEASURED))
         if self.report.written:
-            self.report.statistics = dpo.measures(pl.concat(written)) if planner is None else planner.measures()
+            self.report.statistics = dpo.measures(pl.concat(written)) if self._planner is None else self._planner.measures()
         return parts
 
     def _taken_pairs(self, pairs: pl.DataFrame, narrow: pl.DataFrame) -> pl.DataFrame:
@@ -227,7 +239,8 @@ class Steps:
         """Canonical columns to read for the rows, without the side they are for."""
         names = (name if name in SCHEMA else name.removeprefix("chosen_").removeprefix("rejected_") for name in rows.columns)
         keys = (*GROUP, "reward") if needs_statistics(rows.columns) else ()
-        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation)]) if name in SCHEMA]
+        prompts = [] if self._noted is None else [split.KEY]
+        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation), *prompts]) if name in SCHEMA]
 
     def _with_statistics(self, frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
         """`frame` with the statistics of each rollout's group, and its advantage, where the rows ask for them."""
