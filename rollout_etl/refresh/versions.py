@@ -122,6 +122,8 @@ class Versions:
 
 def link_if_same(new: Path, old: Path) -> None:
     """Let two files that hold the same share their place on the disk."""
+    if new.exists() and old.exists() and new.samefile(old):
+        return
     staged = new.with_name(f".{new.name}.link")
     # Where the file system has no links, the copy stays.
     with contextlib.suppress(OSError):
