@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_etl.bounded import memory
-from rollout_etl.bounded.partitioned import PART, PartitionedFile, PartitionedWriter
 from rollout_etl.bounded.ranges import count_lines, cut
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import ExitCode, GateError, LockedError, UnreadableError, UsageError
+from rollout_etl.publish.partitioned import PART, PartitionedFile, PartitionedWriter
 from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.lines import line_batches
 from rollout_etl.read.scan import Rollouts

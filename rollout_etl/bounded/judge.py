@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rollout_etl.bounded.partitioned import PART, PartitionedFile
 from rollout_etl.bounded.passes import Pass, Span, add_facts
 from rollout_etl.bounded.ranges import Range
 from rollout_etl.curate import plan
@@ -21,6 +20,7 @@ from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import Rule
 from rollout_etl.engines import Engine
 from rollout_etl.judging import TIED, Judge, empty, stretch_bounds
+from rollout_etl.publish.partitioned import PART, PartitionedFile
 from rollout_etl.read.quarantine import Account
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.report import Report

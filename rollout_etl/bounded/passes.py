@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
-from rollout_etl.bounded.partitioned import PART, PartitionedWriter
 from rollout_etl.bounded.ranges import Range, count_lines
 from rollout_etl.curate.rules import Rule
 from rollout_etl.judging import Judge
+from rollout_etl.publish.partitioned import PART, PartitionedWriter
 from rollout_etl.read.quarantine import Account, BadLine
 from rollout_etl.report import Report
 
@@ -56,8 +56,8 @@ class Pass:
     def run(self, number: int, span: Span) -> int:
         """Do the task of one range; how many lines were read. Rows and lines count from the start of the range in its file."""
         judge = self.judge.over(self.ranges[number])
-        with PartitionedWriter(self.path(number)) as file:
-            for frame in _gathered(self._frames(judge, span), self.held_bytes):
+        with PartitionedWriter(self.path(number), self.held_bytes) as file:
+            for frame in self._frames(judge, span):
                 file.append(frame)
             file.finish(_facts(judge, self.ranges[number]) if self.kind == "judged" else {})
         return judge.report.read
@@ -78,20 +78,6 @@ class Pass:
         if len(wanted):
             for frame in judge.read(self.columns, wanted["row"].unique().sort().to_numpy()):
                 yield frame.join(wanted, on="row", how="inner", maintain_order="left")
-
-
-def _gathered(frames: Iterable[pl.DataFrame], limit: int) -> Iterator[pl.DataFrame]:
-    """The frames, several together up to `limit` bytes."""
-    held: list[pl.DataFrame] = []
-    size = 0
-    for frame in frames:
-        held.append(frame)
-        size += int(frame.estimated_size())
-        if size >= limit:
-            yield pl.concat(held)
-            held, size = [], 0
-    if held:
-        yield pl.concat(held)
 
 
 def _bucket(buckets: int) -> pl.Expr:
