@@ -60,17 +60,27 @@ class Judge:
         for frame in self.rollouts.batches(list(dict.fromkeys([*recorded, *rewards.RESCORED_FROM])), rows=rows):
             yield rewards.rescored(frame.lazy(), self.curation.reward, self.curation.reward_scale).collect().select(columns)
 
+    def decides_apart(self, rules: Sequence[Rule]) -> bool:
+        """Whether rollouts can be judged without reading lines."""
+        if self.curation.exclude_prompts is not None or self.curation.tokenizer is not None:
+            return False
+        where, derived = plan.where_rules(self.curation)
+        return self.rollouts.holds(name for name in self._wanted(["row"], [*rules, *where], derived) if name != rewards.CLAMPED)
+
+    def _wanted(self, columns: Sequence[str], rules: Sequence[Rule], derived: Sequence[plan.Derived]) -> list[str]:
+        """Columns that are read to judge rollouts, and to hand out `columns` of them; each once."""
+        given = {name for one in derived for name in one.gives}
+        wanted = [*columns, *(name for name in columns_of(rules) if name not in given), *_COUNTED, *(name for one in derived for name in one.columns)]
+        wanted += [] if self._rewards is None else [*GROUP, "reward", *columns_of(_SOUND)]
+        wanted += [*rewards.RESCORED_FROM, rewards.CLAMPED] if self._rescores else []
+        return list(dict.fromkeys(wanted))
+
     def judged(self, rules: Sequence[Rule], columns: Sequence[str], min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """Every rollout once, counted; those that no rule drops, with `columns`."""
         where, derived = plan.where_rules(self.curation)
         texts, from_texts = self._text_rules
         asked = [*rules, *where]
-        given = {name for one in (*derived, *from_texts) for name in one.gives}
-        wanted = [*columns, *(name for name in columns_of([*asked, *texts]) if name not in given), *_COUNTED, *(["row"] if texts else [])]
-        wanted += [name for one in (*derived, *from_texts) for name in one.columns]
-        wanted += [] if self._rewards is None else [*GROUP, "reward", *columns_of(_SOUND)]
-        wanted += [*rewards.RESCORED_FROM, rewards.CLAMPED] if self._rescores else []
-        for frame in self.read(list(dict.fromkeys(wanted)), min_reward=min_reward):
+        for frame in self.read(self._wanted([*columns, *(["row"] if texts else [])], [*asked, *texts], [*derived, *from_texts]), min_reward=min_reward):
             if self._rescores:
                 self.report.clamped += int(frame[rewards.CLAMPED].sum())
             if self._rewards is not None:

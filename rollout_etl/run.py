@@ -33,6 +33,9 @@ from rollout_etl.steps import Steps, output_paths
 from rollout_etl.targets import nemo_rl_config
 from rollout_etl.targets.target import Form, Job, Loader, Settings, companion, loader_of, refuse_kept
 
+RolloutsOf = Callable[..., Rollouts]
+"""As `Rollouts`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -68,6 +71,8 @@ class Run:
     """Make the output a folder of shards. Without a suffix its name leaves the container to the target."""
     dry_run: bool = False
     """Read, choose and count, but write nothing."""
+    rollouts: RolloutsOf = Rollouts
+    """What reads the inputs."""
     refuse_dates: bool = True
     """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
 
@@ -91,7 +96,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     refuse_kept(target, job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
     limit = run.memory_limit or default_limit()
-    rollouts = Rollouts(
+    rollouts = run.rollouts(
         run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, memory=limit,
         # Of a cluster a task is given one processor, unless it is told otherwise.
         threads=run.threads or (1 if run.engine == "ray" else None),

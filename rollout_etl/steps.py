@@ -120,8 +120,8 @@ class Steps:
         return parts
 
     def _one_by_one(self, rules: Sequence[Rule], columns: Sequence[str], gate: float | None) -> Iterable[pl.DataFrame]:
-        """What was said by the rollouts that are used: in one pass, unless the choice of one depends on others."""
-        if not plan.looks_around(self.curation):
+        """What was said by the rollouts that are used: in one pass, unless the choice of one depends on others, or needs no lines."""
+        if not plan.looks_around(self.curation) and not self.judge.decides_apart(rules):
             return self.judge.judged(rules, columns, gate)
         frames = [self._examples(narrow) for narrow in self.judge.chosen(rules, ["row"])]
         return self._fetched(self._taken(pl.concat(frames).sort("row")), columns)

@@ -78,6 +78,17 @@ class LayoutName(StrEnum):
     v0_5 = "v0.5"
 
 
+class ProgressName(StrEnum):
+    auto = "auto"
+    plain = "plain"
+    none = "none"
+
+
+class LogFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
 class EngineName(StrEnum):
     local = "local"
     ray = "ray"
@@ -126,4 +137,7 @@ RayAddress = Annotated[str | None, typer.Option("--ray-address", metavar="ADDRES
 Threads = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="Threads to use.", show_default="all")]
 Json = Annotated[bool, typer.Option("--json", help="Print the run report as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary.")]
+Progress = Annotated[ProgressName, typer.Option("--progress", help="How far it is: moving on a terminal (auto), a line now and then, or none.")]
+LogAs = Annotated[LogFormat, typer.Option("--log-format", help="What is said on standard error: text, or JSON lines.")]
+Profile = Annotated[Path | None, typer.Option("--profile", metavar="FILE", help="Write here where time and memory went, as JSON.", show_default=False)]
 TokenIds = Annotated[bool, typer.Option("--token-ids", help="trl, sft: write the tokens that were sampled, in place of messages.")]

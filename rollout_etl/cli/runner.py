@@ -12,7 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rollout_etl.cli.talk import TALK, Listener, LogFormat
+from rollout_etl.cli.options import LogFormat
+from rollout_etl.cli.talk import TALK, Listener
 from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
 from rollout_etl.sizes import bytes_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "h
 """Parameters that a refresh sets itself, or has no use for."""
 
 
+@cache
 def commands() -> Mapping[str, Any]:
     """The recipes' commands by name."""
     import typer

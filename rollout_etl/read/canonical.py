@@ -146,15 +146,17 @@ def rollouts_query(
     fields = [f"nullif(json_extract(text, {quoted(json_path(path))})::VARCHAR, 'null')" for path in lookup.group_by]
     spelt = ", ".join(f"coalesce({value}, 'null')" for value in fields)
     group_by = f"CASE WHEN coalesce({', '.join(fields)}) IS NOT NULL THEN concat_ws(chr(30), {spelt}) END"
+    present = [f"first_present(text, [{quoted(json_path(path))}]) IS NOT NULL" for path in lookup.paths]
     fillings = {
         "think": style.think,
+        "found": f"[{', '.join(present)}]::BOOLEAN[]",
         "ground_truth_again": _ground_truth_again(lookup),
         "group_by": group_by if lookup.group_by else "NULL::VARCHAR",
         "metrics": metrics_sql(seen),
         "namespaces": "([" + ", ".join(quoted(name) for name in namespaces) + "]::VARCHAR[])",
     }
     selected = ", ".join(f"({_filled((COLUMNS.get(name) or RECORDED[name]).sql, fillings)}) AS {name}" for name in columns)
-    found = [f"first_present(text, [{quoted(json_path(path))}]) IS NOT NULL AS found_{number}" for number, path in enumerate(lookup.paths)]
+    found = [f"{holds} AS found_{number}" for number, holds in enumerate(present)]
     fillings |= {
         "columns": ", ".join([selected, _accounting(columns, style.whole_rows), *found]),
         "only": only,

@@ -49,6 +49,11 @@ class Input:
         return None if self.is_remote else self.path
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the lines stand in a file of this machine as they are read, so that each has a place in it."""
+        return self.stored is None and not self.is_remote and self.suffix == ".jsonl"
+
+    @property
     def suffix(self) -> str:
         """The one of `SUFFIXES` that the name ends with; `.jsonl` for names that end otherwise."""
         name = self.path.split("?")[0].lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -69,12 +70,12 @@ def _selected(row: int, source: int, numbers: np.ndarray, texts: pa.StringArray,
         else:
             low, high = np.searchsorted(rows, (row, row + len(texts)))
             picked = rows[low:high] - row
-        ids, numbers, texts = ids[picked], numbers[picked], texts.take(_integers(picked))
+        ids, numbers, texts = ids[picked], numbers[picked], texts.take(integers(picked))
     sources = np.full(len(ids), source, dtype=np.int32)
-    return pa.RecordBatch.from_arrays([_integers(ids), _integers(sources), _integers(numbers), texts], schema=SCHEMA)
+    return pa.RecordBatch.from_arrays([integers(ids), integers(sources), integers(numbers), texts], schema=SCHEMA)
 
 
-def _integers(values: np.ndarray) -> pa.Array:
+def integers(values: np.ndarray) -> pa.Array:
     """Integers as Arrow sees them in place. `pa.array` would import pandas first, where it is installed."""
     values = np.ascontiguousarray(values)
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
@@ -112,6 +113,19 @@ class Section(io.FileIO):
         count = super().readinto(memoryview(buffer)[: self._left]) if self._left else 0
         self._left -= count
         return count
+
+
+def line_starts(item: Input) -> np.ndarray:
+    """Where each line of a plain file begins, blank ones too, and where the last one ends: bytes, Int64. `UnreadableError` as for lines."""
+    try:
+        end = os.path.getsize(item.path) if item.end is None else item.end
+        starts = [np.array([item.start], dtype=np.int64)]
+        with Section(item.path, item.start, end) as file:
+            for block in _blocks(file):
+                starts.append(starts[-1][-1] + _offsets(block)[1:].astype(np.int64))
+    except OSError as error:
+        raise UnreadableError(f"cannot read {item.path}: {_reason(error)}") from error
+    return np.concatenate(starts)
 
 
 def _decompressed(item: Input, file: Any) -> Any:
@@ -167,19 +181,26 @@ def _newlines(block: np.ndarray) -> np.ndarray:
 def _lines_of(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     first = 1
     for block in blocks:
-        ends = _newlines(block) + 1
-        if len(ends) == 0 or ends[-1] != len(block):
-            ends = np.append(ends, len(block))
-        offsets = np.zeros(len(ends) + 1, dtype=np.int32)
-        offsets[1:] = ends
-        texts = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block))
-        numbers = np.arange(first, first + len(ends), dtype=np.int64)
-        first += len(ends)
+        offsets = _offsets(block)
+        count = len(offsets) - 1
+        texts = pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(block))
+        numbers = np.arange(first, first + count, dtype=np.int64)
+        first += count
         blank = _blank(block, offsets)
         if len(blank):
-            kept = np.setdiff1d(np.arange(len(ends)), blank)
-            numbers, texts = numbers[kept], texts.take(_integers(kept))
+            kept = np.setdiff1d(np.arange(count), blank)
+            numbers, texts = numbers[kept], texts.take(integers(kept))
         yield numbers, texts
+
+
+def _offsets(block: np.ndarray) -> np.ndarray:
+    """Where the lines of a block begin, and its end."""
+    ends = _newlines(block) + 1
+    if len(ends) == 0 or ends[-1] != len(block):
+        ends = np.append(ends, len(block))
+    offsets = np.zeros(len(ends) + 1, dtype=np.int32)
+    offsets[1:] = ends
+    return offsets
 
 
 def _blank(block: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -199,8 +220,6 @@ def _numbered(batches: Iterable[pa.StringArray]) -> Iterator[tuple[np.ndarray, p
 
 def _json_array(item: Input) -> Iterator[pa.StringArray]:
     # A JSON array is one value: DuckDB needs room for all of it.
-    import os
-
     size = max(1 << 24, 1 << 30 if item.is_remote else os.path.getsize(item.path) + 1024)
     return _queried(f"SELECT json::VARCHAR FROM read_json_objects($path, format := 'auto', maximum_object_size := {size})", item)
 

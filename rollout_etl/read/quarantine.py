@@ -15,6 +15,10 @@ class BadLine:
     line: int
     reason: str
     text: bytes
+    row: int = 0
+    """Number of the line within the scan."""
+    input: int = 0
+    """Number of the file within the scan."""
 
     def to_json(self) -> str:
         """The line as a JSON object. Bytes that are not UTF-8 are written as `\\xNN`."""
@@ -29,13 +33,19 @@ class Account:
     read: int = 0
     rollouts: int = 0
     quarantined: list[BadLine] = field(default_factory=list)
-    repaired: Counter[str] = field(default_factory=Counter)
+    repairs: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
+    """Rows that were repaired, and of which damage."""
     found: Counter[str] = field(default_factory=Counter)
     """Rollouts in which a field that the user named holds something."""
 
     @property
     def bad_fraction(self) -> float:
         return len(self.quarantined) / self.read if self.read else 0.0
+
+    @property
+    def repaired(self) -> dict[str, int]:
+        """Repaired lines by kind of damage."""
+        return dict(Counter(damage for _, damages in self.repairs for damage in damages))
 
     def reasons(self) -> dict[str, int]:
         """Quarantined lines by kind of reason."""

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
@@ -50,9 +50,10 @@ class Rollouts:
         task_inputs: str | None = None,
         threads: int | None = None,
         memory: int | None = None,
+        inputs: Sequence[Input] | None = None,
     ) -> None:
-        """`memory` is how many bytes a pass may hold; without it, what is fastest."""
-        self.inputs, self.notes = find_inputs(paths)
+        """`memory` is how many bytes a pass may hold; without it, what is fastest. `inputs` are files that were found before; `paths` name them otherwise."""
+        self.inputs, self.notes = find_inputs(paths) if inputs is None else (list(inputs), [])
         self.style = style or Style()
         self.lookup = lookup or Lookup()
         self.account: Account | None = None
@@ -135,6 +136,10 @@ class Rollouts:
                 f"the first is {first.source}:{first.line} ({first.reason})"
             )
 
+    def holds(self, columns: Iterable[str]) -> bool:
+        """Whether these columns come without reading lines, so that it pays to decide on them first."""
+        return False
+
     @property
     def task_inputs(self) -> list[Input]:
         """The files that ground truth is looked up in besides."""
@@ -177,7 +182,7 @@ class Rollouts:
         def guarded(first_row: int) -> Iterator[pa.RecordBatch]:
             # DuckDB turns what a generator raises into its own error; the first cause is what users need.
             try:
-                yield from line_batches(self.inputs, rows, first_row, told=lambda size: stage.advance(bytes=size))
+                yield from self._lines(rows, first_row, lambda size: stage.advance(bytes=size))
             except Exception as error:
                 failure.append(error)
                 raise
@@ -202,6 +207,10 @@ class Rollouts:
                     raise
                 if tolerant or cause is not None:
                     raise UnreadableError(f"cannot read the rollouts: {str(cause or error).splitlines()[0]}") from error
+
+    def _lines(self, rows: np.ndarray | None, first_row: int, told: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
+        """The lines that are parsed (see `line_batches`)."""
+        return line_batches(self.inputs, rows, first_row, told)
 
     def _query(self, lines: pa.RecordBatchReader | pa.Table, columns: list[str], tolerant: bool = True) -> duckdb.DuckDBPyRelation:
         namespaces = [item.namespace for item in self.inputs]
@@ -242,7 +251,7 @@ class Rollouts:
         for row, source, line, text in frame.filter(bad).select("row", "bad_source", "bad_line", "bad_text").iter_rows():
             look = look_again(text)
             if look.text is None:
-                refused.append((row, BadLine(self._paths[source], line, look.reason, text)))
+                refused.append(BadLine(self._paths[source], line, look.reason, text, row, source))
             else:
                 repaired.append((row, source, line, look, text))
         frames = [frame.filter(~bad)]
@@ -252,10 +261,10 @@ class Rollouts:
             rescued = set(frames[-1]["row"])
             for row, source, line, look, text in repaired:
                 if row in rescued:
-                    account.repaired.update(look.damage)
+                    account.repairs.append((row, tuple(look.damage)))
                 else:
-                    refused.append((row, BadLine(self._paths[source], line, look.reason, text)))
-        account.quarantined += [bad_line for _, bad_line in sorted(refused, key=lambda found: found[0])]
+                    refused.append(BadLine(self._paths[source], line, look.reason, text, row, source))
+        account.quarantined += sorted(refused, key=lambda bad_line: bad_line.row)
         return pl.concat(frames).sort("row")
 
     def _read_again(self, repaired: list[tuple[int, int, int, Any, bytes]], columns: list[str]) -> pl.DataFrame:

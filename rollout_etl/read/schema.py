@@ -162,5 +162,8 @@ RECORDED: dict[str, Column] = {
     ),
     "recorded_reward": Column("x.reward::VARCHAR", pl.String, "JSON of the reward as it was written"),
     "line_bytes": Column("strlen(text)", pl.Int64, "bytes of the line"),
+    "input": Column("source", pl.Int32, "number of the file within the scan"),
+    "line_key": Column("md5_number_lower(recorded)", pl.UInt64, "number made of the line as it was read"),
+    "found": Column("{{found}}", pl.List(pl.Boolean), "whether each field that the user named holds something"),
 }
-"""Columns that `merge` makes rows of again, and that say what a rollout costs; they are no part of the canonical table."""
+"""Columns that `merge` makes rows of again, that say what a rollout costs, and that a refresh keeps; they are no part of the canonical table."""

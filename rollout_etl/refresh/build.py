@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rollout_etl import __version__
+from rollout_etl.read.scan import Rollouts
 from rollout_etl.refresh.card import card
 from rollout_etl.refresh.fingerprints import Source
 from rollout_etl.refresh.gates import Outcome, Seen
 from rollout_etl.refresh.pipeline import Output, Pipeline
 from rollout_etl.refresh.versions import link_if_same, write_text
 from rollout_etl.report import Report
-from rollout_etl.run import Run, execute
+from rollout_etl.run import RolloutsOf, Run, execute
 
 RunOf = Callable[[Output, Sequence[str], Path], Run]
 """The run that makes an output of these inputs at this path."""
@@ -48,9 +49,9 @@ def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
 
 def build(
     pipeline: Pipeline, sources: Sequence[Source], number: int, folder: Path, before: Record | None, before_folder: Path | None, run_of: RunOf,
-    force: Sequence[str] = (), progress: Callable[[int], None] = lambda rows: None,
+    force: Sequence[str] = (), progress: Callable[[int], None] = lambda rows: None, rollouts: RolloutsOf = Rollouts,
 ) -> Built:
-    """Build all outputs of a version and ask their gates. Raises `RolloutETLError` for what a run refuses."""
+    """Build all outputs of a version out of `rollouts` and ask their gates. Raises `RolloutETLError` for what a run refuses."""
     paths = [source.path for source in sources]
     record: Record = {
         "version": number,
@@ -65,11 +66,11 @@ def build(
     }
     built = Built(number, folder, record)
     needs_rewards = any(output.bounds.ask_for_rewards for output in pipeline.outputs)
-    rewards = _rewards(paths, pipeline, run_of, folder) if needs_rewards else None
+    rewards = _rewards(paths, pipeline, run_of, folder, rollouts) if needs_rewards else None
     record["statistics"] = {} if rewards is None else {"mean_reward": rewards["mean_reward"], "rollouts": rewards["rollouts"]}
     for output in pipeline.outputs:
         path = folder / output.file
-        report = execute(run_of(output, paths, path), progress)
+        report = execute(replace(run_of(output, paths, path), rollouts=rollouts), progress)
         record["outputs"][output.file] = _entry(output, report)
         earlier = None if before is None else before["outputs"].get(output.file)
         if earlier and before_folder:
@@ -122,15 +123,14 @@ def _seen(output: Output, path: Path, report: Report, earlier: Record | None, be
     )
 
 
-def _rewards(paths: Sequence[str], pipeline: Pipeline, run_of: RunOf, folder: Path) -> Record:
+def _rewards(paths: Sequence[str], pipeline: Pipeline, run_of: RunOf, folder: Path, rollouts: RolloutsOf) -> Record:
     """Mean reward and red flags of the rollouts, by recipe; read as the first output reads them."""
-    from rollout_etl.read.scan import Rollouts
     from rollout_etl.stats.flags import ALGORITHMS
     from rollout_etl.stats.narrow import narrow
     from rollout_etl.stats.profile import profile
 
     first = run_of(pipeline.outputs[0], paths, folder / pipeline.outputs[0].file)
-    data = narrow(Rollouts(paths, lookup=first.lookup, task_inputs=first.task_inputs, threads=first.threads))
+    data = narrow(rollouts(paths, lookup=first.lookup, task_inputs=first.task_inputs, threads=first.threads))
     found = profile(data)
     flags: dict[str, dict[str, list[str]]] = {}
     for name in ALGORITHMS:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rollout_etl.errors import UnreadableError
 from rollout_etl.publish.files import StagedFile
-from rollout_etl.read.inputs import find_inputs
+from rollout_etl.read.inputs import Input, find_inputs
 from rollout_etl.read.stored import INDEX
 
 _Stamp = tuple[int, int, int, int]
@@ -55,6 +55,10 @@ class Fingerprints:
         self._seen[path] = known
         return known[1]
 
+    def size(self, path: str) -> int:
+        """Bytes of a file whose digest was asked for."""
+        return self._seen[path][0][0]
+
     def changed(self) -> list[str]:
         """Files that are no longer what they were when they were looked at."""
         return [path for path, (stamp, _) in self._seen.items() if not os.path.exists(path) or _stamp(path) != stamp]
@@ -82,15 +86,26 @@ def sources_of(inputs: Sequence[str], fingerprints: Fingerprints) -> tuple[list[
         if item.is_remote:
             sources.setdefault(item.path, Source(item.path, "", 0))
             continue
-        if item.stored is not None:
-            path, files = item.stored.folder, [os.path.join(item.stored.folder, INDEX), *item.stored.files]
-        else:
-            path, files = item.path, [item.path, *([item.task_inputs] if item.task_inputs else [])]
+        path, files = _files_of(item)
+        # Tasks that lie beside a file are part of what it says.
+        files += [item.task_inputs] if item.task_inputs and item.stored is None else []
         content = _together(fingerprints.of(file) for file in files)
         known = sources.setdefault(content, Source(path, content, sum(os.path.getsize(file) for file in files)))
         if known.path != path:
             notes.append(f"left out {path}: it holds the same as {known.path}")
     return list(sources.values()), notes
+
+
+def content_of(item: Input, fingerprints: Fingerprints) -> str:
+    """The digest of a local input: of its own bytes, or of the folder that it was ingested into."""
+    return _together(fingerprints.of(file) for file in _files_of(item)[1])
+
+
+def _files_of(item: Input) -> tuple[str, list[str]]:
+    """What a run reads of an input, and the files that are behind it."""
+    if item.stored is None:
+        return item.path, [item.path]
+    return item.stored.folder, [os.path.join(item.stored.folder, INDEX), *item.stored.files]
 
 
 def _together(digests: Iterable[str]) -> str:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rollout_etl.errors import GateError, UnreadableError, UsageError
+from rollout_etl.read.scan import Rollouts
 from rollout_etl.refresh.build import Built, Record, RunOf, build, key_of
 from rollout_etl.refresh.fingerprints import Fingerprints, Source, sources_of
 from rollout_etl.refresh.gates import GATES
 from rollout_etl.refresh.pipeline import Pipeline
 from rollout_etl.refresh.versions import Versions, write_text
 
+if TYPE_CHECKING:
+    from rollout_etl.refresh.stored_rollouts import Kept
+
 LAST = "last.json"
+STORE = "rollouts"
 
 
 @dataclass
@@ -66,7 +72,10 @@ def refresh(
             return _as_it_is(versions, change, before)
         number, folder = versions.begin()
         try:
-            built = build(pipeline, sources, number, folder, before, None if before is None else versions.path(before["version"]), run_of, force, progress)
+            kept = _kept(versions, fingerprints, change)
+            rollouts = Rollouts if kept is None else kept.rollouts
+            before_folder = None if before is None else versions.path(before["version"])
+            built = build(pipeline, sources, number, folder, before, before_folder, run_of, force, progress, rollouts)
             if moved := fingerprints.changed():
                 raise UnreadableError(f"{moved[0]} changed while it was read; nothing was published, refresh again")
             done = _result(built, change, before, versions.current)
@@ -79,6 +88,8 @@ def refresh(
             raise
         done.version, done.published = number, True
         done.retired = versions.retire(pipeline.keep_versions, pipeline.pinned)
+        if kept is not None:
+            kept.tidy()
         fingerprints.save()
         return done
 
@@ -86,11 +97,26 @@ def refresh(
 def plan(pipeline: Pipeline, run_of: RunOf, progress: Callable[[int], None] = lambda rows: None) -> Refreshed:
     """What a refresh would do now: the version is built in a temporary folder, asked its gates, and thrown away."""
     versions = Versions(pipeline.publish)
-    sources, change, before = _looked_at(pipeline, versions, Fingerprints(versions.state / "fingerprints.json"))
+    fingerprints = Fingerprints(versions.state / "fingerprints.json")
+    sources, change, before = _looked_at(pipeline, versions, fingerprints)
     if before is not None and _is_of(before, pipeline, sources):
         return _as_it_is(versions, change, before)
-    with tempfile.TemporaryDirectory(prefix="rollout-etl-plan-") as folder:
-        return _result(build(pipeline, sources, 0, Path(folder), before, None, run_of, (), progress), change, before, versions.current)
+    with tempfile.TemporaryDirectory(prefix="rollout-etl-plan-") as scratch:
+        folder = Path(scratch, "version")
+        folder.mkdir()
+        kept = _kept(versions, fingerprints, change, Path(scratch))
+        rollouts = Rollouts if kept is None else kept.rollouts
+        return _result(build(pipeline, sources, 0, folder, before, None, run_of, (), progress, rollouts), change, before, versions.current)
+
+
+def _kept(versions: Versions, fingerprints: Fingerprints, change: Change, scratch: Path | None = None) -> Kept | None:
+    """What is known of rollouts that were read before; nothing without the package that keeps it."""
+    if importlib.util.find_spec("deltalake") is None:
+        change.notes.append("all inputs are read: pip install 'rollout-etl[refresh]' to read new lines only")
+        return None
+    from rollout_etl.refresh.stored_rollouts import Kept
+
+    return Kept(versions.state / STORE, fingerprints, scratch)
 
 
 def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int:
