@@ -25,6 +25,7 @@ class Span:
     first_row: int = 0
     rows: int = 0
     first_line: int = 0
+    first_input: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +93,8 @@ def _facts(judge: Judge, files: Range) -> dict[str, Any]:
     return {
         "lines": count_lines(files[0]) if files[0].end is not None else 0,
         "dropped": report.dropped, "kept": report.kept, "shapes": report.shapes, "left_out": report.left_out, "clamped": report.clamped,
-        "remarks": report.remarks, "read": account.read, "rollouts": account.rollouts, "repaired": account.repaired, "found": account.found,
-        "quarantined": [[bad.source, bad.line, bad.reason, bad.text.decode("latin-1")] for bad in account.quarantined],
+        "remarks": report.remarks, "read": account.read, "rollouts": account.rollouts, "repairs": account.repairs, "found": account.found,
+        "quarantined": [[bad.source, bad.line, bad.reason, bad.text.decode("latin-1"), bad.row, bad.input] for bad in account.quarantined],
     }
 
 
@@ -105,6 +106,9 @@ def add_facts(report: Report, account: Account, facts: dict[str, Any], span: Spa
     report.clamped += facts["clamped"]
     account.read += facts["read"]
     account.rollouts += facts["rollouts"]
-    account.repaired.update(Counter(facts["repaired"]))
+    account.repairs += [(row + span.first_row, tuple(damage)) for row, damage in facts["repairs"]]
     account.found.update(Counter(facts["found"]))
-    account.quarantined += [BadLine(source, line + span.first_line, reason, text.encode("latin-1")) for source, line, reason, text in facts["quarantined"]]
+    account.quarantined += [
+        BadLine(source, line + span.first_line, reason, text.encode("latin-1"), row + span.first_row, at + span.first_input)
+        for source, line, reason, text, row, at in facts["quarantined"]
+    ]

@@ -33,7 +33,8 @@ _RANGE_BYTES = 1 << 29
 """Planning its query takes as long as reading some 50 MB."""
 _PIECE_BYTES = 1 << 27
 _MOST_BUCKETS = 256
-_WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "engine", "ray_address", "quarantine", "max_bad_fraction", "dry_run"}
+_WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "engine", "ray_address", "quarantine", "max_bad_fraction", "dry_run",
+                   "rollouts"}
 """Fields of a run that change nothing of what its tasks do."""
 
 
