@@ -77,7 +77,7 @@ class Steps:
                 files[name] = RowsFile(path, rows.fields, guessed_messages=guessed)
             else:
                 files[name] = ShardedRows(path, rows.fields, self.sharding, self.job.container, guessed_messages=guessed)
-        return stack.enter_context(Parts(files, shuffled=self.curation.shuffle is not None))
+        return stack.enter_context(Parts(files, shuffled=self.curation.shuffle is not None, buckets=self.judge.pieces))
 
     def _append(self, parts: Parts, rows: Rows, examples: pl.DataFrame, extra: Sequence[Rule] = ()) -> pl.DataFrame:
         """Count examples and write those that no rule drops."""

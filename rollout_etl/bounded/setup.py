@@ -19,6 +19,7 @@ from rollout_etl.curate import plan
 from rollout_etl.engines import Engine
 from rollout_etl.engines.local import Local
 from rollout_etl.judging import Judge
+from rollout_etl.publish.parts import BUCKETS
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.report import Report
@@ -32,7 +33,8 @@ _RANGE_BYTES = 1 << 29
 """Planning its query takes as long as reading some 50 MB."""
 _PIECE_BYTES = 1 << 27
 _MOST_BUCKETS = 256
-_WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "engine", "ray_address", "quarantine", "max_bad_fraction", "dry_run"}
+_WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "engine", "ray_address", "quarantine", "max_bad_fraction", "dry_run",
+                   "rollouts"}
 """Fields of a run that change nothing of what its tasks do."""
 
 
@@ -42,20 +44,25 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, progress: C
     per_rollout = rollouts.bytes_per_rollout if size else 1.0
     narrow = job.per != "rollout" or plan.looks_around(run.curation)
     fits = memory.fits(limit, size, per_rollout, job.per, narrow)
+    # What is written of a rollout is about as long as its line.
+    pieces = min(max(16 * size // limit, BUCKETS), _MOST_BUCKETS)
     if fits and run.engine == "local" and run.temp_dir is None:
-        return Judge(rollouts, run.curation, report, progress)
+        judge = Judge(rollouts, run.curation, report, progress)
+        judge.pieces = pieces
+        return judge
     bounds = _bounds(run, rollouts, limit, size / per_rollout)
     described = {"version": __version__, "run": _described(run), "inputs": fingerprint_of(rollouts.inputs), "task_inputs": fingerprint_of(rollouts.task_inputs),
                  "bounds": [bounds.buckets, bounds.piece_bytes, [[(item.path, item.start) for item in each] for each in bounds.ranges]]}
     parent = run.temp_dir or (Path(tempfile.gettempdir()) if run.dry_run else run.output.absolute().parent)
     work = stack.enter_context(Workspace(parent, run.output, described))
-    judge = BoundedJudge(rollouts, run.curation, report, progress, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
+    bounded = BoundedJudge(rollouts, run.curation, report, progress, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
+    bounded.pieces = pieces
     why = "" if fits else f"more than fits into {spelt(limit)} of memory: "
     report.notes.append(f"{why}worked on disk, in {len(bounds.ranges)} range(s) of the input and {bounds.buckets} bucket(s) of groups")
     if bounds.buckets == 1 and plan.compares_groups(run.curation):
         report.notes.append(f"copies and near-copies are looked for among all groups: some {memory.NARROW_BYTES} bytes of each rollout are held in memory")
-    stack.callback(_remark, judge, report, work)
-    return judge
+    stack.callback(_remark, bounded, report, work)
+    return bounded
 
 
 def _remark(judge: BoundedJudge, report: Report, work: Workspace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -69,10 +68,9 @@ class Rollouts:
 
     def over(self, inputs: Sequence[Input]) -> Rollouts:
         """A reader of some of the inputs, or of ranges of them; rows count from 0 there, and the lines of a range from 1."""
-        # The copy has what was costly to make.
-        _ = self._database, self._starts, self._seen_fields
-        part = copy.copy(self)
-        part.inputs, part.account = list(inputs), None
+        part = Rollouts((), inputs=inputs, style=self.style, lookup=self.lookup, threads=self._threads, memory=self._memory)
+        # What is costly to make is shared.
+        part.__dict__ |= {name: getattr(self, name) for name in ("_database", "_starts", "_seen_fields", "_stamps")}
         part._task_inputs = self._task_inputs.over(part)
         return part
 
