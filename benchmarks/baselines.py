@@ -1,6 +1,6 @@
 """What people run today: a script that holds every rollout as dicts.
 
-    python benchmarks/baselines.py sft|dpo|grpo ROLLOUTS OUTPUT
+    python benchmarks/baselines.py sft|dpo|grpo|split|stats|scan ROLLOUTS OUTPUT
 
 The semantics are those of the scripts in NeMo Gym's documentation (first text part, last user text as prompt, stable sort by
 reward, ASCII escapes), adapted only so far that they read `response.output`. `scan` is no script but the bare DuckDB scan.
@@ -8,6 +8,7 @@ reward, ASCII escapes), adapted only so far that they read `response.output`. `s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from typing import Any
@@ -62,8 +63,16 @@ def grpo(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"input": question(row), "output": answer(row), "ground_truth": row.get("expected_answer")} for row in kept]
 
 
+def stats(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        groups.setdefault(str(question(row)), []).append(row.get("reward", 0.0))
+    means = [sum(rewards) / len(rewards) for rewards in groups.values()]
+    return [{"mean_reward": sum(means) / len(means), "groups": len(means), "solved": sum(mean > 0 for mean in means)}]
+
+
 def scan(path: str) -> None:
-    """Read the columns that rollout-etl reads, and nothing else."""
+    """Read the columns that rollout-etl reads, and nothing else. DuckDB leaves out what a query does not name, so each is counted."""
     import duckdb
 
     from rollout_etl.read.structure import STRUCTURE
@@ -75,7 +84,7 @@ def scan(path: str) -> None:
 
     columns = ", ".join(f"'{name}': '{column_type(part)}'" for name, part in STRUCTURE.items())
     source = f"read_json($path, format := 'newline_delimited', ignore_errors := true, columns := {{{columns}}})"
-    counts = "sum(len(response.output)), sum(len(responses_create_params.input)), count(reward)"
+    counts = ", ".join(f'count("{name}")' for name in STRUCTURE)
     print(duckdb.sql(f"SELECT {counts} FROM {source}", params={"path": path}).fetchall()[0])
 
 
@@ -86,7 +95,15 @@ def main() -> None:
         return
     with open(source, encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    examples = {"sft": sft, "dpo": dpo, "grpo": grpo}[recipe](rows)
+    if recipe == "split":
+        aside = [hashlib.md5(question(row).encode()).digest()[0] < 26 for row in rows]
+        write(f"{output}.val", sft([row for row, out in zip(rows, aside, strict=True) if out]))
+        write(output, sft([row for row, out in zip(rows, aside, strict=True) if not out]))
+        return
+    write(output, {"sft": sft, "dpo": dpo, "grpo": grpo, "stats": stats}[recipe](rows))
+
+
+def write(output: str, examples: list[dict[str, Any]]) -> None:
     with open(output, "w", encoding="utf-8") as file:
         for example in examples:
             file.write(json.dumps(example) + "\n")

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from rollout_etl import targets
 from rollout_etl.errors import UnreadableError, UsageError
 from rollout_etl.publish.files import StagedFile
+from rollout_etl.publish.folders import files_of
 from rollout_etl.read.canonical import quoted
 from rollout_etl.recipes import kto
-from rollout_etl.recipes.options import RECIPES
+from rollout_etl.recipes.options import RECIPES, AnyOptions
 from rollout_etl.targets.target import Job, Loader, Rows, Settings, Target, companion, loader_of
 
 
@@ -32,11 +33,22 @@ class Configured:
 
 @dataclass(frozen=True)
 class _Data:
-    """A training file: its columns (those that every row has), and its number of rows."""
+    """A training file, or a folder of shards: its columns (those that every row has), and its number of rows."""
 
     path: Path
+    files: Sequence[Path]
     columns: Sequence[str]
     rows: int
+
+    @property
+    def container(self) -> str:
+        """`.jsonl` or `.parquet`."""
+        return self.files[0].suffix
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the files are shards."""
+        return [*self.files] != [self.path]
 
 
 def configure(
@@ -52,7 +64,7 @@ def configure(
     batch: int | None = None,
     layout: str = "current",
 ) -> Configured:
-    """Write the run file of `target` for the data of `recipe` in `train`, beside it unless `run_file` is named.
+    """Write the run file of `target` for the data of `recipe` in `train`, a file or a folder of shards, beside it unless `run_file` is named.
 
     Raises `UsageError` where the trainer could not use the data as it is.
     """
@@ -60,17 +72,17 @@ def configure(
     if recipe not in RECIPES:
         raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
     dialect = targets.load(target)
-    loader = loader_of(dialect, Job(options=RECIPES[recipe](), output=train))
+    data = _look(train)
+    loader = loader_of(dialect, _job(RECIPES[recipe](), data))
     _refuse_settings(dialect, recipe, loader, {"reward_scale": reward_scale, "max_rollout_turns": max_rollout_turns})
     if loader.needs_validation and validation is None:
         raise UsageError(f"{dialect.TITLE} does not start {recipe} without a validation file: name one with --val")
-    data = _look(train)
     job, rows = _recognised(dialect, recipe, data, layout)
     others = None if validation is None else _look(validation)
     if others is not None:
         _refuse_missing(dialect, loader, rows, others)
-        if others.path.suffix != train.suffix:
-            raise UsageError(f"{validation} must end with {train.suffix}, as {train} does")
+        if others.container != data.container:
+            raise UsageError(f"{validation} must end with {data.container}, as {train} does")
     if batch is not None and data.rows < batch:
         raise UsageError(f"{train} has {data.rows} row(s), fewer than one batch of {batch}: lower --batch-size")
     settings = Settings(
@@ -83,6 +95,7 @@ def configure(
         reward_scale=None if reward_scale is None else _scale(reward_scale),
         max_rollout_turns=max_rollout_turns,
         batch=batch,
+        shards={found.path: found.files for found in (data, others) if found is not None and found.is_folder},
         statistics=_statistics(job, rows, data),
     )
     return _write(dialect, job, settings)
@@ -90,16 +103,14 @@ def configure(
 
 def _look(path: Path) -> _Data:
     """Raises `UsageError` or `UnreadableError` for a file that holds no training rows."""
-    if not path.is_file():
-        raise UsageError(f"no such file: {path}")
-    if path.suffix not in (".jsonl", ".parquet"):
+    files = files_of(path)
+    if files[0].suffix not in (".jsonl", ".parquet"):
         raise UsageError(f"{path} must end with .jsonl or .parquet")
     try:
-        if path.suffix == ".parquet":
-            table = pq.ParquetFile(path)
-            found = _Data(path, table.schema_arrow.names, table.metadata.num_rows)
+        if files[0].suffix == ".parquet":
+            found = _Data(path, files, pq.read_schema(files[0]).names, sum(pq.read_metadata(file).num_rows for file in files))
         else:
-            found = _look_at_lines(path)
+            found = _look_at_lines(path, files)
     except (duckdb.Error, OSError, ValueError) as error:
         raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
     if not found.rows:
@@ -107,17 +118,22 @@ def _look(path: Path) -> _Data:
     return found
 
 
-def _lines(path: Path) -> str:
-    return f"read_json_objects({quoted(str(path))}, format='newline_delimited', maximum_object_size=1000000000)"
+def _job(options: AnyOptions, data: _Data, **shape: Any) -> Job:
+    return Job(options=options, output=data.path, shards=data.container if data.is_folder else None, **shape)  # type: ignore[arg-type]
 
 
-def _look_at_lines(path: Path) -> _Data:
+def _listed(files: Sequence[Path]) -> str:
+    return f"[{', '.join(quoted(str(file)) for file in files)}]"
+
+
+def _look_at_lines(path: Path, files: Sequence[Path]) -> _Data:
     """Keys of JSON lines that stand in every one of them."""
+    lines = f"read_json_objects({_listed(files)}, format='newline_delimited', maximum_object_size=1000000000)"
     with duckdb.connect() as connection:
-        total = connection.sql(f"SELECT count(*) FROM {_lines(path)}").fetchall()[0][0]
-        query = f"SELECT key, count(*) FROM (SELECT unnest(json_keys(json)) AS key FROM {_lines(path)}) GROUP BY key"
+        total = connection.sql(f"SELECT count(*) FROM {lines}").fetchall()[0][0]
+        query = f"SELECT key, count(*) FROM (SELECT unnest(json_keys(json)) AS key FROM {lines}) GROUP BY key"
         keys = connection.sql(query).fetchall()
-    return _Data(path, [key for key, count in keys if count == total], total)
+    return _Data(path, files, [key for key, count in keys if count == total], total)
 
 
 def _recognised(target: Target, recipe: str, data: _Data, layout: str) -> tuple[Job, Rows]:
@@ -126,7 +142,7 @@ def _recognised(target: Target, recipe: str, data: _Data, layout: str) -> tuple[
     for variant in target.VARIANTS.get(recipe, ()):
         options: dict[str, Any] = {name: value for name, value in variant.items() if name not in ("form", "token_ids")}
         shape: dict[str, Any] = {name: value for name, value in variant.items() if name not in options}
-        job = Job(options=RECIPES[recipe](**options), output=data.path, layout=layout, **shape)  # type: ignore[arg-type]
+        job = _job(RECIPES[recipe](**options), data, layout=layout, **shape)
         target.check(job)
         rows = target.rows(job, longer_prompts=False)
         if set(rows.required) <= set(data.columns):
@@ -165,7 +181,8 @@ def _scale(text: str) -> tuple[float, float, float, float]:
 
 def _statistics(job: Job, rows: Rows, data: _Data) -> dict[str, float]:
     """What the run file depends on: how often the rows' counts hold, and the balance of labels."""
-    source = f"read_parquet({quoted(str(data.path))})" if data.path.suffix == ".parquet" else f"read_json({quoted(str(data.path))}, {_schema(data)})"
+    files = _listed(data.files)
+    source = f"read_parquet({files})" if data.container == ".parquet" else f"read_json({files}, {_schema(data)})"
     found: dict[str, float] = {}
     with duckdb.connect() as connection:
         for name, expression in rows.counts.items():

@@ -48,6 +48,12 @@ class WriteError(RolloutETLError):
     exit_code = ExitCode.UNREADABLE
 
 
+class EngineError(RolloutETLError):
+    """The cluster cannot be reached, or does not do its tasks."""
+
+    exit_code = ExitCode.UNREADABLE
+
+
 class InternalError(RolloutETLError):
     """The run does not add up, which is a bug: nothing is published."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -12,13 +14,18 @@ from rollout_etl.curate import near, plan, rewards, split
 from rollout_etl.curate.groups import GROUP, group_table
 from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import RULES, SOUND, Rule, columns_of, verdict
+from rollout_etl.read.inputs import Input
 from rollout_etl.read.scan import Rollouts
-from rollout_etl.read.schema import SCHEMA
+from rollout_etl.read.schema import RECORDED, SCHEMA
 from rollout_etl.report import Report
 
+TIED = pl.len().over(*GROUP, "reward", "attempt") > 1
+"""Rollouts of a group that only their content tells apart."""
 LEFT_OUT = {"encrypted": "num_encrypted", "empty": "num_empty", "unknown": "num_unknown"}
 _COUNTED = ("shape", *LEFT_OUT.values())
 _SOUND = [RULES[name] for name in SOUND]
+_STRETCH_BYTES = 1 << 27
+"""Pairs of so many bytes of lines are written at a time."""
 
 
 class Judge:
@@ -28,6 +35,18 @@ class Judge:
         self.rollouts, self.curation, self.report, self.progress = rollouts, curation, report, progress
         self._rescores = curation.reward is not None or bool(curation.reward_scale)
         self._rewards: list[pl.DataFrame] | None = [] if curation.where_group is not None else None
+    def over(self, inputs: Sequence[Input]) -> Judge:
+        """The same for some of the inputs, or ranges of them, with a report of its own."""
+        # Benchmarks and tokenizers are loaded once.
+        _ = self._text_rules
+        part = copy.copy(self)
+        part._rewards = None
+        part.rollouts, part.report, part.progress = self.rollouts.over(inputs), Report("", "", [], {}), _unseen
+        return part
+
+    @cached_property
+    def _text_rules(self) -> tuple[list[Rule], list[plan.Derived]]:
+        return plan.text_rules(self.curation)
 
     def read(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """Frames of canonical columns, with the rewards that were asked for (see `Rollouts.batches`)."""
@@ -56,7 +75,7 @@ class Judge:
     def judged(self, rules: Sequence[Rule], columns: Sequence[str], min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """Every rollout once, counted; those that no rule drops, with `columns`."""
         where, derived = plan.where_rules(self.curation)
-        texts, from_texts = plan.text_rules(self.curation)
+        texts, from_texts = self._text_rules
         asked = [*rules, *where]
         for frame in self.read(self._wanted([*columns, *(["row"] if texts else [])], [*asked, *texts], [*derived, *from_texts]), min_reward=min_reward):
             if self._rescores:
@@ -75,27 +94,48 @@ class Judge:
                 self.report.left_out[name] += int(judged[column].sum())
             self.progress(len(judged))
             yield judged.filter(pl.col("rule").is_null()).select(columns)
-        self.report.rates += [one.rate() for one in from_texts if one.rate is not None]
-        account = self.rollouts.account
-        assert account is not None
-        self.report.read, self.report.quarantined = account.read, len(account.quarantined)
-        self.report.quarantine_reasons, self.report.repaired = account.reasons(), account.repaired
+        self.report.remarks += [one.rate() for one in from_texts if one.rate is not None]
+        assert self.rollouts.account is not None
+        self.report.count_lines(self.rollouts.account)
 
-    def chosen(self, rules: Sequence[Rule], columns: Sequence[str]) -> pl.DataFrame:
-        """All rollouts that are used, with narrow `columns` and those of the curation."""
-        around = plan.narrow_columns(self.curation)
-        names = list(dict.fromkeys([*columns, *around]))
+    def chosen(self, rules: Sequence[Rule], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """The rollouts that are used, with narrow `columns` and those of the curation: frames of whole groups, here a single one."""
         # Content settles few ties, and costs a hash of what was said: it is looked up where it does, unless steps need it of all.
-        late = "completion_key" in columns and "completion_key" not in around
-        cheap = [name for name in names if name != "completion_key" or not late]
-        narrow = pl.concat([empty(cheap), *self.judged(rules, cheap)])
+        late = self._is_content_late(columns)
+        cheap = [name for name in dict.fromkeys([*columns, *plan.narrow_columns(self.curation)]) if name != "completion_key" or not late]
+        narrow = self.stepped(pl.concat([empty(cheap), *self.judged(rules, cheap)]))
+        yield self._with_content(narrow) if late else narrow
+
+    def glimpsed(self, rules: Sequence[Rule], columns: Sequence[str]) -> Iterator[pl.DataFrame] | None:
+        """The frames of `chosen` for a look at all of them before they are counted; None where there is a single one."""
+        return None
+
+    def stepped(self, narrow: pl.DataFrame, counted: bool = True) -> pl.DataFrame:
+        """The rollouts of a frame of `chosen` that the steps of the curation leave, the others counted."""
         for step in plan.rollout_steps(self.curation, lambda: self._votes, self._texts):
             left = step.apply(narrow.lazy()).collect()
-            self._count_dropped(step.name, len(narrow) - len(left))
+            if counted:
+                self._count_dropped(step.name, len(narrow) - len(left))
             narrow = left
-        if self.curation.split_near:
-            narrow = near.with_shared_keys(narrow, split.KEY, self._texts, self.curation.near)
-        return self._with_content(narrow) if late else narrow
+        return near.with_shared_keys(narrow, split.KEY, self._texts, self.curation.near) if self.curation.split_near else narrow
+
+    def fetched(self, columns: Sequence[str], rows: np.ndarray) -> Iterator[pl.DataFrame]:
+        """Frames of canonical columns of some rollouts (sorted row numbers), in their order."""
+        return self.read(columns, rows)
+
+    def together(self, columns: Sequence[str], pairs: pl.DataFrame, sizes: pl.Series) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Stretches of `pairs` (columns `chosen_row`, `rejected_row`) in their order, each with canonical columns of its rollouts.
+
+        `sizes` are the bytes of the lines of each pair.
+        """
+        # Where lines are read by their places, a stretch costs no more than its own.
+        whole = [pairs] if not self.rollouts.holds(["row"]) else stretches(pairs, sizes, _STRETCH_BYTES)
+        for part in whole:
+            needed = pl.concat([part["chosen_row"], part["rejected_row"]]).unique().sort().to_numpy()
+            said = list(self.read(columns, needed))
+            table = pl.concat(said) if said else pl.DataFrame()
+            for stretch in stretches(part, sizes, _STRETCH_BYTES) if part is pairs else [part]:
+                yield stretch, table
 
     def _texts(self, rows: near.Rows, column: str) -> Iterator[pl.DataFrame]:
         """`row` and a column of texts, for sorted rows."""
@@ -106,9 +146,13 @@ class Judge:
             self.report.dropped[name] += count
             self.report.kept -= count
 
+    def _is_content_late(self, columns: Sequence[str]) -> bool:
+        """Whether `completion_key` is asked for where rollouts tie, and nowhere else."""
+        return "completion_key" in columns and "completion_key" not in plan.narrow_columns(self.curation)
+
     def _with_content(self, narrow: pl.DataFrame) -> pl.DataFrame:
         """`narrow` with `completion_key` where rollouts of a group tie in reward and attempt, null elsewhere."""
-        tied = narrow.filter(pl.len().over(*GROUP, "reward", "attempt") > 1)["row"]
+        tied = narrow.filter(TIED)["row"]
         if tied.is_empty():
             return narrow.with_columns(completion_key=pl.lit(None, dtype=pl.UInt64))
         keys = pl.concat(list(self.rollouts.batches(("row", "completion_key"), rows=tied.to_numpy())))
@@ -123,9 +167,13 @@ class Judge:
     def statistics(self) -> pl.DataFrame:
         """Statistics of all groups: one more pass, over keys and rewards, where no pass has gathered them."""
         if self._rewards is None:
-            wanted = list(dict.fromkeys([*GROUP, "reward", *columns_of(_SOUND)]))
-            self._rewards = [frame.filter(verdict(_SOUND).is_null()).select(*GROUP, "reward") for frame in self.read(wanted)]
+            self._rewards = list(self.voting())
         return group_table(self._votes, self.curation.success).collect()
+
+    def voting(self) -> Iterator[pl.DataFrame]:
+        """Keys and rewards of the rollouts that count for their groups: one pass over everything."""
+        for frame in self.read(list(dict.fromkeys([*GROUP, "reward", *columns_of(_SOUND)]))):
+            yield frame.filter(verdict(_SOUND).is_null()).select(*GROUP, "reward")
 
 
 def _asked_again(judged: pl.DataFrame, rules: Sequence[Rule], derived: Sequence[plan.Derived]) -> pl.DataFrame:
@@ -136,6 +184,22 @@ def _asked_again(judged: pl.DataFrame, rules: Sequence[Rule], derived: Sequence[
     return pl.concat([dropped, left.with_columns(verdict(rules)).select(judged.columns)]).sort("row")
 
 
+def _unseen(rows: int) -> None:
+    """Progress that nobody watches."""
+
+
 def empty(columns: Sequence[str]) -> pl.DataFrame:
     """No rollouts: inputs may be empty."""
-    return pl.DataFrame(schema={name: SCHEMA[name] for name in columns})
+    return pl.DataFrame(schema={name: SCHEMA.get(name) or RECORDED[name].dtype for name in columns})
+
+
+def stretches(examples: pl.DataFrame, sizes: pl.Series, limit: int) -> Iterator[pl.DataFrame]:
+    """`examples` in stretches of some `limit` bytes, one example at least."""
+    for start, end in pairwise(stretch_bounds(sizes, limit)):
+        yield examples[start:end]
+
+
+def stretch_bounds(sizes: pl.Series, limit: int) -> list[int]:
+    """Where stretches of some `limit` bytes begin, and where the last ends."""
+    ends = np.cumsum(sizes.to_numpy(), dtype=np.int64) - 1
+    return [*np.unique(ends // limit, return_index=True)[1].tolist(), len(sizes)] if len(sizes) else []

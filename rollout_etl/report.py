@@ -13,6 +13,7 @@ from rollout_etl import __version__
 from rollout_etl.errors import InternalError
 from rollout_etl.publish.files import Written
 from rollout_etl.publish.shard_plan import Shard
+from rollout_etl.read.quarantine import Account
 
 
 def by_count(counts: Mapping[str, int]) -> dict[str, int]:
@@ -51,8 +52,13 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     launch: str | None = None
-    rates: list[str] = field(default_factory=list)
-    """How fast parts went: shown, but no part of the record, which is the same for the same run."""
+    remarks: list[str] = field(default_factory=list)
+    """How the run went, how fast, from where it went on: shown, but no part of the record, which is the same for the same run."""
+
+    def count_lines(self, account: Account) -> None:
+        """Take over what became of the lines of the input."""
+        self.read, self.quarantined = account.read, len(account.quarantined)
+        self.quarantine_reasons, self.repaired = account.reasons(), dict(account.repaired)
 
     def count_rollouts(self, frame: pl.DataFrame) -> None:
         """Add the rollouts of a frame with the column `rule`."""

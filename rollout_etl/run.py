@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from rollout_etl import targets
+from rollout_etl.bounded.memory import default_limit
+from rollout_etl.bounded.setup import judge_of
 from rollout_etl.curate import rewards, split
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
@@ -28,7 +30,7 @@ from rollout_etl.read.stored import is_stored
 from rollout_etl.recipes import advice
 from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
-from rollout_etl.steps import Steps
+from rollout_etl.steps import Steps, output_paths
 from rollout_etl.targets import nemo_rl_config
 from rollout_etl.targets.target import Form, Job, Loader, Settings, companion, loader_of, refuse_kept
 
@@ -58,6 +60,14 @@ class Run:
     config: bool = True
     layout: Literal["current", "v0.5"] = "current"
     threads: int | None = None
+    memory_limit: int | None = None
+    """Bytes of memory to stay within. None: half of what the machine, or the container, has."""
+    temp_dir: Path | None = None
+    """Folder for what a run in ranges keeps on disk, and goes on from when it died. None: the output's, where the memory limit asks for it."""
+    engine: Literal["local", "ray"] = "local"
+    """Where the tasks of a run in ranges are done."""
+    ray_address: str | None = None
+    """Cluster to connect to. None: the one that this machine belongs to, or a new one here."""
     sharding: Sharding | None = None
     """Make the output a folder of shards. Without a suffix its name leaves the container to the target."""
     dry_run: bool = False
@@ -84,21 +94,30 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
         raise UsageError("--map is for --target custom, whose columns you name")
     if run.token_ids and (run.target, job.recipe) != ("trl", "sft"):
         raise UsageError("--token-ids is for the recipe sft with --target trl: no other loader takes tokens")
+    if run.ray_address is not None and run.engine != "ray":
+        raise UsageError("--ray-address is for --engine ray")
     _refuse_without_effect(run, job)
     target.check(job)
     refuse_kept(target, job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
-    rollouts = run.rollouts(run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, threads=run.threads)
+    limit = run.memory_limit or default_limit()
+    rollouts = run.rollouts(
+        run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, memory=limit,
+        # Of a cluster a task is given one processor, unless it is told otherwise.
+        threads=run.threads or (1 if run.engine == "ray" else None),
+    )
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
     with ExitStack() as stack:
-        steps = Steps(job, target, rollouts, report, progress, run.curation, run.sharding, run.dry_run, run.earlier, run.note_prompts)
-        _refuse_overwriting(run, rollouts, steps.paths().values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
+        _refuse_overwriting(run, rollouts, output_paths(job, run.curation).values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
+        judge = judge_of(run, job, rollouts, report, progress, limit, stack)
+        steps = Steps(job, target, judge, run.sharding, run.dry_run, run.earlier, run.note_prompts)
         parts = steps.write(stack)
         if run.dry_run:
             report.notes.append("dry run: nothing was written")
         else:
             _write_quarantine(run, rollouts)
+        rollouts.check_unchanged()
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
         _warn_of_missing_fields(run, rollouts, report)

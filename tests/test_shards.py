@@ -175,3 +175,22 @@ def test_run_files_name_the_shards_as_loaders_take_them(tmp_path: Path, target: 
             assert named in text
         kind = "parquet" if found[0].suffix == ".parquet" else "json"
         assert len(datasets.load_dataset(kind, data_files=named, cache_dir=str(tmp_path / "cache"))["train"]) == rows
+
+
+@pytest.mark.parametrize(("target", "recipe"), [("trl", "dpo"), ("nemo-rl", "dpo"), ("verl", "grpo"), ("openrlhf", "sft")])
+def test_shards_are_validated_and_configured_as_files_are(tmp_path: Path, target: str, recipe: str) -> None:
+    assert run(tmp_path, recipe, "in.jsonl", "-o", "out/", "--target", target, "--shards", "3", "--split", "train=0.6,val=0.4")[0] == 0
+    assert run(tmp_path, "validate", "out", "--train", "out", "--val", "out.val", "--target", target, "--recipe", recipe)[0] == 0
+    (found,) = (path for path in tmp_path.iterdir() if path.name in (f"out.{target}.yaml", f"out.{target}.sh"))
+    written = found.read_bytes()
+    assert run(tmp_path, "config", recipe, "--train", "out", "--val", "out.val", "--target", target)[0] == 0
+    assert found.read_bytes() == written
+    leak = subprocess.run(
+        [COMMAND, "validate", "--train", "out", "--val", "out", "--target", target, "--recipe", recipe], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert leak.returncode == 4 and leak.stdout.count("the prompt stands in out as well") == 3
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path, "validate", "empty", "--recipe", recipe) == (2, "rollout-etl: empty holds no shards: name a file\n")
+    if target == "verl":
+        sides = {folder: pl.read_parquet(tmp_path / folder)["extra_info"].struct.field("split").unique().to_list() for folder in ("out", "out.val")}
+        assert sides == {"out": ["train"], "out.val": ["val"]}

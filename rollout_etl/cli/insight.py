@@ -47,6 +47,7 @@ def stats(
     task_inputs: o.TaskInputs = None,
     group_by: o.GroupBy = None,
     max_bad_fraction: o.MaxBadFraction = 0.01,
+    memory_limit: o.MemoryLimit = None,
     threads: o.Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: only the exit code.")] = False,
@@ -54,8 +55,12 @@ def stats(
     """Show what rollouts hold and what could be made of them."""
 
     def run() -> ExitCode:
-        rollouts = opened([*(inputs or []), *(input or [])], ground_truth_field, task_inputs, group_by, threads)
-        past = [opened([path], ground_truth_field, None, group_by, threads) for path in compare or []]
+        rollouts = opened([*(inputs or []), *(input or [])], ground_truth_field, task_inputs, group_by, threads, memory_limit)
+        past = [opened([path], ground_truth_field, None, group_by, threads, memory_limit) for path in compare or []]
+        if memory_limit is not None:
+            from rollout_etl.bounded.memory import check_statistics, limit_of
+
+            check_statistics(limit_of(memory_limit), [rollouts, *past])
         if html is not None:
             from rollout_etl.report_html.page import check_place
 
@@ -117,17 +122,19 @@ def show(
 
 
 def opened(
-    inputs: list[str], ground_truth_field: str | None, task_inputs: str | None, group_by: str | None, threads: int | None
+    inputs: list[str], ground_truth_field: str | None, task_inputs: str | None, group_by: str | None, threads: int | None, memory_limit: str | None = None
 ) -> Any:
     """The reader of the inputs, with the lookup that was asked for."""
     if not inputs:
         raise UsageError("no input given: name files, folders or globs")
     if threads is not None:
         os.environ["POLARS_MAX_THREADS"] = str(threads)
+    from rollout_etl.bounded.memory import limit_of
     from rollout_etl.read.canonical import Lookup
     from rollout_etl.read.scan import Rollouts
 
-    return Rollouts(inputs, lookup=Lookup.spelt(ground_truth_field, group_by), task_inputs=task_inputs, threads=threads)
+    memory = None if memory_limit is None else limit_of(memory_limit)
+    return Rollouts(inputs, lookup=Lookup.spelt(ground_truth_field, group_by), task_inputs=task_inputs, threads=threads, memory=memory)
 
 
 def narrowed(rollouts: Any, max_bad_fraction: float, quiet: bool) -> Any:

@@ -78,6 +78,22 @@ class LayoutName(StrEnum):
     v0_5 = "v0.5"
 
 
+class ProgressName(StrEnum):
+    auto = "auto"
+    plain = "plain"
+    none = "none"
+
+
+class LogFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
+class EngineName(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="Files, folders, globs or URLs.", show_default=False)]
 Input = Annotated[list[str] | None, typer.Option("--input", metavar="INPUT", help="The same as INPUT.", show_default=False)]
 Output = Annotated[
@@ -113,7 +129,18 @@ Layout = Annotated[
 ]
 NoConfig = Annotated[bool, typer.Option("--no-config", "--config-none", help="Write no run file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be read, dropped and written, and write nothing.")]
+MemoryLimit = Annotated[
+    str | None, typer.Option("--memory-limit", metavar="SIZE", help="Memory to stay within, as in 2GB.", show_default="half of what there is")
+]
+TempDir = Annotated[
+    Path | None, typer.Option("--temp-dir", metavar="DIR", help="Work in steps that are kept here, to go on from if the run dies.", show_default="when needed")
+]
+Engine = Annotated[EngineName, typer.Option("--engine", help="Where the work is done: in this process, or on a Ray cluster (extra: ray).")]
+RayAddress = Annotated[str | None, typer.Option("--ray-address", metavar="ADDRESS", help="Cluster to connect to.", show_default="auto")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="Threads to use.", show_default="all")]
 Json = Annotated[bool, typer.Option("--json", help="Print the run report as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No summary.")]
+Progress = Annotated[ProgressName, typer.Option("--progress", help="How far it is: moving on a terminal (auto), a line now and then, or none.")]
+LogAs = Annotated[LogFormat, typer.Option("--log-format", help="What is said on standard error: text, or JSON lines.")]
+Profile = Annotated[Path | None, typer.Option("--profile", metavar="FILE", help="Write here where time and memory went, as JSON.", show_default=False)]
 TokenIds = Annotated[bool, typer.Option("--token-ids", help="trl, sft: write the tokens that were sampled, in place of messages.")]

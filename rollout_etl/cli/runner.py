@@ -12,7 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rollout_etl.cli.talk import TALK, Listener, LogFormat
+from rollout_etl.cli.options import LogFormat
+from rollout_etl.cli.talk import TALK, Listener
 from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
 from rollout_etl.sizes import bytes_of
 
@@ -81,6 +82,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
     if given["threads"] is not None:
         os.environ["POLARS_MAX_THREADS"] = str(given["threads"])
 
+    from rollout_etl.bounded.memory import limit_of
     from rollout_etl.cli.curation import curation_of
     from rollout_etl.read.canonical import Lookup
     from rollout_etl.recipes.options import RECIPES
@@ -109,6 +111,10 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
         config=not given["no_config"],
         layout=given["nemo_rl_layout"] or "current",
         threads=given["threads"],
+        memory_limit=None if given["memory_limit"] is None else limit_of(given["memory_limit"]),
+        temp_dir=given["temp_dir"],
+        engine=given["engine"],
+        ray_address=given["ray_address"],
         sharding=_sharding(given),
         dry_run=given["dry_run"],
     )

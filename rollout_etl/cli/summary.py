@@ -67,7 +67,7 @@ def show(report: Report) -> None:
     lines += [_count("clamped", report.clamped, f"{_plural(report.clamped, 'reward')} outside --reward-scale")] if report.clamped else []
     lines += [_count("repaired", count, f"{_plural(count, 'line')} with {damage}") for damage, count in by_count(report.repaired).items()]
     lines += _statistics(report.statistics)
-    lines += [line for note in [*report.notes, *report.rates] for line in _wrapped("note", note, width)]
+    lines += [line for note in [*report.notes, *report.remarks] for line in _wrapped("note", note, width)]
     lines += [line for warning in report.warnings for line in _wrapped("warning", warning, width)]
     lines += [f"output       {named}" for named in _outputs(report.outputs)]
     # Not wrapped: a command is there to be copied.

@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
-import typer
+from rollout_etl.cli import options as o
+from rollout_etl.cli.options import LogFormat, ProgressName
 
 if TYPE_CHECKING:
     from rollout_etl.progress import Stage
@@ -24,21 +24,7 @@ _PLAIN_EVERY = 5.0
 """Seconds between two lines of plain progress, and of JSON."""
 
 
-class ProgressName(StrEnum):
-    auto = "auto"
-    plain = "plain"
-    none = "none"
-
-
-class LogFormat(StrEnum):
-    text = "text"
-    json = "json"
-
-
-Progress = Annotated[ProgressName, typer.Option("--progress", help="How far it is: moving on a terminal (auto), a line now and then, or none.")]
-Format = Annotated[LogFormat, typer.Option("--log-format", help="What is said on standard error: text, or JSON lines.")]
-Profile = Annotated[Path | None, typer.Option("--profile", metavar="FILE", help="Write here where time and memory went, as JSON.", show_default=False)]
-OPTIONS: dict[str, tuple[Any, Any]] = {"progress": (Progress, ProgressName.auto), "log_format": (Format, LogFormat.text), "profile": (Profile, None)}
+OPTIONS: dict[str, tuple[Any, Any]] = {"progress": (o.Progress, ProgressName.auto), "log_format": (o.LogAs, LogFormat.text), "profile": (o.Profile, None)}
 
 
 class Talk:

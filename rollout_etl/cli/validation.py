@@ -14,7 +14,9 @@ from rollout_etl.errors import ExitCode, UsageError
 
 
 def validate(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE...", help="Training files, whoever wrote them.", show_default=False)] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE...", help="Training files or folders of shards, whoever wrote them.", show_default=False)
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option("--recipe", metavar="RECIPE", help="What they are for: sft, dpo, grpo, kto, rm, ppo or prm.", show_default=False)
     ] = None,
@@ -36,20 +38,21 @@ def validate(
             raise UsageError("no recipe given: name it with --recipe sft, dpo, grpo, kto, rm or ppo")
         if (train is None) != (val is None):
             raise UsageError("--train and --val go together; name a single file without them")
-        named = [*(files or []), *([train, val] if train is not None and val is not None else [])]
-        if not named:
+        if not files and train is None:
             raise UsageError("no file given")
         from rollout_etl.cli.summary import plain
+        from rollout_etl.publish.folders import files_of
         from rollout_etl.validate.validate import as_json, layouts_of, leaked, to_text
         from rollout_etl.validate.validate import validate as hold
 
+        training, validating = ([] if path is None else files_of(path) for path in (train, val))
+        named = [*(file for path in files or [] for file in files_of(path)), *training, *validating]
         verdicts = [hold(path, target, recipe, chat_template) for path in named]
-        if train is not None and val is not None:
-            last = verdicts[-1]
-            layout = next((layout for layout in layouts_of(target, recipe) if layout.name == last.layout), None)
-            if layout is not None and verdicts[-2].layout == last.layout:
-                leak = leaked(train, val, layout)
-                last.problems += [leak] if leak.rows else []
+        layouts = {layout.name: layout for layout in layouts_of(target, recipe)}
+        for verdict in verdicts[len(verdicts) - len(validating) :]:
+            if verdict.layout in layouts and verdicts[-len(validating) - 1].layout == verdict.layout:
+                leak = leaked(training, Path(verdict.path), layouts[verdict.layout])
+                verdict.problems += [leak] if leak.rows else []
         if json:
             print(as_json(verdicts), flush=True)
         elif not quiet:

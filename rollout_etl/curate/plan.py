@@ -122,6 +122,11 @@ def looks_around(curation: Curation) -> bool:
     return bool(rollout_steps(curation) or example_steps(curation) or splits_together(curation))
 
 
+def compares_groups(curation: Curation) -> bool:
+    """Whether the choice of a rollout depends on those of other groups."""
+    return curation.split_near or any(of != "response" for of in curation.dedup)
+
+
 def splits_together(curation: Curation) -> bool:
     """Whether the side of an example depends on others."""
     return curation.stratify or curation.split_near

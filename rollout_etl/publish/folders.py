@@ -26,6 +26,18 @@ def check_replaceable(path: Path) -> None:
                 raise UsageError(f"{path} holds {entry.name}, which is no shard: a run replaces the whole folder, so name another one")
 
 
+def files_of(path: Path) -> list[Path]:
+    """The shards of a folder, or the file itself. Raises `UsageError` for what is not there, and for a folder without shards."""
+    if not path.is_dir():
+        if not path.is_file():
+            raise UsageError(f"no such file: {path}")
+        return [path]
+    found = sorted(entry for entry in path.iterdir() if SHARD.fullmatch(entry.name))
+    if not found:
+        raise UsageError(f"{path} holds no shards: name a file")
+    return found
+
+
 class StagedFolder:
     """A folder filled beside its place and moved there on `publish`, in one step where the system can. Left without publishing, it goes."""
 

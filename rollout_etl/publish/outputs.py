@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from rollout_etl.publish.rows import Field, arrow_table, json_lines
 
 _GROUP_ROWS, _GROUP_BYTES = 50_000, 1 << 27
 """A row group of Parquet is closed where either is reached."""
+_OTHER_FILES = 100
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class ShardedRows:
         self._shards: list[RowsFile] = []
         self._written: list[Written] = []
         self._cuts = Cuts(sharding.size or 0)
+        _allow_open_files(sharding.count or 0)
 
     @property
     def guesses(self) -> Sequence[TypeGuesses]:
@@ -212,6 +215,14 @@ class ShardedRows:
         for shard in self._shards:
             shard.__exit__(kind, error, trace)
         self._folder.__exit__(kind, error, trace)
+
+
+def _allow_open_files(count: int) -> None:
+    """Ask for as many open files as shards are written side by side, and some more, as far as the system lets a process ask."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def text_bytes(frame: pl.DataFrame, fields: Sequence[Field]) -> pl.Series:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -129,6 +129,30 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         for p in kept:
             found.setdefault(p if _URL.match(p) else os.path.realpath(p), Input(p, name=name))
     return list(found.values()), _notes(left_out)
+
+
+Stamp = tuple[int, int, int]
+
+
+def stamps_of(inputs: Iterable[Input]) -> dict[str, Stamp]:
+    """Size, time and number of the files of this machine, by which a change shows."""
+    return {path: stamp for item in inputs if item.stored is None and (path := item.local_path) is not None and (stamp := _stamp(path)) is not None}
+
+
+def check_stamps(stamps: Mapping[str, Stamp]) -> None:
+    """Raise `UnreadableError` for a file that has changed or is gone."""
+    for path, stamp in stamps.items():
+        found = _stamp(path)
+        if found != stamp:
+            raise UnreadableError(f"{path} {'is gone' if found is None else 'changed'} while it was read; run again when it is written")
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _named(path: str) -> tuple[str | None, str]:

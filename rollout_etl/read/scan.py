@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ from rollout_etl.errors import RolloutETLError, UnreadableError
 from rollout_etl.progress import Stage
 from rollout_etl.read.ahead import RowOrder, read_ahead
 from rollout_etl.read.canonical import Lookup, Style, macros, rollouts_query
-from rollout_etl.read.inputs import Input, find_inputs
+from rollout_etl.read.inputs import Input, check_stamps, find_inputs, stamps_of
 from rollout_etl.read.lines import SCHEMA as LINES
 from rollout_etl.read.lines import line_batches
 from rollout_etl.read.metrics import SeenFields, seen_fields
@@ -48,16 +49,35 @@ class Rollouts:
         lookup: Lookup | None = None,
         task_inputs: str | None = None,
         threads: int | None = None,
+        memory: int | None = None,
         inputs: Sequence[Input] | None = None,
     ) -> None:
-        """`inputs` are files that were found before; `paths` name them otherwise."""
+        """`memory` is how many bytes a pass may hold; without it, what is fastest. `inputs` are files that were found before; `paths` name them otherwise."""
         self.inputs, self.notes = find_inputs(paths) if inputs is None else (list(inputs), [])
         self.style = style or Style()
         self.lookup = lookup or Lookup()
         self.account: Account | None = None
         self._threads = threads
+        self._memory = memory
         self._only = "true"
         self._task_inputs = TaskInputs(self, task_inputs)
+        self._stamps = stamps_of(self.inputs)
+
+    def check_unchanged(self) -> None:
+        """Raise `UnreadableError` for a file that is no longer what it was when this reader was made."""
+        check_stamps(self._stamps)
+
+    def over(self, inputs: Sequence[Input]) -> Rollouts:
+        """A reader of some of the inputs, or of ranges of them; rows count from 0 there, and the lines of a range from 1."""
+        # The copy has what was costly to make.
+        _ = self._database, self._starts, self._seen_fields
+        part = copy.copy(self)
+        part.inputs, part.account = list(inputs), None
+        part._task_inputs = self._task_inputs.over(part)
+        return part
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_database"}
 
     def batches(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """Frames of `columns`, rows in the order of the files; with `rows` (sorted row numbers), only those rows.
@@ -85,6 +105,7 @@ class Rollouts:
         if rows is None:
             self.account = account
         elif account.rollouts != len(rows):
+            self.check_unchanged()
             raise UnreadableError("the input changed while it was read: rollouts of the first pass are none in the second")
 
     def lazy(self, max_bad_fraction: float = 1.0) -> pl.LazyFrame:
@@ -140,7 +161,7 @@ class Rollouts:
         """Bytes of all lines, where the files tell."""
         if any(item.local_path is None or item.stored is not None or item.suffix != ".jsonl" for item in self.inputs):
             return None
-        return sum(os.path.getsize(item.path) for item in self.inputs if os.path.exists(item.path))
+        return sum((os.path.getsize(item.path) if item.end is None else item.end) - item.start for item in self.inputs if os.path.exists(item.path))
 
     @property
     def _paths(self) -> list[str]:
@@ -176,11 +197,14 @@ class Rollouts:
                 order.check_complete()
                 return
             # Past the first batch DuckDB's errors come as Arrow's. The message quotes the line, so Python cannot always decode it.
-            except (duckdb.Error, OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            except (duckdb.Error, OSError, pa.ArrowException, UnicodeDecodeError, UnreadableError) as error:
                 order.forget_waiting()
+                self.check_unchanged()
                 cause = failure[0] if failure else None
                 if isinstance(cause, RolloutETLError):
                     raise cause from error
+                if isinstance(error, UnreadableError):
+                    raise
                 if tolerant or cause is not None:
                     raise UnreadableError(f"cannot read the rollouts: {str(cause or error).splitlines()[0]}") from error
 
@@ -207,9 +231,15 @@ class Rollouts:
         batches = (batch for item in self.inputs[:8] for batch in islice(line_batches([item]), 1))
         return [(batch.nbytes / batch.num_rows, batch.column(3).slice(0, 10).cast(pa.binary()).to_pylist()) for batch in batches]
 
+    @property
+    def bytes_per_rollout(self) -> float:
+        """Bytes of a line, judged by the beginnings of the first files."""
+        return max((size for size, _ in self._starts), default=1000)
+
     def _batch_rows(self) -> int:
         """Rows of a batch: some 32 MB of lines."""
-        return int(min(max(_BATCH_BYTES / max((size for size, _ in self._starts), default=1000), 16), 20_000))
+        size = _BATCH_BYTES if self._memory is None else min(_BATCH_BYTES, self._memory // 64)
+        return int(min(max(size / self.bytes_per_rollout, 16), 20_000))
 
     def _without_bad_lines(self, frame: pl.DataFrame, columns: list[str], account: Account) -> pl.DataFrame:
         """Rollouts only: bad lines are repaired and read again, or counted and kept in the account."""

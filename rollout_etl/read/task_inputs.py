@@ -7,11 +7,12 @@ The verify step drops fields that its response class does not declare, so they o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rollout_etl.read.canonical import Lookup, Style
 from rollout_etl.read.inputs import Input, find_inputs
 from rollout_etl.read.schema import SCHEMA
 
@@ -30,6 +31,22 @@ class TaskInputs:
         if path is not None:
             find_inputs(path)
         self._path = path
+        self._tables: dict[tuple[tuple[tuple[str, str], ...], tuple[str, ...]], tuple[pl.DataFrame, pl.DataFrame]] = {}
+
+    def over(self, rollouts: Rollouts) -> TaskInputs:
+        """The same for a part of the inputs. Parts of the same files share what was read."""
+        part = TaskInputs(rollouts, self._path)
+        part._tables = self._tables
+        return part
+
+    def _looked_up_in(self, names: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+        sidecars = tuple(self._sidecars.items())
+        if (sidecars, names) not in self._tables:
+            # Parts come one after the other: the tables of earlier ones are done with.
+            for key in [key for key in self._tables if key[0] != sidecars]:
+                del self._tables[key]
+            self._tables[sidecars, names] = _tables(sidecars, self._rollouts.style, self._rollouts.lookup, names)
+        return self._tables[sidecars, names]
 
     @cached_property
     def _sidecars(self) -> dict[str, str]:
@@ -53,7 +70,7 @@ class TaskInputs:
         names = self._looked_up(columns)
         if not names:
             return frame
-        by_index, by_prompt = self._tables(tuple(names))
+        by_index, by_prompt = self._looked_up_in(tuple(names))
         joined = frame.join(by_index, on=["source", "task_index"], how="left", suffix="_of_index", maintain_order="left")
         joined = joined.join(by_prompt, on=["source", "prompt_key"], how="left", suffix="_of_prompt", maintain_order="left")
         found = joined.with_columns(pl.coalesce(f"{name}_of_index", f"{name}_of_prompt").alias(f"{name}_input") for name in names)
@@ -64,25 +81,6 @@ class TaskInputs:
             return []
         names = [*(_FOUND if set(columns) & set(_FOUND) else ()), *(name for name in ("agent_name", "gym_row") if name in columns)]
         return [*names, "agent_name"] if "gym_row" in names and "agent_name" not in names else names
-
-    @cache  # noqa: B019 - as long-lived as the scan
-    def _tables(self, names: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """`names` by source and index, and by source and prompt: for inputs without index, or all where no input has one."""
-        from rollout_etl.read.scan import Rollouts
-
-        inputs = Rollouts(list(dict.fromkeys(self._sidecars.values())), style=self._rollouts.style, lookup=self._rollouts.lookup)
-        wanted = [*_KEYS, *names]
-        table = pl.concat([pl.DataFrame(schema={name: SCHEMA[name] for name in wanted}), *inputs.batches(wanted)]).rename({"source": "inputs"})
-        if "ground_truth" in names:
-            table = table.with_columns(ground_truth_origin=pl.format("task_inputs.{}", "ground_truth_origin"))
-            # Of repeated inputs the first that tells.
-            table = table.sort(pl.col("ground_truth").is_null(), maintain_order=True)
-        paths = {"source": list(self._sidecars), "inputs": list(self._sidecars.values())}
-        table = table.join(pl.DataFrame(paths, schema=dict.fromkeys(paths, pl.String)), on="inputs", maintain_order="left").drop("inputs")
-        by_index = table.drop_nulls("task_index").unique(["source", "task_index"], keep="first", maintain_order=True)
-        by_prompt = table.unique(["source", "prompt_key"], keep="first", maintain_order=True)
-        unindexed = by_prompt if by_index.is_empty() else by_prompt.filter(pl.col("task_index").is_null())
-        return by_index.drop("prompt_key"), unindexed.drop("task_index")
 
     @staticmethod
     def _chosen(names: Sequence[str]) -> list[pl.Expr]:
@@ -97,3 +95,25 @@ class TaskInputs:
             whole = pl.col("gym_row_input").is_not_null() & (pl.col("agent_name_input").is_not_null() | pl.col("agent_name").is_null())
             chosen.append(pl.when(whole).then("gym_row_input").otherwise("gym_row").alias("gym_row"))
         return chosen
+
+
+def _tables(sidecars: tuple[tuple[str, str], ...], style: Style, lookup: Lookup, names: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`names` by source and index, and by source and prompt: for inputs without index, or all where no input has one.
+
+    `sidecars` are sources, each with its inputs.
+    """
+    from rollout_etl.read.scan import Rollouts
+
+    inputs = Rollouts(list(dict.fromkeys(path for _, path in sidecars)), style=style, lookup=lookup)
+    wanted = [*_KEYS, *names]
+    table = pl.concat([pl.DataFrame(schema={name: SCHEMA[name] for name in wanted}), *inputs.batches(wanted)]).rename({"source": "inputs"})
+    if "ground_truth" in names:
+        table = table.with_columns(ground_truth_origin=pl.format("task_inputs.{}", "ground_truth_origin"))
+        # Of repeated inputs the first that tells.
+        table = table.sort(pl.col("ground_truth").is_null(), maintain_order=True)
+    sources = pl.DataFrame(sidecars, schema={"source": pl.String, "inputs": pl.String}, orient="row")
+    table = table.join(sources, on="inputs", maintain_order="left").drop("inputs")
+    by_index = table.drop_nulls("task_index").unique(["source", "task_index"], keep="first", maintain_order=True)
+    by_prompt = table.unique(["source", "prompt_key"], keep="first", maintain_order=True)
+    unindexed = by_prompt if by_index.is_empty() else by_prompt.filter(pl.col("task_index").is_null())
+    return by_index.drop("prompt_key"), unindexed.drop("task_index")

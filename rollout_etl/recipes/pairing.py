@@ -7,7 +7,9 @@ made, and a sample of them is drawn without making the others.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,8 @@ NARROW = ("row", "task_key", "prompt_key", "reward", "attempt", "completion_key"
 _CHARS = "completion_chars"
 _TIES = ("attempt", "completion_key", "source", "line")
 Ints = npt.NDArray[np.int64]
+Drawn = Callable[[int], Ints]
+"""Given a number of pairs, the places of those that are made, in order."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,19 @@ def narrow_columns(options: DpoOptions) -> list[str]:
     return [name for name in NARROW if name != _CHARS or by_length]
 
 
-def pair_rollouts(kept: pl.DataFrame, options: DpoOptions) -> tuple[pl.DataFrame, int]:
+def pair_rollouts(kept: pl.DataFrame, options: DpoOptions, drawn: Drawn | None = None) -> tuple[pl.DataFrame, int]:
     """Pairs of `kept` rollouts (see `narrow_columns`), and how many there were to draw from.
 
     The pairs have `chosen_row`, `rejected_row`, `chosen_reward`, `rejected_reward`, `reward_gap`, the lengths `chosen_chars` and
     `rejected_chars` where `kept` has them, and `is_overused` (see `--max-uses`); none is dropped for its gap. They are in the order of the chosen
-    rollouts. Ties go by `--ties`, then by attempt, content, file and line, so the order of the files does not matter.
+    rollouts. Ties go by `--ties`, then by attempt, content, file and line, so the order of the files does not matter. `drawn` is given a
+    number of pairs, and says which of them are made; without it, all are or as many as `--max-pairs` says.
     """
     orders = _orders(kept, options)
     chosen, start, end = _stretches(orders, options)
     sizes = np.maximum(end - start, 0)
     combinations = int(sizes.sum())
-    picked = _picked(orders, chosen, sizes, options)
+    picked = _picked(orders, chosen, sizes, options, drawn or partial(sample, options))
     which = np.searchsorted(np.cumsum(sizes), picked, side="right")
     within = picked - (np.cumsum(sizes) - sizes)[which]
     sides = {"chosen": orders.best[chosen[which]], "rejected": orders.worst[(start[which] + within)]}
@@ -148,12 +153,12 @@ def _nearest_to_mean_minus_2_sigma(o: _Orders) -> Ints:
     return apart.group_by("group").agg(pl.col("at").sort_by("apart", "at").first()).sort("group")["at"].to_numpy().astype(np.int64)
 
 
-def _picked(o: _Orders, chosen: Ints, sizes: Ints, options: DpoOptions) -> Ints:
+def _picked(o: _Orders, chosen: Ints, sizes: Ints, options: DpoOptions, drawn: Drawn) -> Ints:
     """Numbers of the pairs that are made, counted through all stretches, in order."""
     limit = 1 if options.strategy == "random-negative" else options.pairs_per_group
     total = int(sizes.sum())
     if limit is None or not total:
-        return _sample(total, _most(options), options.seed)
+        return drawn(total)
     groups, first = np.unique(o.group[chosen], return_index=True)
     counts = np.add.reduceat(sizes, first)
     starts = np.cumsum(counts) - counts
@@ -166,12 +171,40 @@ def _picked(o: _Orders, chosen: Ints, sizes: Ints, options: DpoOptions) -> Ints:
         offset, step = _strides(o, groups, counts, options.seed)
         within = ((offset[which] + turn.astype(np.uint64) * step[which]) % counts[which].astype(np.uint64)).astype(np.int64)
     picked = np.sort(starts[which] + within)
-    return picked[_sample(len(picked), _most(options), options.seed)]
+    return picked[drawn(len(picked))]
 
 
-def _most(options: DpoOptions) -> int:
-    """`--max-pairs`, where a strategy makes more pairs than there are rollouts."""
-    return options.max_pairs if options.strategy in ("stratified", "all", "top-k-bottom-k") else np.iinfo(np.int64).max
+def makes_many(options: DpoOptions) -> bool:
+    """Whether a strategy can make more pairs than there are rollouts: `--max-pairs` is for those."""
+    return options.strategy in ("stratified", "all", "top-k-bottom-k")
+
+
+def sample(options: DpoOptions, count: int) -> Ints:
+    """Which of `count` pairs are made: all of them, or `--max-pairs` that are drawn."""
+    return _sample(count, options.max_pairs if makes_many(options) else count, options.seed)
+
+
+def draw_from_all(frames: Iterable[pl.DataFrame], options: DpoOptions) -> Drawn:
+    """What `sample` draws of the pairs of all frames together, for pairing them frame by frame, in the same order."""
+    counts: list[int] = []
+
+    def none(count: int) -> Ints:
+        counts.append(count)
+        return np.empty(0, dtype=np.int64)
+
+    for frame in frames:
+        pair_rollouts(frame, options, none)
+    picked = sample(options, sum(counts)) if sum(counts) > options.max_pairs else None
+    firsts = iter(np.cumsum([0, *counts]).tolist())
+
+    def drawn(count: int) -> Ints:
+        first = next(firsts)
+        if picked is None:
+            return np.arange(count, dtype=np.int64)
+        low, high = np.searchsorted(picked, (first, first + count))
+        return np.asarray(picked[low:high] - first)
+
+    return drawn
 
 
 _RANKED = ("ranked", "adjacent")

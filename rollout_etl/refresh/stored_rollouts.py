@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from rollout_etl.errors import UnreadableError
 from rollout_etl.read.canonical import Lookup, Style
+from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import SCHEMA as LINES
 from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.read.places import lines_at
@@ -83,13 +84,19 @@ class Held:
 class StoredRollouts(Rollouts):
     """The rollouts of inputs whose segments are all in the store."""
 
-    def __init__(self, paths: Paths, *, style: Style, lookup: Lookup, task_inputs: str | None, threads: int | None, held: Held) -> None:
-        super().__init__(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads)
-        self._held = held
+    def __init__(self, paths: Paths, *, style: Style, lookup: Lookup, task_inputs: str | None, threads: int | None, memory: int | None, held: Held) -> None:
+        super().__init__(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads, memory=memory)
+        self._held, self._tasks = held, task_inputs
 
     def holds(self, columns: Iterable[str]) -> bool:
         """Whether these columns are in the store."""
         return set(columns) <= {*COLUMNS, *_PLACES, "origin"}
+
+    def over(self, inputs: Sequence[Input]) -> Rollouts:
+        """A reader of the lines of some of the inputs, or of ranges of them."""
+        # Of ranges the store knows nothing.
+        plain = Rollouts((), style=self.style, lookup=self.lookup, task_inputs=self._tasks, threads=self._threads, memory=self._memory, inputs=self.inputs)
+        return plain.over(inputs)
 
     def batches(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """See `Rollouts.batches`: from the store where it has all the columns, from the lines otherwise."""
@@ -138,17 +145,19 @@ class Kept:
         self._used: set[int] = set()
 
     def rollouts(
-        self, paths: Paths, *, style: Style | None = None, lookup: Lookup | None = None, task_inputs: str | None = None, threads: int | None = None
+        self, paths: Paths, *, style: Style | None = None, lookup: Lookup | None = None, task_inputs: str | None = None, threads: int | None = None,
+        memory: int | None = None,
     ) -> Rollouts:
         """As `Rollouts`; segments that are not in the store are read into it. Of remote files nothing is known, so they are read as ever."""
-        plain = Rollouts(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads)
+        plain = Rollouts(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads, memory=memory)
         if any(item.is_remote for item in (*plain.inputs, *plain.task_inputs)):
             return plain
         origins = [origin_of(item, plain.style, plain.lookup, task_inputs, self._fingerprints) for item in plain.inputs]
         key = tuple(origin for origin in origins)
         if key not in self._held:
             self._held[key] = self._hold(plain, origins, task_inputs, threads)
-        return StoredRollouts(paths, style=plain.style, lookup=plain.lookup, task_inputs=task_inputs, threads=threads, held=self._held[key])
+        held = self._held[key]
+        return StoredRollouts(paths, style=plain.style, lookup=plain.lookup, task_inputs=task_inputs, threads=threads, memory=memory, held=held)
 
     def _hold(self, like: Rollouts, origins: Sequence[str], task_inputs: str | None, threads: int | None) -> Held:
         def chains() -> list[list[Segment]]:

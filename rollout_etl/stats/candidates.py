@@ -12,7 +12,7 @@ import polars as pl
 
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.recipes.options import DpoOptions, KtoOptions, SftOptions
-from rollout_etl.stats.lengths import pair_gaps
+from rollout_etl.stats.lengths import PAIRED_BY, pair_gaps
 from rollout_etl.stats.narrow import Narrow
 from rollout_etl.stats.summary import scoped
 
@@ -25,7 +25,9 @@ DEMONSTRATIONS = 0.9
 
 def candidates(data: Narrow) -> dict[str, Any]:
     """Counts by recipe. `dpo` has `high` and `low`, the rollouts of the two tiers (docs: at least 0.7, at most 0.4), and pairs by gap."""
-    usable = data.rollouts.filter("is_trainable")
+    # Of millions of rollouts a copy of all columns would show.
+    rollouts = data.rollouts.lazy()
+    usable = rollouts.filter("is_trainable").select(PAIRED_BY).collect()
     reward = pl.col("reward")
     sft, dpo, kto = SftOptions(), DpoOptions(), KtoOptions()
     counted = usable.select(
@@ -41,8 +43,8 @@ def candidates(data: Narrow) -> dict[str, Any]:
     # A gap of 0 is no pair, whatever is asked for.
     pairs = {f"{gap:g}": int((gaps >= gap - TOLERANCE).sum()) for gap in GAPS}
     any_pair = gaps.filter(gaps > TOLERANCE)
-    prompts = data.rollouts.filter("is_prompt").group_by("group").agg(pl.col("has_truth").any())
-    sound = data.rollouts.filter(pl.col("is_prompt") & pl.col("is_sound")).group_by("group").agg(spread=reward.max() - reward.min() > TOLERANCE)
+    prompts = rollouts.filter("is_prompt").group_by("group").agg(pl.col("has_truth").any()).collect()
+    sound = rollouts.filter(pl.col("is_prompt") & pl.col("is_sound")).group_by("group").agg(spread=reward.max() - reward.min() > TOLERANCE).collect()
     return {
         "sft": {"examples": counted["sft"], "threshold": sft.reward_threshold},
         "dpo": {

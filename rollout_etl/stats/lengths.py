@@ -12,6 +12,10 @@ GAP = 0.2
 """Smallest reward gap of the pairs that are looked at: the default of the recipe `dpo` (docs of dpo, `--min_gap`)."""
 
 
+PAIRED_BY = ("group", "attempt", "response_key", "reward", "completion_chars")
+"""Columns that pairs are made of."""
+
+
 def correlation(sound: pl.DataFrame) -> dict[Any, float | None]:
     """Pearson correlation of `completion_chars` and `reward` by `scope`, null where one of them never changes."""
     # Where a column is constant, the quotient is NaN or noise of the last digit.

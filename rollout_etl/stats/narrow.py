@@ -79,7 +79,8 @@ def narrow(rollouts: Rollouts) -> Narrow:
     assert account is not None
     added = pl.concat(tools).group_by("task_name", "agent_name", "tool").agg(pl.col("calls", "rollouts").sum())
     return Narrow(
-        pl.concat(frames).rechunk(), pl.concat(metrics),
+        # One piece of memory would be a second copy for a moment.
+        pl.concat(frames), pl.concat(metrics),
         added.sort("calls", "tool", "task_name", "agent_name", descending=[True, *[False] * 3]),
         [item.path for item in rollouts.inputs], account.read, len(account.quarantined), account.reasons(), list(rollouts.notes),
     )

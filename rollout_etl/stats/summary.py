@@ -10,7 +10,7 @@ import polars as pl
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.stats.distribution import as_dict, histograms, moments, value_counts
 from rollout_etl.stats.groups import group_table, outcomes
-from rollout_etl.stats.lengths import correlation, length_gap, pair_gaps
+from rollout_etl.stats.lengths import PAIRED_BY, correlation, length_gap, pair_gaps
 from rollout_etl.stats.narrow import Narrow
 from rollout_etl.stats.pass_at_k import mean_at, pass_at
 
@@ -61,7 +61,10 @@ def _counts_of(row: dict[str, Any]) -> dict[str, int]:
 
 def _by_scope(data: Narrow, scope: Scope, success: float) -> list[dict[str, Any]]:
     everything = scoped(data.rollouts, scope).with_columns(total_tokens=pl.col("prompt_tokens") + pl.col("completion_tokens"))
-    sound = everything.filter("is_sound")
+    # Nothing else of them is asked for, and a copy of all columns would show in memory.
+    narrow = everything.lazy().select("scope", *PAIRED_BY, "is_sound", "is_trainable")
+    gaps = length_gap(pair_gaps(narrow.filter("is_trainable").collect()))
+    sound = narrow.filter("is_sound").collect()
     counts = everything.group_by("scope").agg(
         pl.len().alias("rollouts"), pl.col("group").n_unique().alias("all_groups"), *(holds.sum().alias(name) for name, holds in _COUNTED.items()),
         *(part for name in SIZES for part in moments(pl.col(name), f"{name}/")), pl.col("total_tokens").sum().alias("tokens"),
@@ -71,7 +74,7 @@ def _by_scope(data: Narrow, scope: Scope, success: float) -> list[dict[str, Any]
     several, bins = value_counts(values), histograms(values)
     groups = group_table(sound, success)
     grouped, passed, first = outcomes(groups), pass_at(groups), mean_at(sound)
-    correlated, gaps = correlation(sound), length_gap(pair_gaps(everything.filter("is_trainable")))
+    correlated = correlation(sound)
     metrics, tools = _metrics(data, scope), _tools(data, scope)
     result = []
     for row in counts.sort("rollouts", "scope", descending=[True, False]).iter_rows(named=True):

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import polars as pl
 
+from rollout_etl.curate.split import TRAIN
 from rollout_etl.errors import UsageError
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.canonical import Style
@@ -81,7 +82,12 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
     if job.recipe == "sft":
         plain = ("tool_prompt", "tool_completion", "tool_schemas", "reasoning")
         return Rows([*fields, *extras(job)], plain if job.form == "messages" else ("earlier_reasoning",))
-    return Rows(fields, ("tool_prompt", "reasoning_prompt", "answered_prompt"))
+    return Rows(fields, ("tool_prompt", "reasoning_prompt", "answered_prompt"), prepare=_with_part, prepared_from={"part": ()})
+
+
+def _with_part(frame: pl.DataFrame) -> pl.DataFrame:
+    """Without a split, everything is there to train on."""
+    return frame if "part" in frame.columns else frame.with_columns(part=pl.lit(TRAIN))
 
 
 def _fields(job: Job, more: Sequence[Field] = ()) -> list[Field]:
@@ -100,7 +106,7 @@ def _fields(job: Job, more: Sequence[Field] = ()) -> list[Field]:
     truth = pl.lit("") if job.options.no_ground_truth else pl.col("ground_truth_text").fill_null("")
     about = [
         Field("index", "integer", pl.col("row")),
-        Field("split", "text", pl.lit("train")),
+        Field("split", "text", pl.col("part")),
         Field("task_key", "text", pl.col("task_key")),
         Field("tools", "text", pl.col("tools").fill_null("[]")),
     ]

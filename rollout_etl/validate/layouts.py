@@ -54,6 +54,11 @@ class Layout:
     """Tools without `function` are taken as well."""
 
     @property
+    def prompt(self) -> str:
+        """Name of the column with what a model is asked: the one of that name, or the first."""
+        return next((column.name for column in self.columns if column.name == "prompt"), self.columns[0].name)
+
+    @property
     def required(self) -> list[str]:
         """Names of the columns that every row has."""
         return [column.name for column in self.columns if column.required]

@@ -210,19 +210,19 @@ def _counted(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], asked
     return [problem for problem in problems if problem.rows]
 
 
-def leaked(train: Path, validation: Path, layout: Layout) -> Problem:
-    """Prompts of the validation file that the training file has as well; lines are those of the validation file."""
-    name = layout.columns[0].name
-    part = value(name)
+def leaked(train: Sequence[Path], validation: Path, layout: Layout) -> Problem:
+    """Prompts of the validation file that a training file has as well; lines are those of the validation file."""
+    part = value(layout.prompt)
     # Of a whole conversation, the prompt is what stands before the first answer.
     prompt = f"""CASE WHEN json_type({part}) = 'ARRAY' THEN array_to_string(list_transform(
         list_filter(msgs({part}), lambda m: role(m) IN ('system', 'user', 'developer')), lambda m: concat(m.role, m.content)), ' ') ELSE {part}::VARCHAR END"""
     with duckdb.connect() as connection:
         connection.execute(MACROS)
         query = f"SELECT line, md5({prompt}) AS prompt FROM rows WHERE j IS NOT NULL"
-        seen, asked = (pl.DataFrame(_query(connection, [path], query).pl()) for path in (train, validation))
-    both = asked.join(seen.select("prompt").unique(), on="prompt", how="semi").sort("line")
-    return Problem("leak", f"the prompt stands in {train} as well", len(both), both["line"].head(FIRST).to_list())
+        asked, *seen = (pl.DataFrame(_query(connection, [path], query).pl()) for path in (validation, *train))
+    both = asked.join(pl.concat(seen).select("prompt").unique(), on="prompt", how="semi").sort("line")
+    named = train[0] if len(train) == 1 else train[0].parent
+    return Problem("leak", f"the prompt stands in {named} as well", len(both), both["line"].head(FIRST).to_list())
 
 
 def to_text(verdict: Verdict) -> str:

@@ -1,0 +1,124 @@
+"""A pass over the input as tasks: each reads one range and leaves one file, so that tasks run anywhere, in any order, and again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from rollout_etl.bounded.partitioned import PART, PartitionedWriter
+from rollout_etl.bounded.ranges import Range, count_lines
+from rollout_etl.curate.rules import Rule
+from rollout_etl.judging import Judge
+from rollout_etl.read.quarantine import Account, BadLine
+from rollout_etl.report import Report
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a range stands in the whole input."""
+
+    first_row: int = 0
+    rows: int = 0
+    first_line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """What is read of every range, and how its rows are put apart. It can be pickled, and goes to other machines as it is."""
+
+    name: str
+    """Begins the names of the files."""
+    kind: Literal["judged", "voting", "fetched"]
+    """Rollouts that no rule drops, counted; keys and rewards that count for groups; rollouts of `wanted`."""
+    folder: Path
+    judge: Judge
+    """Of the whole input."""
+    ranges: Sequence[Range]
+    columns: Sequence[str] = ()
+    rules: Sequence[Rule] = ()
+    min_reward: float | None = None
+    buckets: int = 1
+    """Rows are put apart by their group, into so many buckets."""
+    held_bytes: int
+    """Rows of so many bytes are put apart together: a part that stands in many batches is written in few pieces."""
+    wanted: Path | None = None
+    """Parquet file of `row` (Int64, sorted) and `PART`: rollouts that are fetched, and the parts they go to, several perhaps."""
+
+    def path(self, number: int) -> Path:
+        """The file of the range of that number."""
+        return self.folder / f"{self.name}-{number:06}.parquet"
+
+    def run(self, number: int, span: Span) -> int:
+        """Do the task of one range; how many lines were read. Rows and lines count from the start of the range in its file."""
+        judge = self.judge.over(self.ranges[number])
+        with PartitionedWriter(self.path(number)) as file:
+            for frame in _gathered(self._frames(judge, span), self.held_bytes):
+                file.append(frame)
+            file.finish(_facts(judge, self.ranges[number]) if self.kind == "judged" else {})
+        return judge.report.read
+
+    def _frames(self, judge: Judge, span: Span) -> Iterator[pl.DataFrame]:
+        if self.kind == "fetched":
+            yield from self._fetched(judge, span)
+            return
+        frames = judge.voting() if self.kind == "voting" else judge.judged(self.rules, self.columns, self.min_reward)
+        for frame in frames:
+            yield frame.with_columns(_bucket(self.buckets) if self.buckets > 1 else pl.lit(0, dtype=pl.Int64).alias(PART))
+
+    def _fetched(self, judge: Judge, span: Span) -> Iterator[pl.DataFrame]:
+        assert self.wanted is not None
+        row = pl.col("row")
+        inside = pl.scan_parquet(self.wanted).filter(row >= span.first_row, row < span.first_row + span.rows)
+        wanted = inside.with_columns(row - span.first_row).collect()
+        if len(wanted):
+            for frame in judge.read(self.columns, wanted["row"].unique().sort().to_numpy()):
+                yield frame.join(wanted, on="row", how="inner", maintain_order="left")
+
+
+def _gathered(frames: Iterable[pl.DataFrame], limit: int) -> Iterator[pl.DataFrame]:
+    """The frames, several together up to `limit` bytes."""
+    held: list[pl.DataFrame] = []
+    size = 0
+    for frame in frames:
+        held.append(frame)
+        size += int(frame.estimated_size())
+        if size >= limit:
+            yield pl.concat(held)
+            held, size = [], 0
+    if held:
+        yield pl.concat(held)
+
+
+def _bucket(buckets: int) -> pl.Expr:
+    """The bucket of a rollout by the beginning of its `task_key`, so that buckets follow one another in the order of keys."""
+    return (pl.col("task_key").str.slice(0, 8).str.to_integer(base=16, dtype=pl.Int64) * buckets // (1 << 32)).alias(PART)
+
+
+def _facts(judge: Judge, files: Range) -> dict[str, Any]:
+    """What was counted, as JSON values."""
+    report, account = judge.report, judge.rollouts.account
+    assert account is not None
+    return {
+        "lines": count_lines(files[0]) if files[0].end is not None else 0,
+        "dropped": report.dropped, "kept": report.kept, "shapes": report.shapes, "left_out": report.left_out, "clamped": report.clamped,
+        "remarks": report.remarks, "read": account.read, "rollouts": account.rollouts, "repaired": account.repaired, "found": account.found,
+        "quarantined": [[bad.source, bad.line, bad.reason, bad.text.decode("latin-1")] for bad in account.quarantined],
+    }
+
+
+def add_facts(report: Report, account: Account, facts: dict[str, Any], span: Span) -> None:
+    """Count what a task counted."""
+    for name in ("dropped", "shapes", "left_out"):
+        getattr(report, name).update(facts[name])
+    report.kept += facts["kept"]
+    report.clamped += facts["clamped"]
+    account.read += facts["read"]
+    account.rollouts += facts["rollouts"]
+    account.repaired.update(Counter(facts["repaired"]))
+    account.found.update(Counter(facts["found"]))
+    account.quarantined += [BadLine(source, line + span.first_line, reason, text.encode("latin-1")) for source, line, reason, text in facts["quarantined"]]

@@ -1,0 +1,252 @@
+"""Runs that go in ranges and buckets on disk: the same bytes and counts as in memory, whatever the input, the recipe and the cut."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollout_etl.bounded import memory
+from rollout_etl.bounded.partitioned import PART, PartitionedFile, PartitionedWriter
+from rollout_etl.bounded.ranges import count_lines, cut
+from rollout_etl.curate.options import Curation
+from rollout_etl.errors import ExitCode, GateError, LockedError, UnreadableError, UsageError
+from rollout_etl.read.inputs import find_inputs
+from rollout_etl.read.lines import line_batches
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, KtoOptions, PpoOptions, RmOptions, SftOptions
+from rollout_etl.run import Run, execute
+from tests.strategies import bad_lines, rollout_groups, rollout_lines
+from tests.test_curation_runs import CASES, REAL, rollout
+
+PLENTY = 1 << 40
+
+
+def written(run: Run) -> dict[str, Any]:
+    """The bytes of every file of the output but the manifests, and the report but for how the run went."""
+    folder = run.output.parent
+    try:
+        report = execute(run).to_json()
+    except GateError as error:
+        return {"error": str(error)}
+    assert [path for path in folder.iterdir() if path.name.startswith(".")] == []
+    files = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(".manifest.json")}
+    bounded = any("on disk" in note for note in report["notes"])
+    notes = [note for note in report["notes"] if "on disk" not in note and "in memory" not in note]
+    return {"files": files, "report": {**report, "notes": notes, "warnings": sorted(report["warnings"])}, "bounded": bounded}
+
+
+def check_same(inputs: list[Path], folder: Path, options: AnyOptions, limit: int, threads: int | None = None, **others: Any) -> None:
+    folder.mkdir(exist_ok=True)
+    suffix = others.pop("suffix", ".jsonl")
+    run: dict[str, Any] = {"inputs": [str(path) for path in inputs], "output": folder / f"out{suffix}", "options": options, "max_bad_fraction": 1.0, **others}
+    whole = written(Run(**run, memory_limit=PLENTY))
+    for path in folder.iterdir():
+        path.unlink()
+    # A folder for temporary files asks for ranges where rollouts would be streamed.
+    cut_up = written(Run(**run, memory_limit=limit, threads=threads, temp_dir=folder))
+    for path in folder.iterdir():
+        path.unlink()
+    assert whole.pop("bounded", False) is False
+    assert cut_up.pop("bounded", True) is True
+    assert cut_up == whole
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two files of tasks whose attempts are far from one another, with bad and blank lines among them, and tasks beside the second."""
+    folder = tmp_path_factory.mktemp("rollouts")
+    paths = []
+    for number, agent in enumerate(("math agent", "code agent")):
+        rows = [rollout(task, attempt, agent=agent, mask_sample=(task + attempt) % 9 == 0) for attempt in range(6) for task in range(25)]
+        rows += rows[-10:] if number == 0 else []
+        lines = [json.dumps(row) for row in rows]
+        lines[20:20] = ["", "not json", " \t"]
+        lines[120:120] = ["{}", "", '{"reward": 1.0']
+        paths.append(folder / f"{agent.split()[0]}.jsonl")
+        paths[-1].write_text("\n".join(lines) + "\n")
+    return paths
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("copies", "even sample", "split", "balance", "upsampling")])
+def test_curation_in_ranges(case: str, files: list[Path], tmp_path: Path) -> None:
+    options, curation = CASES[case]
+    check_same(files, tmp_path / "out", options, 100_000, curation=curation, config=False)
+
+
+TARGETS: dict[str, tuple[AnyOptions, dict[str, Any]]] = {
+    "sft, trl": (SftOptions(reward_threshold=0.2), {"target": "trl", "extra": ("reward", "line", "pass_rate")}),
+    "dpo, openrlhf": (DpoOptions(strategy="all", max_pairs=70, min_gap=0), {"target": "openrlhf", "extra": ("line", "group_size"), "threads": 1}),
+    "dpo, top-k": (DpoOptions(strategy="top-k-bottom-k", max_pairs=60, min_gap=0, ties="longer"), {"threads": 2}),
+    "dpo, stratified across prompts": (DpoOptions(strategy="stratified", cross_prompt=True, max_pairs=90), {}),
+    "grpo, verl": (GrpoOptions(), {"target": "verl", "suffix": ".parquet", "curation": Curation(shuffle=3)}),
+    "kto, trl": (KtoOptions(), {"target": "trl"}),
+    "rm, openrlhf": (RmOptions(strategy="ranked"), {"target": "openrlhf"}),
+    "ppo, openrlhf": (PpoOptions(), {"target": "openrlhf"}),
+}
+
+
+@pytest.mark.parametrize("case", list(TARGETS))
+def test_targets_in_ranges(case: str, files: list[Path], tmp_path: Path) -> None:
+    options, others = TARGETS[case]
+    check_same(files, tmp_path / "out", options, 100_000, quarantine=tmp_path / "out" / "bad.jsonl", **others)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="../shared/rollouts is absent")
+@pytest.mark.parametrize("options", [DpoOptions(strategy="ranked", min_gap=0), GrpoOptions(no_ground_truth=True)], ids=lambda options: options.recipe)
+def test_real_rollouts_in_ranges(options: AnyOptions, tmp_path: Path) -> None:
+    check_same([REAL], tmp_path / "out", options, 6_000_000, config=False)
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.lists(st.lists(rollout_lines | bad_lines | st.just(b"  "), max_size=3) | rollout_groups(), min_size=3, max_size=12), st.integers(2, 4), st.booleans())
+def test_random_rollouts_in_ranges(tmp_path_factory: pytest.TempPathFactory, groups: list[list[bytes]], parts: int, last: bool) -> None:
+    folder = tmp_path_factory.mktemp("random")
+    # Attempts of a group are spread over the file.
+    lines = [group[place] for place in range(6) for group in groups if place < len(group)]
+    path = folder / "in.jsonl"
+    path.write_bytes(b"\n".join(lines) + (b"\n" if last else b""))
+    for options in (DpoOptions(strategy="all", max_pairs=10, min_gap=0, keep=("flattened_completion",)), GrpoOptions(format="gym", agent_name="a")):
+        check_same([path], folder / "out", options, max(path.stat().st_size // parts, 1), config=False)
+
+
+# Ranges
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from((b"", b" ", b"a", b"longer line", b"x" * 60)), max_size=30), st.integers(1, 100), st.booleans())
+def test_ranges_are_all_lines_once(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], size: int, last: bool) -> None:
+    folder = tmp_path_factory.mktemp("ranges")
+    (folder / "a.jsonl").write_bytes(b"\n".join(lines) + (b"\n" if last else b""))
+    (folder / "b.jsonl").write_bytes(b"b\n")
+    inputs, _ = find_inputs([folder / "a.jsonl", folder / "b.jsonl"])
+
+    def texts(items: Any) -> list[tuple[str, str]]:
+        return [(items[batch.column(1)[at].as_py()].path, batch.column(3)[at].as_py().rstrip("\n")) for batch in line_batches(items) for at in range(len(batch))]
+
+    ranges = cut(inputs, size)
+    assert [found for each in ranges for found in texts(each)] == texts(inputs)
+    pieces = [each[0] for each in ranges if each[0].end is not None]
+    assert [piece.start for piece in pieces[1:]] == [piece.end for piece in pieces[:-1]]
+    if pieces:
+        assert sum(count_lines(piece) for piece in pieces) == (folder / "a.jsonl").read_bytes().count(b"\n")
+
+
+def test_small_files_go_together(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / f"{number:02}.jsonl").write_text("0123456789\n")
+    ranges = cut(find_inputs(tmp_path)[0], 50)
+    assert [len(each) for each in ranges] == [5, 5, 5, 5]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.text(max_size=3) | st.none()), min_size=1), max_size=4))
+def test_parts_of_a_file(tmp_path_factory: pytest.TempPathFactory, frames: list[list[tuple[int, str | None]]]) -> None:
+    path = tmp_path_factory.mktemp("parts") / "file.parquet"
+    with PartitionedWriter(path) as file:
+        for rows in frames:
+            file.append(pl.DataFrame(rows, schema={PART: pl.Int64, "text": pl.String}, orient="row"))
+        assert not path.exists()
+        file.finish({"rows": 3})
+    found = PartitionedFile(path)
+    assert found.facts == {"rows": 3} and list(path.parent.iterdir()) == [path]
+    for part in range(4):
+        assert [text for frame in found.frames(part) for text in frame["text"]] == [text for rows in frames for at, text in rows if at == part]
+
+
+# Memory
+
+
+def test_limits() -> None:
+    assert memory.limit_of("1.5GiB") == 3 * 2**29
+
+
+@pytest.mark.parametrize("text", ["", "2 apples", "500MB", "0"])
+def test_limits_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--memory-limit"):
+        memory.limit_of(text)
+
+
+def test_memory_of_a_container(tmp_path: Path) -> None:
+    own, root = tmp_path / "cgroup", tmp_path / "fs"
+    everything = memory.available(root, own)
+    own.write_text("0::/job/step\n")
+    (root / "job" / "step").mkdir(parents=True)
+    (root / "job" / "step" / "memory.max").write_text("max\n")
+    assert memory.available(root, own) == everything
+    (root / "job" / "memory.max").write_text("5000000\n")
+    assert memory.available(root, own) == 5_000_000
+    own.write_text("3:cpu:/x\n2:memory:/job\n")
+    (root / "memory" / "job").mkdir(parents=True)
+    (root / "memory" / "job" / "memory.limit_in_bytes").write_text("4000000\n")
+    (root / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert memory.available(root, own) == 4_000_000
+
+
+def test_statistics_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps({"reward": 1.0}) + "\n")
+    memory.check_statistics(301_000_000, [Rollouts(path)])
+    path.write_text((json.dumps({"reward": 1.0}) + "\n") * 20_000)
+    with pytest.raises(UsageError, match="more than --memory-limit 301 MB"):
+        memory.check_statistics(301_000_000, [Rollouts(path)])
+
+
+def test_a_run_that_fits_stays_in_memory(files: list[Path], tmp_path: Path) -> None:
+    report = execute(Run(inputs=[str(files[0])], output=tmp_path / "out.jsonl", options=DpoOptions(), max_bad_fraction=1.0))
+    assert not any("on disk" in note for note in report.notes)
+
+
+# The folder for temporary files
+
+
+def test_another_run_for_the_same_output(files: list[Path], tmp_path: Path) -> None:
+    from rollout_etl.bounded.workspace import Workspace
+
+    output = tmp_path / "out.jsonl"
+    with Workspace(tmp_path, output, {}), pytest.raises(LockedError, match="another run"):
+        execute(Run(inputs=[str(files[0])], output=output, options=GrpoOptions(), temp_dir=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_for_temporary_files(files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises((UsageError, Exception)) as caught:
+            execute(Run(inputs=[str(files[0])], output=tmp_path / "out.jsonl", options=GrpoOptions(), temp_dir=place, max_bad_fraction=1.0))
+        assert caught.value.exit_code in (ExitCode.USAGE, ExitCode.UNREADABLE)
+
+
+# Files that change
+
+
+@pytest.mark.parametrize("change", ["append", "vanish", "replace", "shorten"])
+@pytest.mark.parametrize("limit", [PLENTY, 100_000])
+def test_a_file_that_changes_during_the_run_is_named(change: str, limit: int, files: list[Path], tmp_path: Path) -> None:
+    source = tmp_path / "rollouts.jsonl"
+    source.write_bytes(files[0].read_bytes() + files[1].read_bytes())
+    changed: list[bool] = []
+
+    def once(rows: int) -> None:
+        if changed:
+            return
+        changed.append(True)
+        if change == "append":
+            with source.open("ab") as file:
+                file.write(b"{}\n")
+        elif change == "vanish":
+            source.unlink()
+        elif change == "shorten":
+            source.write_bytes(source.read_bytes()[:5000])
+        else:
+            (tmp_path / "other").write_bytes(source.read_bytes())
+            (tmp_path / "other").replace(source)
+
+    with pytest.raises(UnreadableError, match=r"rollouts\.jsonl"):
+        execute(Run(inputs=[str(source)], output=tmp_path / "out.jsonl", options=DpoOptions(), max_bad_fraction=1.0, memory_limit=limit), once)
+    assert not (tmp_path / "out.jsonl").exists()
