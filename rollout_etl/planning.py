@@ -70,7 +70,7 @@ class Planner:
         """`examples` with what decides on their rows beside the options, and with what places them; the names of the former."""
         judge, wanted = self._judge, {name.removeprefix("chosen_").removeprefix("rejected_") for name in self._rows.columns}
         numbers = pl.concat([examples[f"{side}row"] for side in self._sides]).unique().sort().to_numpy()
-        deciding = ["line_key", *(name for name in ("source", "line") if name in wanted)]
+        deciding = ["line_key", *(name for name in ("row", "source", "line") if name in wanted)]
         if judge.rollouts.holds(["origin"]):
             deciding.append("origin")
         else:
@@ -89,7 +89,7 @@ class Planner:
         joined = examples
         for side in self._sides:
             names = [name for name in (*deciding, *placing) if f"{side}{name}" not in examples.columns]
-            about = found.select(pl.col("row", *dict.fromkeys(names)).name.prefix(side))
+            about = found.select(pl.col(*dict.fromkeys(["row", *names])).name.prefix(side))
             joined = joined.join(about, on=f"{side}row", how="left", maintain_order="left")
         return joined, [f"{side}{name}" for side in self._sides for name in deciding]
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +417,22 @@ def test_systemd_unit(folder: Path) -> None:
     unit.write_text(_shown("[Unit]").replace("/srv/rollouts", str(folder)).replace("/opt/rollout-etl/bin/rollout-etl", COMMAND))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60)
     assert "refresh.service" not in done.stderr, done.stderr
+
+
+def test_airflow_dag(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The DAG imports, against a stand-in of the names it uses, and its command does the work."""
+    tasks: list[dict[str, Any]] = []
+    schedules: list[dict[str, Any]] = []
+    names = ("airflow", "airflow.sdk", "airflow.providers", "airflow.providers.standard", "airflow.providers.standard.operators", "airflow.providers.standard.operators.bash")
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["airflow.sdk"].dag = lambda **options: schedules.append(options) or (lambda made: made)  # type: ignore[attr-defined, func-returns-value]
+    sys.modules[names[-1]].BashOperator = lambda **options: tasks.append(options)  # type: ignore[attr-defined, func-returns-value]
+    exec(compile(_shown("from datetime"), "dag.py", "exec"), {})
+    assert (schedules[0]["schedule"], schedules[0]["max_active_runs"], tasks[0]["skip_on_exit_code"]) == ("15 3 * * *", 1, 5)
+    command = tasks[0]["bash_command"].replace("/opt/rollout-etl/bin/rollout-etl", COMMAND)
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tasks[0]["cwd"].replace("/srv/rollouts", str(folder)), capture_output=True, check=True, timeout=120)
+    assert json.loads(done.stdout)["version"] == 1
 
 
 def test_page(tmp_path: Path) -> None:

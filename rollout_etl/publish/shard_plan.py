@@ -104,7 +104,7 @@ class ShardPlan:
             ends = content_cuts(frame[key].to_numpy(), self._rows)
             shards, first = self.parts.setdefault(part, []), ""
             for fingerprint in _fingerprints(frame, about, ends, settings):
-                mark = hashlib.sha256((fingerprint + first).encode()).hexdigest()
+                mark = hashlib.sha256(f"{part} {fingerprint} {first}".encode()).hexdigest()
                 first = first or (mark if chained else "")
                 known = None if self._earlier is None else self._earlier.of(mark)
                 shards.append(known or Shard(mark))

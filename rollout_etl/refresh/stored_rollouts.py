@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from rollout_etl.errors import UnreadableError
 from rollout_etl.read.canonical import Lookup, Style
+from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import SCHEMA as LINES
 from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.read.places import lines_at
@@ -85,11 +86,17 @@ class StoredRollouts(Rollouts):
 
     def __init__(self, paths: Paths, *, style: Style, lookup: Lookup, task_inputs: str | None, threads: int | None, memory: int | None, held: Held) -> None:
         super().__init__(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads, memory=memory)
-        self._held = held
+        self._held, self._tasks = held, task_inputs
 
     def holds(self, columns: Iterable[str]) -> bool:
         """Whether these columns are in the store."""
         return set(columns) <= {*COLUMNS, *_PLACES, "origin"}
+
+    def over(self, inputs: Sequence[Input]) -> Rollouts:
+        """A reader of the lines of some of the inputs, or of ranges of them."""
+        # Of ranges the store knows nothing.
+        plain = Rollouts((), style=self.style, lookup=self.lookup, task_inputs=self._tasks, threads=self._threads, memory=self._memory, inputs=self.inputs)
+        return plain.over(inputs)
 
     def batches(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """See `Rollouts.batches`: from the store where it has all the columns, from the lines otherwise."""
