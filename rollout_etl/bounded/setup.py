@@ -41,7 +41,7 @@ _WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "e
 def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, progress: Callable[[int], None], limit: int, stack: ExitStack) -> Judge:
     """The judge of a run: one that holds what it needs in memory, or one that goes in ranges where that would be more than `limit`."""
     size = memory.unpacked_bytes(rollouts.inputs)
-    per_rollout = rollouts.bytes_per_rollout if size else 1.0
+    per_rollout = rollouts.glimpse.bytes_per_rollout if size else 1.0
     narrow = job.per != "rollout" or plan.looks_around(run.curation)
     # What is known of rollouts already is held narrowly, and texts are fetched by stretches.
     fits = memory.fits(limit, size, per_rollout, "rollout" if rollouts.holds(["row"]) else job.per, narrow)
