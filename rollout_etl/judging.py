@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 
@@ -32,8 +32,8 @@ _STRETCH_BYTES = 1 << 27
 class Judge:
     """Reads rollouts and says which are used, over one report."""
 
-    def __init__(self, rollouts: Rollouts, curation: Curation, report: Report, progress: Callable[[int], None]) -> None:
-        self.rollouts, self.curation, self.report, self.progress = rollouts, curation, report, progress
+    def __init__(self, rollouts: Rollouts, curation: Curation, report: Report) -> None:
+        self.rollouts, self.curation, self.report = rollouts, curation, report
         self._rescores = curation.reward is not None or bool(curation.reward_scale)
         self._rewards: list[pl.DataFrame] | None = [] if curation.where_group is not None else None
         self.pieces = BUCKETS
@@ -44,7 +44,7 @@ class Judge:
         _ = self._text_rules
         part = copy.copy(self)
         part._rewards = None
-        part.rollouts, part.report, part.progress = self.rollouts.over(inputs), Report("", "", [], {}), _unseen
+        part.rollouts, part.report = self.rollouts.over(inputs), Report("", "", [], {})
         return part
 
     @cached_property
@@ -95,7 +95,6 @@ class Judge:
                 self.report.shapes[shape] += count
             for name, column in LEFT_OUT.items():
                 self.report.left_out[name] += int(judged[column].sum())
-            self.progress(len(judged))
             yield judged.filter(pl.col("rule").is_null()).select(columns)
         self.report.remarks += [one.rate() for one in from_texts if one.rate is not None]
         assert self.rollouts.account is not None
@@ -186,9 +185,6 @@ def _asked_again(judged: pl.DataFrame, rules: Sequence[Rule], derived: Sequence[
         left = one.add(left)
     return pl.concat([dropped, left.with_columns(verdict(rules)).select(judged.columns)]).sort("row")
 
-
-def _unseen(rows: int) -> None:
-    """Progress that nobody watches."""
 
 
 def empty(columns: Sequence[str]) -> pl.DataFrame:

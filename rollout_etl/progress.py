@@ -28,8 +28,9 @@ def peak_memory() -> int:
 class Stage:
     """A stretch of work, from `with` to its end."""
 
-    def __init__(self, name: str, total_bytes: int | None = None) -> None:
-        self.name = name
+    def __init__(self, name: str, total_bytes: int | None = None, told: bool = True) -> None:
+        """A stage that is part of another one need not be `told`."""
+        self.name, self._is_told = name, told
         self.total_bytes = total_bytes
         """Bytes to read, where they are known beforehand."""
         self.bytes = self.rows = 0
@@ -86,7 +87,7 @@ class Stage:
         }
 
     def _tell(self, level: int, event: str) -> None:
-        if LOG.isEnabledFor(level):
+        if self._is_told and LOG.isEnabledFor(level):
             LOG.log(level, "%s %s", event, self.name, extra={"event": event, "stage": self})
 
     def __enter__(self) -> Self:

@@ -81,10 +81,10 @@ class Run:
     """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
 
 
-def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Report:
+def execute(run: Run) -> Report:
     """Run a recipe. The report's `written` is 0 when no example came of the input; nothing is published then.
 
-    `progress` is told how many more rollouts were read. Raises `RolloutETLError` for everything a user can mend.
+    How far it is goes to `rollout_etl.progress`. Raises `RolloutETLError` for everything a user can mend.
     """
     job = job_of(run)
     target = targets.load(run.target)
@@ -109,7 +109,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
     with ExitStack() as stack:
         _refuse_overwriting(run, rollouts, output_paths(job, run.curation).values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
-        judge = judge_of(run, job, rollouts, report, progress, limit, stack)
+        judge = judge_of(run, job, rollouts, report, limit, stack)
         steps = Steps(job, target, judge, run.sharding, run.dry_run, run.earlier, run.note_prompts)
         parts = steps.write(stack)
         if run.dry_run:

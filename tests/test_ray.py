@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UnreadableError
+from rollout_etl.progress import Stage
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
 from rollout_etl.run import Run, execute
 from tests.test_curation_runs import rollout
@@ -49,9 +50,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def outputs(run: Run, progress: Callable[[int], None] = lambda rows: None) -> tuple[dict[str, bytes], dict[str, Any]]:
+def outputs(run: Run) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The bytes of all files but manifests, and the report but for the note that says how the run went."""
-    report = execute(run, progress).to_json()
+    report = execute(run).to_json()
     files = {path.name: path.read_bytes() for path in run.output.parent.iterdir() if not path.name.endswith(".manifest.json")}
     for path in run.output.parent.iterdir():
         path.unlink()
@@ -67,35 +68,37 @@ def on_ray(cluster: Any, source: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES) if os.environ.get("EXHAUSTIVE") else ["dpo"])
-def test_a_node_is_lost(recipe: str, cluster: Any, source: Path, tmp_path: Path) -> None:
+def test_a_node_is_lost(recipe: str, cluster: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options, curation = RECIPES[recipe]
     here = outputs(run_of(source, tmp_path, options, curation=curation))
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     cluster.wait_for_nodes()
     lost: list[Any] = []
 
-    def lose(rows: int) -> None:
+    def lose(stage: Stage, **done: int) -> None:
         if not lost:
             lost.append(nodes.pop())
             cluster.remove_node(lost[0], allow_graceful=False)
 
+    monkeypatch.setattr(Stage, "advance", lose)
     try:
-        assert outputs(run_of(source, tmp_path, options, curation=curation, **on_ray(cluster, source)), lose) == here
+        assert outputs(run_of(source, tmp_path, options, curation=curation, **on_ray(cluster, source))) == here
         assert lost
     finally:
         for node in nodes:
             cluster.remove_node(node)
 
 
-def test_what_fails_on_a_node_is_said_here(cluster: Any, source: Path, tmp_path: Path) -> None:
+def test_what_fails_on_a_node_is_said_here(cluster: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnreadableError, match="--max-bad-fraction"):
         execute(replace(run_of(source, tmp_path, GrpoOptions(), **on_ray(cluster, source)), max_bad_fraction=0.0))
     gone = tmp_path / "gone.jsonl"
     gone.write_bytes(source.read_bytes())
 
-    def go(rows: int) -> None:
+    def go(stage: Stage, **done: int) -> None:
         gone.unlink(missing_ok=True)
 
+    monkeypatch.setattr(Stage, "advance", go)
     with pytest.raises(UnreadableError, match=r"gone\.jsonl"):
-        execute(run_of(gone, tmp_path, GrpoOptions(), **on_ray(cluster, source)), go)
+        execute(run_of(gone, tmp_path, GrpoOptions(), **on_ray(cluster, source)))
     assert list(tmp_path.iterdir()) == []

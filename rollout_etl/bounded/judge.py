@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +20,7 @@ from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import Rule
 from rollout_etl.engines import Engine
 from rollout_etl.judging import TIED, Judge, empty, stretch_bounds
+from rollout_etl.progress import Stage
 from rollout_etl.publish.partitioned import PART, PartitionedFile
 from rollout_etl.read.quarantine import Account
 from rollout_etl.read.scan import Rollouts
@@ -39,12 +40,10 @@ class Bounds:
 class BoundedJudge(Judge):
     """What `Judge` does, by tasks that an engine does in `folder`."""
 
-    def __init__(
-        self, rollouts: Rollouts, curation: Curation, report: Report, progress: Callable[[int], None], *, bounds: Bounds, folder: Path, engine: Engine
-    ) -> None:
-        super().__init__(rollouts, curation, report, progress)
+    def __init__(self, rollouts: Rollouts, curation: Curation, report: Report, *, bounds: Bounds, folder: Path, engine: Engine) -> None:
+        super().__init__(rollouts, curation, report)
         self._bounds, self._folder, self._engine = bounds, folder, engine
-        self._whole = Judge(rollouts, curation, report, progress).over(rollouts.inputs)
+        self._whole = Judge(rollouts, curation, report).over(rollouts.inputs)
         self._spans = [Span()] * len(bounds.ranges)
         self._bucket = 0
         self.tasks = self.done_before = self.lines_before = 0
@@ -138,8 +137,9 @@ class BoundedJudge(Judge):
         left = [number for number, path in enumerate(paths) if not path.exists()]
         self.tasks += len(paths)
         self.done_before += len(paths) - len(left)
-        for rows in self._engine.run(one.run, [(number, self._spans[number]) for number in left]):
-            self.progress(rows)
+        with Stage("fetch" if one.kind == "fetched" else "read") as stage:
+            for rows in self._engine.run(one.run, [(number, self._spans[number]) for number in left]):
+                stage.advance(rows=rows)
         files = [PartitionedFile(path) for path in paths]
         self.lines_before += sum(file.facts.get("read", 0) for number, file in enumerate(files) if number not in set(left))
         return files

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ _WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "e
 """Fields of a run that change nothing of what its tasks do."""
 
 
-def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, progress: Callable[[int], None], limit: int, stack: ExitStack) -> Judge:
+def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, limit: int, stack: ExitStack) -> Judge:
     """The judge of a run: one that holds what it needs in memory, or one that goes in ranges where that would be more than `limit`."""
     size = memory.unpacked_bytes(rollouts.inputs)
     per_rollout = rollouts.glimpse.bytes_per_rollout if size else 1.0
@@ -48,7 +47,7 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, progress: C
     # What is written of a rollout is about as long as its line.
     pieces = min(max(16 * size // limit, BUCKETS), _MOST_BUCKETS)
     if fits and run.engine == "local" and run.temp_dir is None:
-        judge = Judge(rollouts, run.curation, report, progress)
+        judge = Judge(rollouts, run.curation, report)
         judge.pieces = pieces
         return judge
     bounds = _bounds(run, rollouts, limit, size / per_rollout)
@@ -56,7 +55,7 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, progress: C
                  "bounds": [bounds.buckets, bounds.piece_bytes, [[(item.path, item.start) for item in each] for each in bounds.ranges]]}
     parent = run.temp_dir or (Path(tempfile.gettempdir()) if run.dry_run else run.output.absolute().parent)
     work = stack.enter_context(Workspace(parent, run.output, described))
-    bounded = BoundedJudge(rollouts, run.curation, report, progress, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
+    bounded = BoundedJudge(rollouts, run.curation, report, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
     bounded.pieces = pieces
     why = "" if fits else f"more than fits into {spelt(limit)} of memory: "
     report.notes.append(f"{why}worked on disk, in {len(bounds.ranges)} range(s) of the input and {bounds.buckets} bucket(s) of groups")

@@ -1,4 +1,4 @@
-"""What a run says on standard error: progress while it works, a summary at its end."""
+"""What a run says on standard error at its end."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import re
 import shutil
 import sys
 import textwrap
-import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rollout_etl.publish.files import Written
@@ -23,30 +21,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def plain(text: str) -> str:
     """Text without control characters: file names and rollouts may hold what a terminal obeys."""
     return _CONTROL.sub("?", text)
-
-
-class Progress:
-    """A running count of rollouts, on a terminal only."""
-
-    def __init__(self, enabled: bool = True) -> None:
-        self._enabled = enabled and sys.stderr.isatty()
-        self._rows = 0
-        self._start = self._shown = time.monotonic()
-
-    def advance(self, rows: int) -> None:
-        """Count `rows` more rollouts."""
-        self._rows += rows
-        now = time.monotonic()
-        if self._enabled and now - self._shown > 0.2:
-            self._shown = now
-            print(f"\r{self._rows:,} rollouts read, {self._rows / (now - self._start):,.0f} a second", end="", file=sys.stderr, flush=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._enabled:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def show(report: Report) -> None:

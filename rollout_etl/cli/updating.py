@@ -12,6 +12,7 @@ import typer
 
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
+from rollout_etl.cli.talk import TALK, heard
 from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
 
 if TYPE_CHECKING:
@@ -57,13 +58,11 @@ def plan(file: File, json: Json = False) -> None:
     """Show what a refresh would do; writes nothing."""
 
     def run() -> ExitCode:
-        from rollout_etl.cli.summary import Progress
         from rollout_etl.refresh import refresh
         from rollout_etl.refresh.pipeline import load
 
         pipeline = load(file)
-        with Progress(enabled=not json) as progress:
-            done = refresh.plan(pipeline, _run_of(pipeline), progress.advance)
+        done = refresh.plan(pipeline, _run_of(pipeline))
         print(json_text.dumps(done.to_json(), ensure_ascii=False) if json else "\n".join(_told(done, planned=True)))
         return ExitCode.GATE_FAILED if done.failed else ExitCode.DONE
 
@@ -80,15 +79,13 @@ def refresh(
     """Publish a new version of the files where anything changed."""
 
     def run() -> ExitCode:
-        from rollout_etl.cli.summary import Progress
         from rollout_etl.refresh import refresh
         from rollout_etl.refresh.notify import tell
         from rollout_etl.refresh.pipeline import load
 
         pipeline = load(file)
         try:
-            with Progress(enabled=not (quiet or json)) as progress:
-                done = refresh.refresh(pipeline, _run_of(pipeline), force=force or (), wait=wait, progress=progress.advance)
+            done = refresh.refresh(pipeline, _run_of(pipeline), force=force or (), wait=wait)
         except RolloutETLError as error:
             said = {"published": False, "error": str(error), "exit_code": int(error.exit_code)}
             if error.exit_code != ExitCode.LOCKED:
@@ -101,7 +98,9 @@ def refresh(
         if done.published:
             refresh.remember(pipeline, said)
         warnings = tell(pipeline, said, failed=False)
-        if not quiet:
+        if TALK.format is o.LogFormat.json:
+            TALK.event("refreshed", **said)
+        elif not quiet:
             print("\n".join(_told(done, planned=False)), file=sys.stderr)
         _warn(warnings)
         if json:
@@ -191,4 +190,4 @@ def _warn(warnings: Sequence[str]) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     for command in (init, plan, refresh, status, rollback):
-        app.command(command.__name__)(command)
+        app.command(command.__name__)(heard(command) if command in (plan, refresh) else command)

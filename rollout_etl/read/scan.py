@@ -55,6 +55,7 @@ class Rollouts:
         self._threads = threads
         self._memory = memory
         self._only = "true"
+        self._is_part = False
         self._task_inputs = TaskInputs(self, task_inputs)
         self._stamps = stamps_of(self.inputs)
         self.glimpse = Glimpse(self.inputs)
@@ -69,6 +70,7 @@ class Rollouts:
         part = Rollouts((), inputs=inputs, style=self.style, lookup=self.lookup, threads=self._threads, memory=self._memory)
         # What is costly to make is shared.
         part.__dict__ |= {name: getattr(self, name) for name in ("_database", "glimpse", "_stamps")}
+        part._is_part = True
         part._task_inputs = self._task_inputs.over(part)
         return part
 
@@ -80,7 +82,7 @@ class Rollouts:
 
         With `min_reward`, messages and texts of rollouts under it are null: they need not be written out.
         """
-        with Stage("read" if rows is None else "fetch", self._total_bytes) as stage:
+        with Stage("read" if rows is None else "fetch", self.total_bytes, told=not self._is_part) as stage:
             for frame in stage.waiting(self._batches(columns, rows, min_reward, stage)):
                 stage.advance(rows=len(frame))
                 yield frame
@@ -142,7 +144,7 @@ class Rollouts:
         return self._task_inputs.inputs
 
     @property
-    def _total_bytes(self) -> int | None:
+    def total_bytes(self) -> int | None:
         """Bytes of all lines, where the files tell."""
         if any(item.local_path is None or item.stored is not None or item.suffix != ".jsonl" for item in self.inputs):
             return None

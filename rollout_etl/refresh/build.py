@@ -55,7 +55,7 @@ def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
 
 def build(
     pipeline: Pipeline, sources: Sequence[Source], number: int, folder: Path, before: Record | None, before_folder: Path | None, run_of: RunOf,
-    force: Sequence[str] = (), progress: Callable[[int], None] = lambda rows: None, rollouts: RolloutsOf = Rollouts,
+    force: Sequence[str] = (), rollouts: RolloutsOf = Rollouts,
 ) -> Built:
     """Build all outputs of a version out of `rollouts` and ask their gates. Raises `RolloutETLError` for what a run refuses."""
     paths = [source.path for source in sources]
@@ -80,7 +80,7 @@ def build(
         path = folder / output.file
         earlier = None if before is None else before["outputs"].get(output.file)
         shards = EarlierShards(before_folder, earlier.get("shards", ())) if before_folder and earlier else None
-        report = execute(replace(run_of(output, paths, path), rollouts=rollouts, earlier=shards, note_prompts=note_prompts), progress)
+        report = execute(replace(run_of(output, paths, path), rollouts=rollouts, earlier=shards, note_prompts=note_prompts))
         record["outputs"][output.file], reports[output.file] = _entry(folder, report), report
         if earlier and before_folder:
             for name, digest in record["outputs"][output.file]["files"].items():

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ class Refreshed:
 
 
 def refresh(
-    pipeline: Pipeline, run_of: RunOf, *, force: Sequence[str] = (), wait: float = 0.0, progress: Callable[[int], None] = lambda rows: None
+    pipeline: Pipeline, run_of: RunOf, *, force: Sequence[str] = (), wait: float = 0.0
 ) -> Refreshed:
     """Publish a new version if the inputs, the outputs or the software changed. Nothing is written otherwise.
 
@@ -78,7 +78,7 @@ def refresh(
             kept = _kept(versions, fingerprints, change)
             rollouts = Rollouts if kept is None else kept.rollouts
             before_folder = None if before is None else versions.path(before["version"])
-            built = build(pipeline, sources, number, folder, before, before_folder, run_of, force, progress, rollouts)
+            built = build(pipeline, sources, number, folder, before, before_folder, run_of, force, rollouts)
             if moved := fingerprints.changed():
                 raise UnreadableError(f"{moved[0]} changed while it was read; nothing was published, refresh again")
             done = _result(built, change, before, versions.current)
@@ -97,7 +97,7 @@ def refresh(
         return done
 
 
-def plan(pipeline: Pipeline, run_of: RunOf, progress: Callable[[int], None] = lambda rows: None) -> Refreshed:
+def plan(pipeline: Pipeline, run_of: RunOf) -> Refreshed:
     """What a refresh would do now: the version is built in a temporary folder, asked its gates, and thrown away."""
     versions = Versions(pipeline.publish)
     fingerprints = Fingerprints(versions.state / "fingerprints.json")
@@ -109,7 +109,7 @@ def plan(pipeline: Pipeline, run_of: RunOf, progress: Callable[[int], None] = la
         folder.mkdir()
         kept = _kept(versions, fingerprints, change, Path(scratch))
         rollouts = Rollouts if kept is None else kept.rollouts
-        return _result(build(pipeline, sources, 0, folder, before, None, run_of, (), progress, rollouts), change, before, versions.current)
+        return _result(build(pipeline, sources, 0, folder, before, None, run_of, (), rollouts), change, before, versions.current)
 
 
 def _kept(versions: Versions, fingerprints: Fingerprints, change: Change, scratch: Path | None = None) -> Kept | None:
