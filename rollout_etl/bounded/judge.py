@@ -20,6 +20,7 @@ from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import Rule
 from rollout_etl.engines import Engine
 from rollout_etl.judging import TIED, Judge, empty, stretch_bounds
+from rollout_etl.publish.files import plain_write_errors
 from rollout_etl.publish.partitioned import PART, PartitionedFile
 from rollout_etl.read.quarantine import Account
 from rollout_etl.read.scan import Rollouts
@@ -125,8 +126,9 @@ class BoundedJudge(Judge):
     def _fetch(self, columns: Sequence[str], wanted: pl.DataFrame) -> list[PartitionedFile]:
         path = self._folder / "wanted.parquet"
         if not path.exists():
-            wanted.write_parquet(path.with_suffix(".partial"), row_group_size=1 << 16)
-            path.with_suffix(".partial").rename(path)
+            with plain_write_errors(path):
+                wanted.write_parquet(path.with_suffix(".partial"), row_group_size=1 << 16)
+                path.with_suffix(".partial").rename(path)
         return self._done(self._pass(name="fetched", kind="fetched", columns=columns, wanted=path))
 
     def _pass(self, **asked: Any) -> Pass:
