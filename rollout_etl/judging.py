@@ -131,11 +131,13 @@ class Judge:
 
         `sizes` are the bytes of the lines of each pair.
         """
-        needed = pl.concat([pairs["chosen_row"], pairs["rejected_row"]]).unique().sort().to_numpy()
-        said = list(self.read(columns, needed))
-        if said:
-            table = pl.concat(said)
-            for stretch in stretches(pairs, sizes, _STRETCH_BYTES):
+        # Where lines are read by their places, a stretch costs no more than its own.
+        whole = [pairs] if not self.rollouts.holds(["row"]) else stretches(pairs, sizes, _STRETCH_BYTES)
+        for part in whole:
+            needed = pl.concat([part["chosen_row"], part["rejected_row"]]).unique().sort().to_numpy()
+            said = list(self.read(columns, needed))
+            table = pl.concat(said) if said else pl.DataFrame()
+            for stretch in stretches(part, sizes, _STRETCH_BYTES) if part is pairs else [part]:
                 yield stretch, table
 
     def _texts(self, rows: near.Rows, column: str) -> Iterator[pl.DataFrame]:

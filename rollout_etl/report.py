@@ -12,6 +12,7 @@ import polars as pl
 from rollout_etl import __version__
 from rollout_etl.errors import InternalError
 from rollout_etl.publish.files import Written
+from rollout_etl.publish.shard_plan import Shard
 from rollout_etl.read.quarantine import Account
 
 
@@ -43,7 +44,11 @@ class Report:
     statistics: dict[str, float] = field(default_factory=dict)
     clamped: int = 0
     parts: dict[str, int] = field(default_factory=dict)
+    prompts: pl.DataFrame | None = None
+    """Of the examples that were written, `part` and `messages_key`, each pair once, where that was asked for; no part of the record."""
     outputs: list[Written] = field(default_factory=list)
+    shards: list[Shard] = field(default_factory=list)
+    """Shards that were planned, for a later run; no part of the record."""
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     launch: str | None = None

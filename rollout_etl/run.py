@@ -22,6 +22,7 @@ from rollout_etl.publish.files import StagedFile, Written
 from rollout_etl.publish.folders import check_replaceable
 from rollout_etl.publish.outputs import Output, Sharding
 from rollout_etl.publish.parts import Parts
+from rollout_etl.publish.shard_plan import EarlierShards
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
 from rollout_etl.read.scan import Rollouts
@@ -73,6 +74,10 @@ class Run:
     """Read, choose and count, but write nothing."""
     rollouts: RolloutsOf = Rollouts
     """What reads the inputs."""
+    earlier: EarlierShards | None = None
+    """Shards of an earlier run, of which those are taken over that would come out the same."""
+    note_prompts: bool = False
+    """Note which prompts are written to which part."""
     refuse_dates: bool = True
     """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
 
@@ -106,7 +111,7 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
     with ExitStack() as stack:
         _refuse_overwriting(run, rollouts, output_paths(job, run.curation).values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         judge = judge_of(run, job, rollouts, report, progress, limit, stack)
-        steps = Steps(job, target, judge, run.sharding, run.dry_run)
+        steps = Steps(job, target, judge, run.sharding, run.dry_run, run.earlier, run.note_prompts)
         parts = steps.write(stack)
         if run.dry_run:
             report.notes.append("dry run: nothing was written")
@@ -165,7 +170,7 @@ def _options(run: Run) -> dict[str, object]:
 
 
 def _shape(run: Run) -> dict[str, object]:
-    sharding = {} if run.sharding is None else {"shards": run.sharding.count, "shard_size": run.sharding.size}
+    sharding = {} if run.sharding is None else {"shards": run.sharding.count, "shard_size": run.sharding.size, "shard_rows": run.sharding.rows}
     return sharding | {"as": run.form, "arguments": run.arguments, "extra": list(run.extra), "map": list(run.mapping), "token_ids": run.token_ids}
 
 
@@ -225,6 +230,7 @@ def _publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
     if missing := [name for name in parts.files if name not in written]:
         report.warnings.append(f"no examples for {', '.join(missing)}: too few prompts for this split")
     report.outputs = [file for files in written.values() for file in files]
+    report.shards = [shard for name in written for shard in steps.shards.parts[name]] if steps.shards is not None else []
     staged: list[Output | StagedFile] = [parts.files[name] for name in written]
     texts = {companion(run.output, suffix): text for suffix, text in target.beside(job).items()}
     if run.config:

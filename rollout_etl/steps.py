@@ -20,28 +20,39 @@ from rollout_etl.curate.rewards import advantage
 from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.errors import GateError
 from rollout_etl.judging import Judge
+from rollout_etl.planning import SIDES as _SIDES
+from rollout_etl.planning import Planner
 from rollout_etl.publish.outputs import Output, RowsFile, ShardedRows, Sharding
 from rollout_etl.publish.parts import Parts, Tally, part_path
+from rollout_etl.publish.planned_rows import PlannedRows
+from rollout_etl.publish.shard_plan import EXAMPLE, SHARD, EarlierShards, ShardPlan
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.recipes import advice, dpo, grpo, kto, pairing, ppo, sft
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions, KtoOptions, PpoOptions, SftOptions
 from rollout_etl.targets.columns import needs_statistics, with_statistics
 from rollout_etl.targets.target import Job, Rows, Target
 
-_SIDES = ("chosen_", "rejected_")
 _OF_SIDES = ("num_messages", "line_bytes")
 _OF_PAIRS = ("line_bytes", "is_longer")
 """Of pairs, the bytes of the lines of both sides (UInt32), and whether the prompt is more than one question."""
+LOSSY, GOOD = "flattened", "good"
+"""What is counted of rows beside their own counts."""
 
 
 class Steps:
     """The steps of one run, over one report."""
 
-    def __init__(self, job: Job, target: Target, judge: Judge, sharding: Sharding | None = None, dry_run: bool = False) -> None:
+    def __init__(
+        self, job: Job, target: Target, judge: Judge, sharding: Sharding | None = None, dry_run: bool = False,
+        earlier: EarlierShards | None = None, note_prompts: bool = False,
+    ) -> None:
         self.job, self.target, self.judge, self.sharding, self.dry_run = job, target, judge, sharding, dry_run
         self.report, self.curation = judge.report, judge.curation
+        self.shards = None if sharding is None or sharding.rows is None else ShardPlan(sharding.rows, earlier)
         self.counts: Counter[str] = Counter()
         """How often each of the rows' `counts` held."""
+        self._planner: Planner | None = None
+        self._noted: list[pl.DataFrame] | None = [] if note_prompts else None
         self._mixed: list[pl.Series] = []
 
     def write(self, stack: ExitStack) -> Parts:
@@ -49,6 +60,9 @@ class Steps:
         parts = {"rollout": self._rollouts, "pair": self._pairs, "prompt": self._prompts}[self.job.per](stack)
         parts.settle()
         self.report.parts = parts.rows if self.curation.split is not None else {}
+        if self._noted is not None:
+            self._note_prompts(pl.DataFrame() if self._planner is None else self._planner.kept())
+            self.report.prompts = pl.concat([pl.DataFrame(schema={"part": pl.String, split.KEY: pl.String}), *self._noted]).unique()
         return parts
 
     def _open(self, rows: Rows, stack: ExitStack) -> Parts:
@@ -57,7 +71,9 @@ class Steps:
         guessed = rows.reader == "guesses"
         files: dict[str, Output] = {}
         for name, path in output_paths(self.job, self.curation).items():
-            if self.sharding is None:
+            if self.shards is not None:
+                files[name] = PlannedRows(path, rows.fields, self.shards.parts.get(name, []), self.job.container, guessed_messages=guessed)
+            elif self.sharding is None:
                 files[name] = RowsFile(path, rows.fields, guessed_messages=guessed)
             else:
                 files[name] = ShardedRows(path, rows.fields, self.sharding, self.job.container, guessed_messages=guessed)
@@ -70,9 +86,25 @@ class Steps:
         self.report.count_examples(judged)
         kept = judged.filter(pl.col("rule").is_null())
         parts.append(kept)
-        for name, holds in rows.counts.items():
+        if self.shards is None:
+            self._note_prompts(kept)
+        else:
+            self.shards.count(judged, self._counts(rows))
+        for name, holds in self._counts(rows).items():
             self.counts[name] += int(kept.select(holds.sum()).item() or 0)
         return kept
+
+    def _note_prompts(self, kept: pl.DataFrame) -> None:
+        """Note which prompts go to which part, where that is asked for."""
+        if self._noted is not None and len(kept):
+            part = pl.col("part") if "part" in kept.columns else pl.lit(split.TRAIN)
+            key = pl.col(f"chosen_{split.KEY}" if self.job.per == "pair" else split.KEY)
+            self._noted.append(kept.select(part.alias("part"), key.alias(split.KEY)).unique())
+
+    def _counts(self, rows: Rows) -> dict[str, pl.Expr]:
+        """What is counted of the rows that are written."""
+        lossy = {LOSSY: pl.col("num_messages") > 1} if rows.flat and self.job.per != "pair" else {}
+        return {**rows.counts, **lossy, **({GOOD: pl.col("label")} if isinstance(self.job.options, KtoOptions) else {})}
 
     def _taken(self, examples: pl.DataFrame, sides: Sequence[str] = ("",)) -> pl.DataFrame:
         """The examples that the steps of the curation take, the others counted; with `part` where the split looks at all of them."""
@@ -104,27 +136,23 @@ class Steps:
             assert isinstance(options, PpoOptions)
             rules = ppo.rules(options, rows.cannot_hold)
         columns = [*self._columns(rows), "num_messages", *(["reward"] if isinstance(options, KtoOptions) else [])]
-        columns = list(dict.fromkeys(columns))
+        frames = self._one_by_one(rows, rules, list(dict.fromkeys(columns)), gate)
         parts = self._open(rows, stack)
-        lossy = good = 0
-        for kept in self._one_by_one(rules, columns, gate):
+        for kept in frames:
             if isinstance(options, KtoOptions):
                 kept = kept.with_columns(label=kto.label(options))
-            written = self._append(parts, rows, self._with_statistics(kept, rows))
-            lossy += int((written["num_messages"] > 1).sum())
-            good += int(written["label"].sum()) if isinstance(options, KtoOptions) else 0
-        if rows.flat:
-            self._note_flattened(lossy)
+            self._append(parts, rows, self._with_statistics(kept, rows))
+        self._note_flattened()
         if isinstance(options, KtoOptions):
-            self._balance(options, good)
+            self._balance(options, self.counts[GOOD])
         return parts
 
-    def _one_by_one(self, rules: Sequence[Rule], columns: Sequence[str], gate: float | None) -> Iterable[pl.DataFrame]:
+    def _one_by_one(self, rows: Rows, rules: Sequence[Rule], columns: Sequence[str], gate: float | None) -> Iterable[pl.DataFrame]:
         """What was said by the rollouts that are used: in one pass, unless the choice of one depends on others, or needs no lines."""
-        if not plan.looks_around(self.curation) and not self.judge.decides_apart(rules):
+        if not plan.looks_around(self.curation) and self.shards is None and not self.judge.decides_apart(rules):
             return self.judge.judged(rules, columns, gate)
         frames = [self._examples(narrow) for narrow in self.judge.chosen(rules, ["row"])]
-        return self._fetched(self._taken(pl.concat(frames).sort("row")), columns)
+        return self._fetched(self._to_make(self._taken(pl.concat(frames).sort("row")), rows), columns)
 
     def _examples(self, narrow: pl.DataFrame) -> pl.DataFrame:
         """Of narrow columns, those that are still asked for when rollouts have become examples."""
@@ -135,9 +163,18 @@ class Steps:
     def _looks_at_examples(self) -> bool:
         return bool(plan.example_steps(self.curation)) or plan.splits_together(self.curation)
 
+    def _to_make(self, examples: pl.DataFrame, rows: Rows, longer_prompts: bool = False) -> pl.DataFrame:
+        """The examples that have to be written: all, unless an earlier run has made some of the shards."""
+        if self.shards is None:
+            return examples
+        self._planner = Planner(self.judge, self.job, rows, self.shards, longer_prompts, () if self._noted is None else (split.KEY,))
+        wanted = self._planner.to_make(examples)
+        self.counts += self.shards.counted()[2]
+        return wanted
+
     def _fetched(self, examples: pl.DataFrame, columns: Sequence[str]) -> Iterable[pl.DataFrame]:
         """`columns` of the rollouts of `examples` (column `row`), which can stand there more than once, with what is known of each."""
-        known = examples.select("row", *(name for name in ("copy", "part") if name in examples.columns))
+        known = examples.select("row", *(name for name in ("copy", "part", SHARD, EXAMPLE) if name in examples.columns))
         wanted = list(dict.fromkeys(["row", *columns]))
         for frame in self.judge.fetched(wanted, examples["row"].unique().sort().to_numpy()):
             yield frame.join(known, on="row", how="left", maintain_order="left")
@@ -155,13 +192,11 @@ class Steps:
                 self.report.examples_dropped["duplicate_prompt"] += duplicates
             found.append(self._examples(stand_ins))
         self._warn_of_mixed_groups()
+        examples = self._to_make(self._taken(pl.concat(found).sort("row")), rows)
         parts = self._open(rows, stack)
-        lossy = 0
-        for frame in self._fetched(self._taken(pl.concat(found).sort("row")), [*self._columns(rows), "num_messages"]):
-            written = self._append(parts, rows, self._with_statistics(frame, rows))
-            lossy += int((written["num_messages"] > 1).sum())
-        if rows.flat:
-            self._note_flattened(lossy)
+        for frame in self._fetched(examples, [*self._columns(rows), "num_messages"]):
+            self._append(parts, rows, self._with_statistics(frame, rows))
+        self._note_flattened()
         return parts
 
     def _pairs(self, stack: ExitStack) -> Parts:
@@ -170,6 +205,7 @@ class Steps:
         apart = self._paired(options)
         longer = bool(apart["is_longer"].any())
         rows = self.target.rows(self.job, longer_prompts=longer)
+        apart = self._to_make(apart, rows, longer)
         parts = self._open(rows, stack)
         alike = dpo.distance_rules(options)
         columns = list(dict.fromkeys(["row", "completion_chars", *self._columns(rows), *(["completion"] if alike else [])]))
@@ -180,7 +216,7 @@ class Steps:
             kept = self._append(parts, rows, dpo.with_sides(stretch, table), alike)
             written.append(kept.select(dpo.MEASURED).with_columns(pl.selectors.integer().cast(pl.UInt32)))
         if self.report.written:
-            self.report.statistics = dpo.measures(pl.concat(written))
+            self.report.statistics = dpo.measures(pl.concat(written)) if self._planner is None else self._planner.measures()
         return parts
 
     def _paired(self, options: DpoOptions) -> pl.DataFrame:
@@ -226,7 +262,8 @@ class Steps:
         """Canonical columns to read for the rows, without the side they are for."""
         names = (name if name in SCHEMA else name.removeprefix("chosen_").removeprefix("rejected_") for name in rows.columns)
         keys = (*GROUP, "reward") if needs_statistics(rows.columns) else ()
-        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation)]) if name in SCHEMA]
+        prompts = [] if self._noted is None else [split.KEY]
+        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation), *prompts]) if name in SCHEMA]
 
     def _with_statistics(self, frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
         """`frame` with the statistics of each rollout's group, and its advantage, where the rows ask for them."""
@@ -248,8 +285,8 @@ class Steps:
                 f"{len(mixed)} group(s) hold rollouts of different tasks: {', '.join(names)} disagree; tell them apart with --group-by {','.join(names)}"
             )
 
-    def _note_flattened(self, lossy: int) -> None:
-        if lossy:
+    def _note_flattened(self) -> None:
+        if lossy := self.counts[LOSSY]:
             ways = {"sft": "--format openai", "grpo": "--format gym"}
             other = "--as messages" if self.job.form == "text" else ways.get(self.job.recipe, "another target")
             self.report.warnings.append(

@@ -7,18 +7,20 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rollout_etl.cli.updating import _run_of
+from rollout_etl.refresh import refresh as refreshing
 from rollout_etl.refresh.gates import GATES
 from rollout_etl.refresh.pipeline import NOTIFY, TOP, load
+from rollout_etl.refresh.refresh import Refreshed
 from tests.test_cli import run
 
 COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
@@ -71,54 +73,122 @@ def refresh(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
 def published(folder: Path) -> dict[str, bytes]:
     """Training files of the current version."""
     current = (folder / "training" / "current").resolve()
-    return {path.name: path.read_bytes() for path in current.iterdir() if path.suffix in (".jsonl", ".parquet")}
+    return {str(path.relative_to(current)): path.read_bytes() for path in current.rglob("*") if path.is_file() and path.suffix in (".jsonl", ".parquet")}
 
 
-def rebuilt(folder: Path, elsewhere: Path) -> dict[str, bytes]:
-    """What a refresh from nothing publishes."""
+def refreshed(folder: Path) -> Refreshed:
+    """A refresh in this process."""
+    pipeline = load(folder / "pipeline.toml")
+    return refreshing.refresh(pipeline, _run_of(pipeline))
+
+
+def counted(folder: Path) -> dict[str, Any]:
+    """What the current version says of its outputs, without files that name their own place."""
+    outputs = json.loads((folder / "training" / "current" / "version.json").read_text())["outputs"]
+    return {name: {what: found for what, found in entry.items() if what != "files"} for name, entry in outputs.items()}
+
+
+def hold_equal_to_a_rebuild(folder: Path, elsewhere: Path) -> None:
+    """The current version is what a refresh from nothing makes, and says the same."""
     shutil.copytree(folder / "rollouts", elsewhere / "rollouts")
     shutil.copy(folder / "pipeline.toml", elsewhere)
-    assert refresh(elsewhere)[0] == 0
-    return published(elsewhere)
+    refreshed(elsewhere)
+    assert published(folder) == published(elsewhere)
+    assert counted(folder) == counted(elsewhere)
 
 
-def test_nights(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Late rollouts, a replaced file, a deleted one, a delivery twice, half an upload, a clock that goes backwards."""
+SHARDED = PIPELINE.split("\n[[output]]\nfile = \"pairs")[0] + """
+[[output]]
+file = "shards"
+recipe = "sft"
+target = "trl"
+reward-threshold = 0.5
+shard-rows = 5
+extra = ["pass_rate", "line"]
+
+[[output]]
+file = "few.jsonl"
+recipe = "dpo"
+shard-rows = 3
+shuffle = 1
+val = 0.3
+"""
+
+
+def test_ten_nights(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Late rollouts, a replaced file, a deleted one, a delivery twice, half an upload, a clock that goes backwards, and others."""
+    (folder / "pipeline.toml").write_text(SHARDED)
     rollouts = folder / "rollouts"
+    (rollouts / "night0.jsonl").rename(rollouts / "night-part0.jsonl")
 
     def grow() -> None:
-        with (rollouts / "night0.jsonl").open("ab") as file:
+        with (rollouts / "night-part0.jsonl").open("ab") as file:
             file.write(lines(0, 8).replace(b"answer", b"late answer"))
 
     def replace_silently() -> None:
-        path = rollouts / "night1.jsonl"
+        path = rollouts / "night-part1.jsonl"
         stat, text = path.stat(), path.read_bytes()
         path.write_bytes(text.replace(b"answer 0", b"ANSWER 0"))
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
     def old_clock() -> None:
-        (rollouts / "night5.jsonl").write_bytes(lines(5))
-        os.utime(rollouts / "night5.jsonl", (0, 0))
+        (rollouts / "night-part5.jsonl").write_bytes(lines(5))
+        os.utime(rollouts / "night-part5.jsonl", (0, 0))
 
     nights = [
-        lambda: (rollouts / "night1.jsonl").write_bytes(lines(1)),
+        lambda: (rollouts / "night-part1.jsonl").write_bytes(lines(1)),
         grow,
         replace_silently,
-        lambda: shutil.copy(rollouts / "night1.jsonl", rollouts / "night1_again.jsonl"),
-        lambda: (rollouts / "night2.jsonl").write_bytes(lines(2)[:-40]),
-        lambda: (rollouts / "night2.jsonl").write_bytes(lines(2)),
+        lambda: shutil.copy(rollouts / "night-part1.jsonl", rollouts / "night-part1_again.jsonl"),
+        lambda: (rollouts / "night-part2.jsonl").write_bytes(lines(2)[:-40]),
+        lambda: (rollouts / "night-part2.jsonl").write_bytes(lines(2)),
         old_clock,
-        lambda: (rollouts / "night0.jsonl").unlink(),
+        # Late rollouts in a file of their own that comes before the others.
+        lambda: (rollouts / "night-part00.jsonl").write_bytes(lines(1, 12).replace(b'"reward": 0.0', b'"reward": 2.0')),
+        lambda: (rollouts / "night-part0.jsonl").unlink(),
+        lambda: (rollouts / "night-part1.jsonl").rename(rollouts / "night-part9.jsonl"),
     ]
-    assert refresh(folder)[0] == 0
+    refreshed(folder)
     for number, night in enumerate(nights):
         night()
-        code, report = refresh(folder)
-        assert code == 0
-        assert report["published"] == (number != 3), number
-        assert published(folder) == rebuilt(folder, tmp_path_factory.mktemp("rebuilt")), number
-        assert any("holds the same" in note for note in report["change"]["notes"]) == (number >= 3)
+        report = refreshed(folder)
+        assert report.published == (number != 3), number
+        hold_equal_to_a_rebuild(folder, tmp_path_factory.mktemp("rebuilt"))
+        assert any("holds the same" in note for note in report.change.notes) == (number >= 3)
     assert len(list((folder / "training" / "versions").iterdir())) == 3
+
+
+def test_unchanged_shards_are_linked(folder: Path) -> None:
+    (folder / "pipeline.toml").write_text(SHARDED)
+    (folder / "rollouts" / "night0.jsonl").write_bytes(lines(0, 120))
+    refreshed(folder)
+
+    def places() -> dict[bytes, int]:
+        current = (folder / "training" / "current").resolve()
+        return {path.read_bytes(): path.stat().st_ino for path in current.rglob("part-*")}
+
+    before = places()
+    # One answer in the middle.
+    text = lines(0, 120).splitlines(keepends=True)
+    text[62] = text[62].replace(b"answer", b"better answer")
+    (folder / "rollouts" / "night0.jsonl").write_bytes(b"".join(text))
+    refreshed(folder)
+    after = places()
+    assert 1 <= len(after.keys() - before.keys()) <= 3
+    assert all(after[data] == before[data] for data in after.keys() & before.keys())
+
+
+def test_without_the_store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where deltalake is not installed everything is read, and comes out the same."""
+    (folder / "pipeline.toml").write_text(SHARDED)
+    program = "import sys; sys.modules['deltalake'] = None; from rollout_etl.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", program, "refresh", "pipeline.toml"], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, "pip install 'rollout-etl[refresh]'" in done.stderr) == (0, True)
+    elsewhere = tmp_path_factory.mktemp("rebuilt")
+    (elsewhere / "rollouts").symlink_to(folder / "rollouts")
+    shutil.copy(folder / "pipeline.toml", elsewhere)
+    refreshed(elsewhere)
+    assert published(folder) == published(elsewhere)
 
 
 def test_nothing_new_writes_nothing(folder: Path) -> None:
@@ -175,6 +245,34 @@ def test_gates(folder: Path) -> None:
     assert "max-reward-drift of sft.jsonl: 0.25, bound 0.1, by 0.15; max-mean-reward of sft.jsonl: 0.75" in report["error"]
 
 
+def test_gates_on_what_rollouts_hold(folder: Path) -> None:
+    """Bad lines, copies, length and leaks: each says which number missed which bound by how much."""
+    gates = "[gates]\nmax-bad-fraction = 0.01\nmax-duplicates = 0.02\nmax-length-bias = 0.1\nmax-leakage = 0\n"
+    split = PIPELINE.replace('recipe = "sft"', 'recipe = "sft"\nval = 0.5') + gates
+    (folder / "pipeline.toml").write_text(split)
+    copies = lines(2, 4)
+    long = [line.replace(b'"answer', b'"a much longer answer' + b" and so on" * 50) for line in lines(1, 40).splitlines(keepends=True) if b'"reward": 1.0' in line]
+    (folder / "rollouts" / "night0.jsonl").write_bytes(lines(0, 80))
+    (folder / "rollouts" / "night1.jsonl").write_bytes(b"".join([copies, copies, *long, b"[1]\n[2]\n"]))
+
+    def failed() -> dict[str, str]:
+        code, report = refresh(folder)
+        assert code == 4
+        assert report["error"].startswith("not published: ")
+        said = [part.split(" of sft.jsonl: ") for part in report["error"].removeprefix("not published: ").split("; ")]
+        return {part[0]: part[1] for part in said if len(part) == 2}
+
+    found = failed()
+    assert list(found) == ["max-bad-fraction", "max-duplicates", "max-length-bias", "max-leakage"]
+    assert found["max-bad-fraction"] == "0.0181818, bound 0.01, by 0.00818182"
+    assert found["max-duplicates"] == "0.037037, bound 0.02, by 0.017037"
+    assert re.fullmatch(r"0\.\d+, bound 0\.1, by 0\.\d+", found["max-length-bias"])
+    assert re.fullmatch(r"0\.\d+, bound 0, by 0\.\d+", found["max-leakage"])
+    # Outputs that are split alike do not leak.
+    (folder / "pipeline.toml").write_text(split.replace('recipe = "dpo"', 'recipe = "dpo"\nval = 0.5\nshard-rows = 2'))
+    assert list(failed()) == ["max-bad-fraction", "max-duplicates", "max-length-bias"]
+
+
 def test_no_examples_is_a_gate(folder: Path) -> None:
     (folder / "pipeline.toml").write_text(PIPELINE.replace("reward-threshold = 0.5", "reward-threshold = 2"))
     code, report = refresh(folder)
@@ -224,24 +322,6 @@ def test_splits(folder: Path) -> None:
     assert "  - split: val\n    path: sft.val.jsonl\n" in (version / "README.md").read_text()
 
 
-def test_killed_at_any_moment(folder: Path) -> None:
-    assert refresh(folder)[0] == 0
-    rng = random.Random(0)
-    for number in range(1, 9):
-        (folder / "rollouts" / f"night{number}.jsonl").write_bytes(lines(number))
-        process = subprocess.Popen([COMMAND, "refresh", "pipeline.toml", "-q"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.2, 1.6))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        current = (folder / "training" / "current").resolve()
-        record = json.loads((current / "version.json").read_text())
-        assert {name: len((current / name).read_bytes()) for name in record["outputs"]} == {name: entry["bytes"] for name, entry in record["outputs"].items()}
-    code, _ = refresh(folder)
-    assert code == 0
-    assert (folder / "training" / "current" / "sft.jsonl").read_bytes().count(b"\n") == 9 * 12
-    assert all((version / "version.json").is_file() for version in (folder / "training" / "versions").iterdir())
-
-
 def test_one_at_a_time(folder: Path) -> None:
     (folder / "training" / ".refresh").mkdir(parents=True)
     holder = subprocess.Popen(
@@ -257,27 +337,6 @@ def test_one_at_a_time(folder: Path) -> None:
     threading.Timer(1.0, holder.kill).start()
     assert run("refresh", "pipeline.toml", "--wait", "30", folder=folder).returncode == 0
     holder.communicate()
-
-
-def test_readers_see_whole_versions(folder: Path) -> None:
-    assert refresh(folder)[0] == 0
-    seen, stop = set(), threading.Event()
-
-    def read() -> None:
-        while not stop.is_set():
-            current = (folder / "training" / "current").resolve()
-            rows = (current / "sft.jsonl").read_bytes().count(b"\n")
-            seen.add((rows, json.loads((current / "version.json").read_text())["outputs"]["sft.jsonl"]["rows"]))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    for number in range(1, 4):
-        (folder / "rollouts" / f"night{number}.jsonl").write_bytes(lines(number))
-        assert refresh(folder)[0] == 0
-    stop.set()
-    reader.join()
-    assert seen <= {(12, 12), (24, 24), (36, 36), (48, 48)}
-    assert (12, 12) in seen
 
 
 def test_notify(folder: Path) -> None:
@@ -358,6 +417,22 @@ def test_systemd_unit(folder: Path) -> None:
     unit.write_text(_shown("[Unit]").replace("/srv/rollouts", str(folder)).replace("/opt/rollout-etl/bin/rollout-etl", COMMAND))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60)
     assert "refresh.service" not in done.stderr, done.stderr
+
+
+def test_airflow_dag(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The DAG imports, against a stand-in of the names it uses, and its command does the work."""
+    tasks: list[dict[str, Any]] = []
+    schedules: list[dict[str, Any]] = []
+    names = ("airflow", "airflow.sdk", "airflow.providers", "airflow.providers.standard", "airflow.providers.standard.operators", "airflow.providers.standard.operators.bash")
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["airflow.sdk"].dag = lambda **options: schedules.append(options) or (lambda made: made)  # type: ignore[attr-defined, func-returns-value]
+    sys.modules[names[-1]].BashOperator = lambda **options: tasks.append(options)  # type: ignore[attr-defined, func-returns-value]
+    exec(compile(_shown("from datetime"), "dag.py", "exec"), {})
+    assert (schedules[0]["schedule"], schedules[0]["max_active_runs"], tasks[0]["skip_on_exit_code"]) == ("15 3 * * *", 1, 5)
+    command = tasks[0]["bash_command"].replace("/opt/rollout-etl/bin/rollout-etl", COMMAND)
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tasks[0]["cwd"].replace("/srv/rollouts", str(folder)), capture_output=True, check=True, timeout=120)
+    assert json.loads(done.stdout)["version"] == 1
 
 
 def test_page(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ _RANGE_BYTES = 1 << 29
 _PIECE_BYTES = 1 << 27
 _MOST_BUCKETS = 256
 _WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "engine", "ray_address", "quarantine", "max_bad_fraction", "dry_run",
-                   "rollouts"}
+                   "rollouts", "earlier", "note_prompts"}
 """Fields of a run that change nothing of what its tasks do."""
 
 
@@ -43,7 +43,8 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, progress: C
     size = memory.unpacked_bytes(rollouts.inputs)
     per_rollout = rollouts.bytes_per_rollout if size else 1.0
     narrow = job.per != "rollout" or plan.looks_around(run.curation)
-    fits = memory.fits(limit, size, per_rollout, job.per, narrow)
+    # What is known of rollouts already is held narrowly, and texts are fetched by stretches.
+    fits = memory.fits(limit, size, per_rollout, "rollout" if rollouts.holds(["row"]) else job.per, narrow)
     # What is written of a rollout is about as long as its line.
     pieces = min(max(16 * size // limit, BUCKETS), _MOST_BUCKETS)
     if fits and run.engine == "local" and run.temp_dir is None:

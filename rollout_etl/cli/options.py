@@ -103,6 +103,9 @@ Shards = Annotated[int | None, typer.Option("--shards", min=1, max=10_000, help=
 ShardSize = Annotated[
     str | None, typer.Option("--shard-size", metavar="SIZE", help="Make the output a folder of shards of this size.", show_default="256MB with -o DIR/")
 ]
+ShardRows = Annotated[
+    int | None, typer.Option("--shard-rows", min=1, metavar="N", help="Make the output a folder of shards of some N rows, cut where what they hold says so.")
+]
 Target = Annotated[str, typer.Option("--target", metavar="|".join(REGISTRY), help="Trainer to write for.")]
 As = Annotated[FormName | None, typer.Option("--as", help="Not for nemo-rl: conversations as messages, last question and answer as text, or JSON text.")]
 Arguments = Annotated[ArgumentsName | None, typer.Option("--arguments", help="Arguments of tool calls.", show_default="object")]

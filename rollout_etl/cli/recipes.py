@@ -30,6 +30,7 @@ _LAST: dict[str, tuple[Any, Any]] = {
     **curation.OPTIONS,
     "shards": (o.Shards, None),
     "shard_size": (o.ShardSize, None),
+    "shard_rows": (o.ShardRows, None),
     "quarantine": (o.Quarantine, None),
     "max_bad_fraction": (o.MaxBadFraction, 0.01),
     "seed": (o.Seed, 0),

@@ -124,8 +124,11 @@ def _sharding(given: dict[str, Any]) -> Sharding | None:
     """How the output is cut; a folder is named with a slash at its end."""
     from rollout_etl.publish.outputs import Sharding
 
-    if given["shards"] is not None and given["shard_size"] is not None:
-        raise UsageError("--shards and --shard-size are two ways to say the same: give one of them")
+    ways = [f"--{name.replace('_', '-')}" for name in ("shards", "shard_size", "shard_rows") if given[name] is not None]
+    if len(ways) > 1:
+        raise UsageError(f"{ways[0]} and {ways[1]} are two ways to say the same: give one of them")
+    if given["shard_rows"] is not None:
+        return Sharding(rows=given["shard_rows"])
     if given["shards"] is not None:
         return Sharding(count=given["shards"])
     if given["shard_size"] is None and not str(given["output"]).endswith("/"):

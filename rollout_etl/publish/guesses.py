@@ -6,7 +6,8 @@ dates for timestamps. What comes later and does not fit stops it (`datasets/pack
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -52,6 +53,18 @@ class TypeGuesses:
         """With `messages`: fields whose type changed after the first block, or may have."""
         self._bytes = 0 if first is None else FIRST_BLOCK
         self._early: dict[str, set[str]] = {field.name: set() for field in fields} if first is None else first._early
+
+    def to_json(self) -> dict[str, Any]:
+        """What was seen, for a later run that takes the file over."""
+        return {"dates": sorted(self.dates), "late": sorted(self.late), "early": {name: sorted(traits) for name, traits in self._early.items()}}
+
+    @classmethod
+    def remembered(cls, seen: Mapping[str, Any]) -> TypeGuesses:
+        """What `to_json` told of a file."""
+        guesses = cls(())
+        guesses.dates, guesses.late = set(seen["dates"]), set(seen["late"])
+        guesses._early = {name: set(traits) for name, traits in seen["early"].items()}
+        return guesses
 
     def look(self, frame: pl.DataFrame, sizes: pl.Series) -> None:
         """Take the rows that `frame` makes into account; `sizes` are the bytes of their lines."""

@@ -29,11 +29,13 @@ _OTHER_FILES = 100
 
 @dataclass(frozen=True)
 class Sharding:
-    """How rows are dealt out to shards: until one is full, or row by row in turn. One of the two is set."""
+    """How rows are dealt out to shards: until one is full, row by row in turn, or where their content says so. One of the three is set."""
 
     size: int | None = None
     """Bytes of a shard: JSON lines as they are written, texts of Parquet before they are compressed. A longer row is a shard of its own."""
     count: int | None = None
+    rows: int | None = None
+    """Examples of a shard, about (see `rollout_etl.publish.shard_plan`)."""
 
 
 class Output(Protocol):
@@ -66,8 +68,8 @@ class Output(Protocol):
 class RowsFile:
     """A staged file of training rows, `.jsonl` or `.parquet` by its name."""
 
-    def __init__(self, path: Path, fields: Sequence[Field], *, guessed_messages: bool = False, first: RowsFile | None = None, share: int = 1) -> None:
-        """A shard is told of the `first` one, and how many are written at the same time (`share`)."""
+    def __init__(self, path: Path, fields: Sequence[Field], *, guessed_messages: bool = False, first: TypeGuesses | None = None, share: int = 1) -> None:
+        """A shard is told of the `first` one's guesses, and how many are written at the same time (`share`)."""
         if path.suffix not in (".jsonl", ".parquet"):
             raise UsageError(f"the output {path} must end with .jsonl or .parquet")
         self.path = path
@@ -76,7 +78,7 @@ class RowsFile:
         self._parquet: pq.ParquetWriter | None = None
         self._group: list[pa.Table] = []
         self._cuts = Cuts(_GROUP_BYTES // share, max(1, _GROUP_ROWS // share))
-        self._guesses: TypeGuesses = TypeGuesses(fields, messages=guessed_messages, first=None if first is None else first._guesses)
+        self._guesses: TypeGuesses = TypeGuesses(fields, messages=guessed_messages, first=first)
 
     @property
     def rows(self) -> int:
@@ -188,7 +190,7 @@ class ShardedRows:
 
     def _open(self, share: int = 1) -> None:
         path = self._folder.staged / f"part-{len(self._shards):05}{self._suffix}"
-        first = self._shards[0] if self._shards else None
+        first = self._shards[0].guesses[0] if self._shards else None
         self._shards.append(RowsFile(path, self._fields, guessed_messages=self._guessed, first=first, share=share))
 
     def _close_next(self) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from rollout_etl import __version__
+from rollout_etl.curate import split
+from rollout_etl.curate.split import TRAIN
+from rollout_etl.publish.shard_plan import EarlierShards
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.refresh.card import card
 from rollout_etl.refresh.fingerprints import Source
@@ -43,7 +49,7 @@ class Built:
 def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
     """What a version depends on: inputs in their order, outputs, gates, the software's version."""
     outputs = [[output.file, output.recipe, dict(output.options), dict(output.bounds.by_gate)] for output in pipeline.outputs]
-    spelt = json.dumps([[source.sha256 or source.path for source in sources], outputs, __version__], sort_keys=True, default=str)
+    spelt = json.dumps([[[source.sha256 or source.path, source.namespace] for source in sources], outputs, __version__], sort_keys=True, default=str)
     return hashlib.sha256(spelt.encode()).hexdigest()
 
 
@@ -65,19 +71,24 @@ def build(
         "statistics": {},
     }
     built = Built(number, folder, record)
-    needs_rewards = any(output.bounds.ask_for_rewards for output in pipeline.outputs)
-    rewards = _rewards(paths, pipeline, run_of, folder, rollouts) if needs_rewards else None
-    record["statistics"] = {} if rewards is None else {"mean_reward": rewards["mean_reward"], "rollouts": rewards["rollouts"]}
+    needs_statistics = any(output.bounds.ask_for_statistics for output in pipeline.outputs)
+    statistics = _statistics(paths, pipeline, run_of, folder, rollouts) if needs_statistics else None
+    record["statistics"] = {} if statistics is None else {"mean_reward": statistics["mean_reward"], "rollouts": statistics["rollouts"]}
+    note_prompts = any(output.bounds.ask_for_prompts for output in pipeline.outputs)
+    reports = {}
     for output in pipeline.outputs:
         path = folder / output.file
-        report = execute(replace(run_of(output, paths, path), rollouts=rollouts), progress)
-        record["outputs"][output.file] = _entry(output, report)
         earlier = None if before is None else before["outputs"].get(output.file)
+        shards = EarlierShards(before_folder, earlier.get("shards", ())) if before_folder and earlier else None
+        report = execute(replace(run_of(output, paths, path), rollouts=rollouts, earlier=shards, note_prompts=note_prompts), progress)
+        record["outputs"][output.file], reports[output.file] = _entry(folder, report), report
         if earlier and before_folder:
             for name, digest in record["outputs"][output.file]["files"].items():
                 if digest == earlier["files"].get(name):
                     link_if_same(folder / name, before_folder / name)
-        seen = _seen(output, path, report, earlier, before, rewards)
+    trained_on = [found.filter(pl.col("part") == TRAIN) for report in reports.values() if (found := report.prompts) is not None]
+    for output in pipeline.outputs:
+        seen = _seen(output, folder, reports[output.file], before, statistics, trained_on)
         built.outcomes += [_forced(outcome, force) for outcome in output.bounds.outcomes(output.file, seen)]
     record["gates"] = [outcome.to_json() for outcome in built.outcomes]
     write_text(folder / "README.md", card(record))
@@ -89,42 +100,64 @@ def _forced(outcome: Outcome, force: Sequence[str]) -> Outcome:
     return Outcome(outcome.gate, outcome.output, outcome.passed, outcome.value, outcome.bound, forced)
 
 
-def _entry(output: Output, report: Report) -> Record:
+def _entry(folder: Path, report: Report) -> Record:
     found = report.to_json()
-    data = report.outputs[0] if report.outputs else None
+    data = [written for written in report.outputs if written.rows]
     return {
         "recipe": report.recipe,
         "target": report.target,
         "rows": report.written,
-        "bytes": data.bytes if data else 0,
-        "sha256": data.sha256 if data else None,
-        "files": {Path(written.path).name: written.sha256 for written in report.outputs},
+        "bytes": sum(written.bytes for written in data),
+        "files": {os.fspath(Path(written.path).relative_to(folder)): written.sha256 for written in report.outputs},
+        "shards": [shard.to_json() for shard in report.shards],
         "rollouts": {name: found["rollouts"][name] for name in ("read", "quarantined", "dropped", "kept")},
         "examples": found["examples"],
         "warnings": report.warnings,
     }
 
 
-def _seen(output: Output, path: Path, report: Report, earlier: Record | None, before: Record | None, rewards: Record | None) -> Seen:
-    problems: list[str] = []
-    if output.bounds.ask_for_validation and report.written and report.target != "custom":
-        from rollout_etl.validate.validate import validate
-
-        problems = [f"{problem.name} ({problem.rows} rows)" for problem in validate(path, report.target, report.recipe).problems]
+def _seen(output: Output, folder: Path, report: Report, before: Record | None, statistics: Record | None, trained_on: Sequence[pl.DataFrame]) -> Seen:
+    earlier = None if before is None else before["outputs"].get(output.file)
     return Seen(
         rows=report.written,
         read=report.read,
         dropped=report.dropped.total(),
-        problems=problems,
-        mean_reward=None if rewards is None else rewards["mean_reward"],
-        flags={} if rewards is None else rewards["flags"].get(output.recipe, {}),
+        bad=report.quarantined,
+        problems=_problems(output, folder, report, before) if output.bounds.ask_for_validation and report.written and report.target != "custom" else [],
+        mean_reward=None if statistics is None else statistics["mean_reward"],
+        flags={} if statistics is None else statistics["flags"].get(output.recipe, {}),
+        duplicates=None if statistics is None else statistics["duplicates"],
+        length_bias=None if statistics is None else statistics["length_bias"],
+        leakage=_leakage(report, trained_on),
         rows_before=None if earlier is None else earlier["rows"],
         mean_before=None if before is None else before["statistics"].get("mean_reward"),
     )
 
 
-def _rewards(paths: Sequence[str], pipeline: Pipeline, run_of: RunOf, folder: Path, rollouts: RolloutsOf) -> Record:
-    """Mean reward and red flags of the rollouts, by recipe; read as the first output reads them."""
+def _problems(output: Output, folder: Path, report: Report, before: Record | None) -> list[str]:
+    """What is wrong with the rows; of shards that are taken over from a version whose rows were fine, nothing is."""
+    from rollout_etl.validate.validate import validate
+
+    gates = [] if before is None else before["gates"]
+    was_fine = any(gate["gate"] == "validate" and gate["output"] == output.file and gate["passed"] and gate["bound"] for gate in gates)
+    shards = [folder / shard.file for shard in report.shards if shard.file and not (shard.earlier and was_fine)]
+    if report.shards and not shards:
+        return []
+    found = validate(folder / output.file, report.target, report.recipe, shards=shards or None).problems
+    return [f"{problem.name} ({problem.rows} rows)" for problem in found]
+
+
+def _leakage(report: Report, trained_on: Sequence[pl.DataFrame]) -> float | None:
+    """The share of an output's prompts beside training that any output trains on."""
+    if report.prompts is None:
+        return None
+    beside = report.prompts.filter(pl.col("part") != TRAIN)
+    known = beside.join(pl.concat(trained_on), on=split.KEY, how="semi", nulls_equal=True)
+    return len(known) / len(beside) if len(beside) else None
+
+
+def _statistics(paths: Sequence[str], pipeline: Pipeline, run_of: RunOf, folder: Path, rollouts: RolloutsOf) -> Record:
+    """What gates ask of the rollouts: mean reward, copies, length, red flags by recipe; read as the first output reads them."""
     from rollout_etl.stats.flags import ALGORITHMS
     from rollout_etl.stats.narrow import narrow
     from rollout_etl.stats.profile import profile
@@ -138,7 +171,10 @@ def _rewards(paths: Sequence[str], pipeline: Pipeline, run_of: RunOf, folder: Pa
         for recipe in (name, "rm") if name == "dpo" else (name,):
             flags[recipe] = _by_severity(found["flags"], name)
     reward = found["overall"]["reward"]
-    return {"mean_reward": None if reward is None else reward["mean"], "rollouts": len(data.rollouts), "flags": flags}
+    return {
+        "mean_reward": None if reward is None else reward["mean"], "rollouts": len(data.rollouts), "flags": flags,
+        "duplicates": found["copies"] / len(data.rollouts) if len(data.rollouts) else 0.0, "length_bias": found["overall"]["length"]["correlation"],
+    }
 
 
 def _by_severity(flags: Sequence[Mapping[str, Any]], algorithm: str) -> dict[str, list[str]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 
@@ -13,7 +15,7 @@ def card(record: Mapping[str, Any]) -> str:
     rows = max((entry["rows"] for entry in files.values()), default=0)
     head = ["---", "configs:"]
     for name, entry in files.items():
-        head += [f"- config_name: {name.rpartition('.')[0]}", "  data_files:"]
+        head += [f"- config_name: {name.removesuffix('.jsonl').removesuffix('.parquet')}", "  data_files:"]
         for part, path in _parts(name, entry["files"]):
             head += [f"  - split: {part}", f"    path: {path}"]
     head += ["size_categories:", f"- {_size(rows)}", "---", ""]
@@ -27,12 +29,15 @@ def card(record: Mapping[str, Any]) -> str:
 
 
 def _parts(name: str, files: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names of the splits of an output, and their files: `sft.val.jsonl` beside `sft.jsonl`."""
-    yield "train", name
-    stem, _, suffix = name.rpartition(".")
+    """Names of the splits of an output, and their files: `sft.val.jsonl` beside `sft.jsonl`, `sft.val/part-*` beside `sft/part-*`."""
+    output = Path(name)
+    pattern = re.compile(rf"{re.escape(output.stem)}(?:\.(\w+))?{re.escape(output.suffix)}")
+    found: dict[str, str] = {}
     for path in files:
-        if path != name and path.startswith(f"{stem}.") and path.endswith(f".{suffix}"):
-            yield path[len(stem) + 1 : -len(suffix) - 1], path
+        data, _, shard = path.partition("/")
+        if match := pattern.fullmatch(data):
+            found.setdefault(match[1] or "train", f"{data}/part-*" if shard else data)
+    yield from found.items()
 
 
 def _size(rows: int) -> str:

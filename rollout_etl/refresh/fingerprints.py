@@ -26,6 +26,8 @@ class Source:
     sha256: str
     """Of its bytes and those of the tasks beside it; empty for a remote file, which nothing is known of."""
     bytes: int
+    namespace: str = ""
+    """What a file's name adds to the keys of its rollouts."""
 
 
 class Fingerprints:
@@ -90,7 +92,8 @@ def sources_of(inputs: Sequence[str], fingerprints: Fingerprints) -> tuple[list[
         # Tasks that lie beside a file are part of what it says.
         files += [item.task_inputs] if item.task_inputs and item.stored is None else []
         content = _together(fingerprints.of(file) for file in files)
-        known = sources.setdefault(content, Source(path, content, sum(os.path.getsize(file) for file in files)))
+        namespace = item.namespace if item.stored is None else ""
+        known = sources.setdefault(content, Source(path, content, sum(os.path.getsize(file) for file in files), namespace))
         if known.path != path:
             notes.append(f"left out {path}: it holds the same as {known.path}")
     return list(sources.values()), notes

@@ -13,6 +13,10 @@ GATES: dict[str, str] = {
     "min-rows": "Smallest number of rows.",
     "max-row-change": "Largest change of the number of rows against the version before, as a share: 0.5 is half as many or half as many again.",
     "max-drop-fraction": "Largest share of rollouts that rules drop.",
+    "max-bad-fraction": "Largest share of lines that are no rollouts.",
+    "max-duplicates": "Largest share of rollouts that repeat another one of their group word for word.",
+    "max-length-bias": "Largest correlation of reward and length, whichever its sign.",
+    "max-leakage": "Largest share of the prompts beside training, as of --val, that any output trains on.",
     "min-mean-reward": "Smallest mean reward of the rollouts.",
     "max-mean-reward": "Largest mean reward of the rollouts.",
     "max-reward-drift": "Largest change of the mean reward against the version before.",
@@ -20,8 +24,9 @@ GATES: dict[str, str] = {
     "validate": "Hold every row against what the trainer loads.",
 }
 """The gates by name, and what each asks."""
-_COUNTS, _SHARES, _NUMBERS = ("min-rows",), ("max-row-change", "max-drop-fraction", "max-reward-drift"), ("min-mean-reward", "max-mean-reward")
-_OF_REWARDS = ("min-mean-reward", "max-mean-reward", "max-reward-drift", "flags")
+_COUNTS, _NUMBERS = ("min-rows",), ("min-mean-reward", "max-mean-reward")
+_SHARES = ("max-row-change", "max-drop-fraction", "max-reward-drift", "max-bad-fraction", "max-duplicates", "max-length-bias", "max-leakage")
+_OF_STATISTICS = ("min-mean-reward", "max-mean-reward", "max-reward-drift", "flags", "max-duplicates", "max-length-bias")
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,19 @@ class Seen:
     rows: int
     read: int
     dropped: int
+    bad: int
+    """Lines that are no rollouts, of those that were read."""
     problems: list[str]
     """What `validate` found."""
     mean_reward: float | None
     flags: Mapping[str, list[str]]
     """Names of the red flags that are up, by severity."""
+    duplicates: float | None
+    """Share of rollouts that repeat another one of their group."""
+    length_bias: float | None
+    """Correlation of reward and length."""
+    leakage: float | None
+    """Share of the prompts beside training that are trained on; null where nothing is beside training."""
     rows_before: int | None
     mean_before: float | None
 
@@ -89,9 +102,14 @@ class Bounds:
         return cls(bounds)
 
     @property
-    def ask_for_rewards(self) -> bool:
+    def ask_for_statistics(self) -> bool:
         """Whether a gate needs statistics of the rollouts."""
-        return bool(set(_OF_REWARDS) & set(self.by_gate))
+        return bool(set(_OF_STATISTICS) & set(self.by_gate))
+
+    @property
+    def ask_for_prompts(self) -> bool:
+        """Whether a gate needs to know which prompts were written."""
+        return "max-leakage" in self.by_gate
 
     @property
     def ask_for_validation(self) -> bool:
@@ -114,6 +132,12 @@ def _look(gate: str, bound: Any, seen: Seen) -> tuple[Any, bool]:
     if gate == "max-drop-fraction":
         share = seen.dropped / seen.read if seen.read else 0.0
         return share, share <= bound
+    if gate == "max-bad-fraction":
+        share = seen.bad / seen.read if seen.read else 0.0
+        return share, share <= bound
+    if gate in ("max-duplicates", "max-length-bias", "max-leakage"):
+        found = {"max-duplicates": seen.duplicates, "max-length-bias": seen.length_bias, "max-leakage": seen.leakage}[gate]
+        return found, found is None or abs(found) <= bound
     if gate == "min-mean-reward":
         return mean, mean is not None and mean >= bound
     if gate == "max-mean-reward":

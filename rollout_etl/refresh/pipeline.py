@@ -117,8 +117,9 @@ def load(path: Path) -> Pipeline:
 def _output(path: Path, table: Any, shared: Mapping[str, Any], gates: Mapping[str, Any]) -> Output:
     table = dict(_table(path, "output", table))
     file, recipe = (_required(path, f"output.{name}", table.pop(name, None)) for name in ("file", "recipe"))
-    if os.path.basename(file) != file or file.startswith(".") or not file.endswith((".jsonl", ".parquet")):
-        raise UsageError(f"{path}: output.file {file} must be a plain name that ends with .jsonl or .parquet")
+    sharded = any(name.replace("_", "-") in ("shards", "shard-size", "shard-rows") for name in {**shared, **table})
+    if os.path.basename(file) != file or file.startswith(".") or not (sharded or file.endswith((".jsonl", ".parquet"))):
+        raise UsageError(f"{path}: output.file {file} must be a plain name that ends with .jsonl or .parquet; one of a folder of shards need not end so")
     own = _table(path, "output.gates", table.pop("gates", {}))
     refuse_unknown(path, "output.gates", own, GATES)
     return Output(file, recipe, {**shared, **table}, Bounds.of({**gates, **own}, path))

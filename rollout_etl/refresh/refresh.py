@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,10 @@ def refresh(
         fingerprints = Fingerprints(versions.state / "fingerprints.json")
         sources, change, before = _looked_at(pipeline, versions, fingerprints)
         if before is not None and _is_of(before, pipeline, sources):
-            return _as_it_is(versions, change, before)
+            released = versions.is_released
+            if not released:
+                versions.release(before["version"])
+            return replace(_as_it_is(versions, change, before), published=not released)
         number, folder = versions.begin()
         try:
             kept = _kept(versions, fingerprints, change)
@@ -126,6 +129,8 @@ def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int:
     if was is None:
         raise UsageError(f"{pipeline.publish} has no version yet")
     with versions.locked(wait):
+        if not versions.is_released:
+            versions.release(versions.numbers()[-1])
         versions.point_to(version)
     return was
 

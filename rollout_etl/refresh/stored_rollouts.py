@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from rollout_etl.errors import UnreadableError
 from rollout_etl.read.canonical import Lookup, Style
+from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import SCHEMA as LINES
 from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.read.places import lines_at
@@ -38,14 +39,14 @@ class Held:
         for number, chain in enumerate(chains):
             lines = 0
             for of in chain:
-                described.append((of.number, number, rows - of.first, rows, lines))
+                described.append((of.number, number, rows - of.first, rows, lines, int(of.origin[:15], 16)))
                 rows, lines = rows + of.rows, lines + of.lines
-        names = ("segment", "input", "shift", "from", "lines_before")
+        names = ("segment", "input", "shift", "from", "lines_before", "origin")
         self._segments = pl.DataFrame(described, schema=dict.fromkeys(names, pl.Int64), orient="row")
 
     def rows(self, columns: Sequence[str], of: pl.Expr | None = None) -> Iterator[pl.DataFrame]:
-        """`columns` of the store, `row` and `line` as a scan of the inputs counts them, `source` the number of the input."""
-        asked = list(dict.fromkeys(["segment", "row", *(name for name in columns if name != "source")]))
+        """`columns` of the store, `row` and `line` as a scan of the inputs counts them, `source` and `origin` as numbers."""
+        asked = list(dict.fromkeys(["segment", "row", *(name for name in columns if name not in ("source", "origin"))]))
         for part in self._segments.with_columns(chunk=pl.col("from") // _CHUNK).partition_by("chunk", maintain_order=True):
             numbers = part["segment"]
             wanted = pl.col("segment").is_between(numbers.min(), numbers.max()) & pl.col("segment").is_in(numbers.implode()) & pl.col("row").is_not_null()
@@ -85,11 +86,17 @@ class StoredRollouts(Rollouts):
 
     def __init__(self, paths: Paths, *, style: Style, lookup: Lookup, task_inputs: str | None, threads: int | None, memory: int | None, held: Held) -> None:
         super().__init__(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads, memory=memory)
-        self._held = held
+        self._held, self._tasks = held, task_inputs
 
     def holds(self, columns: Iterable[str]) -> bool:
         """Whether these columns are in the store."""
-        return set(columns) <= {*COLUMNS, *_PLACES}
+        return set(columns) <= {*COLUMNS, *_PLACES, "origin"}
+
+    def over(self, inputs: Sequence[Input]) -> Rollouts:
+        """A reader of the lines of some of the inputs, or of ranges of them."""
+        # Of ranges the store knows nothing.
+        plain = Rollouts((), style=self.style, lookup=self.lookup, task_inputs=self._tasks, threads=self._threads, memory=self._memory, inputs=self.inputs)
+        return plain.over(inputs)
 
     def batches(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """See `Rollouts.batches`: from the store where it has all the columns, from the lines otherwise."""

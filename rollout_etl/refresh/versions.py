@@ -25,6 +25,7 @@ from rollout_etl.publish.files import StagedFile, plain_write_errors
 
 RECORD = "version.json"
 CURRENT = "current"
+_RELEASED = "released"
 _NAME = re.compile(r"\d{6,}")
 
 
@@ -79,7 +80,21 @@ class Versions:
     def publish(self, number: int, record: dict[str, Any]) -> None:
         """Make the version whole and the one to use."""
         write_text(self.path(number) / RECORD, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+        self.release(number)
+
+    def release(self, number: int) -> None:
+        """Make a whole version the one to use, and note that it was."""
         self.point_to(number)
+        write_text(self.state / _RELEASED, f"{number}\n")
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the newest version has been the one to use: it was not where a refresh died just before."""
+        newest = max(self.numbers(), default=0)
+        try:
+            return int((self.state / _RELEASED).read_text(encoding="utf-8")) >= newest
+        except (OSError, ValueError):
+            return self.current == newest
 
     def point_to(self, number: int) -> None:
         """Make a version the one to use, in one step. Raises `UsageError` for one that is not there."""
@@ -122,6 +137,8 @@ class Versions:
 
 def link_if_same(new: Path, old: Path) -> None:
     """Let two files that hold the same share their place on the disk."""
+    if new.exists() and old.exists() and new.samefile(old):
+        return
     staged = new.with_name(f".{new.name}.link")
     # Where the file system has no links, the copy stays.
     with contextlib.suppress(OSError):

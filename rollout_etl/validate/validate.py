@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import pyarrow.parquet as pq
 
 from rollout_etl import targets
 from rollout_etl.errors import UnreadableError, UsageError
+from rollout_etl.publish.folders import files_of
 from rollout_etl.publish.guesses import DATE
 from rollout_etl.read.inputs import Input
-from rollout_etl.read.lines import line_batches
+from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.recipes.options import RECIPES
 from rollout_etl.targets.target import Missing
 from rollout_etl.validate.checks import MACROS, Check, checks, value
@@ -68,29 +70,29 @@ def layouts_of(target: str, recipe: str) -> list[Layout]:
     return list(LAYOUTS[target, recipe])
 
 
-def validate(path: Path, target: str, recipe: str, templated: bool | None = None) -> Verdict:
-    """Hold every row of a file against the contract. `templated`: whether OpenRLHF applies a chat template, where that is known.
+def validate(path: Path, target: str, recipe: str, templated: bool | None = None, shards: Sequence[Path] | None = None) -> Verdict:
+    """Hold every row of a file, or of the shards in a folder, against the contract; with `shards`, only of those of the folder.
 
+    `templated`: whether OpenRLHF applies a chat template, where that is known. Lines of shards are counted through all of them.
     Raises `UsageError` or `UnreadableError` where the file cannot be read at all.
     """
     layouts = layouts_of(target, recipe)
     if templated is not None and target != "openrlhf":
         raise UsageError("--chat-template is for --target openrlhf: the other trainers always apply one")
-    if not path.is_file():
-        raise UsageError(f"no such file: {path}")
-    if not path.name.endswith((".jsonl", ".json", ".jsonl.gz", ".parquet")):
-        raise UsageError(f"{path} must end with .jsonl or .parquet")
+    paths = files_of(path) if shards is None else list(shards)
+    if not paths[0].name.endswith((".jsonl", ".json", ".jsonl.gz", ".parquet")):
+        raise UsageError(f"{paths[0]} must end with .jsonl or .parquet")
     with duckdb.connect() as connection:
         connection.execute(MACROS)
         try:
-            return _validated(connection, path, layouts, templated)
+            return _validated(connection, path, paths, layouts, templated)
         except duckdb.Error as error:
             raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
 
 
-def _validated(connection: duckdb.DuckDBPyConnection, path: Path, layouts: list[Layout], templated: bool | None) -> Verdict:
-    kinds = _types(path) if path.suffix == ".parquet" else {}
-    columns, rows, broken = _columns(connection, path, kinds)
+def _validated(connection: duckdb.DuckDBPyConnection, path: Path, paths: Sequence[Path], layouts: list[Layout], templated: bool | None) -> Verdict:
+    kinds = _types(paths[0]) if paths[0].suffix == ".parquet" else {}
+    columns, rows, broken = _columns(connection, paths, kinds)
     verdict = Verdict(str(path), None, rows)
     if broken.rows:
         verdict.problems.append(broken)
@@ -103,9 +105,9 @@ def _validated(connection: duckdb.DuckDBPyConnection, path: Path, layouts: list[
         verdict.problems.append(Problem("columns", f"columns are {', '.join(columns) or 'none'}; wanted: {wanted}", rows))
         return verdict
     verdict.layout = layout.name
-    verdict.problems += _of_the_file(connection, path, layout, columns, kinds, rows)
-    asked = list(checks(layout, columns, path.suffix, kinds, templated))
-    verdict.problems += _counted(connection, path, asked)
+    verdict.problems += _of_the_file(connection, paths, layout, columns, kinds, rows)
+    asked = list(checks(layout, columns, paths[0].suffix, kinds, templated))
+    verdict.problems += _counted(connection, paths, asked)
     return verdict
 
 
@@ -116,35 +118,36 @@ def _types(path: Path) -> dict[str, str]:
         raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
 
 
-def _batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Lines as they stand, or Parquet rows as JSON text."""
-    if path.suffix != ".parquet":
-        yield from line_batches([Input(str(path))])
+def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    """Lines as they stand, or Parquet rows as JSON text. Of several files, lines are counted through all of them."""
+    if paths[0].suffix != ".parquet":
+        for batch in line_batches([Input(str(path)) for path in paths]):
+            yield batch if len(paths) == 1 else batch.set_column(2, "line", integers(batch.column(0).to_numpy() + 1))
         return
     with duckdb.connect() as connection:
-        source = connection.sql("SELECT * FROM read_parquet($path)", params={"path": str(path)})
+        source = connection.sql("SELECT * FROM read_parquet($paths)", params={"paths": [str(path) for path in paths]})
         names = ", ".join('"' + name.replace('"', '""') + '"' for name in source.columns)
         place = "0::BIGINT AS row, 0::INTEGER AS source, row_number() OVER ()::BIGINT AS line"
         query = f"SELECT {place}, to_json(struct_pack({names}))::VARCHAR AS text FROM source"
         yield from source.query("source", query).to_arrow_reader(10_000)
 
 
-def _query(connection: duckdb.DuckDBPyConnection, path: Path, query: str) -> duckdb.DuckDBPyRelation:
+def _query(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], query: str) -> duckdb.DuckDBPyRelation:
     """A query over `rows` (line, j): `j` is JSON, null where a line is no JSON object."""
     schema = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int64()), ("text", pa.string())])
     cursor = connection.cursor()
-    cursor.register("lines", pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in _batches(path))))
+    cursor.register("lines", pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in _batches(paths))))
     parsed = "SELECT line, CASE WHEN json_valid(text) THEN text::JSON END AS j FROM lines"
     rows = f"SELECT line, CASE WHEN json_type(j) = 'OBJECT' THEN j END AS j FROM ({parsed})"
     return cursor.sql(f"WITH rows AS ({rows}) {query}")
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, path: Path, kinds: dict[str, str]) -> tuple[list[str], int, Problem]:
+def _columns(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], kinds: dict[str, str]) -> tuple[list[str], int, Problem]:
     """Columns that at least one row has, the number of rows, and the rows that are no JSON objects."""
     names: dict[str, None] = dict.fromkeys(kinds)
     bad: list[int] = []
     rows = count = 0
-    for batch in _query(connection, path, "SELECT line, json_keys(j) AS keys, j IS NULL AS bad FROM rows").to_arrow_reader(10_000):
+    for batch in _query(connection, paths, "SELECT line, json_keys(j) AS keys, j IS NULL AS bad FROM rows").to_arrow_reader(10_000):
         frame = pl.DataFrame(pl.from_arrow(batch))
         rows += len(frame)
         wrong = frame.filter("bad")["line"]
@@ -164,10 +167,10 @@ def _recognised(layouts: list[Layout], columns: list[str], kinds: dict[str, str]
 
 
 def _of_the_file(
-    connection: duckdb.DuckDBPyConnection, path: Path, layout: Layout, columns: list[str], kinds: dict[str, str], rows: int
+    connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], layout: Layout, columns: list[str], kinds: dict[str, str], rows: int
 ) -> Iterator[Problem]:
     """Problems of the file as a whole."""
-    suffix = path.suffix
+    suffix = paths[0].suffix
     if suffix not in layout.containers:
         yield Problem("container", f"{layout.name} does not load {suffix} files", rows)
     for name in columns:
@@ -177,23 +180,24 @@ def _of_the_file(
         if layout.name == "MultiTurnSFTDataset" and "arrow.json" in kind:
             yield Problem("type", f"{name} is of the type arrow.json, which {layout.name} reads as text", rows)
     if not layout.blank_lines and suffix == ".jsonl":
-        with path.open("rb") as file:
-            blank = [number for number, line in enumerate(file, start=1) if not line.strip()]
+        with ExitStack() as stack:
+            lines = (line for path in paths for line in stack.enter_context(path.open("rb")))
+            blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
         if blank:
             yield Problem("blank_line", "blank lines stop the loader", len(blank), blank[:FIRST])
     texts = [column.name for column in layout.columns if column.kind in ("text", "truth") and column.name in columns]
     if layout.guessed and suffix != ".parquet" and texts:
         dated = ", ".join(f"coalesce(bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}')), false)" for name in texts)
-        for name, dates in zip(texts, _query(connection, path, f"SELECT {dated} FROM rows").fetchall()[0], strict=True):
+        for name, dates in zip(texts, _query(connection, paths, f"SELECT {dated} FROM rows").fetchall()[0], strict=True):
             if dates:
                 yield Problem("dates", f"every {name} reads as a date, which the loader's JSON reader turns into timestamps: use Parquet", rows)
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, path: Path, asked: list[Check]) -> list[Problem]:
+def _counted(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], asked: list[Check]) -> list[Problem]:
     """The problems that at least one row has."""
     conditions = ", ".join(f"coalesce({check.offends}, false) AS c{i}" for i, check in enumerate(asked))
     problems = [Problem(check.name, check.meaning, 0) for check in asked]
-    for batch in _query(connection, path, f"SELECT line, {conditions} FROM rows WHERE j IS NOT NULL").to_arrow_reader(10_000):
+    for batch in _query(connection, paths, f"SELECT line, {conditions} FROM rows WHERE j IS NOT NULL").to_arrow_reader(10_000):
         frame = pl.DataFrame(pl.from_arrow(batch)).sort("line")
         for i, problem in enumerate(problems):
             lines = frame.filter(f"c{i}")["line"]
@@ -211,7 +215,7 @@ def leaked(train: Sequence[Path], validation: Path, layout: Layout) -> Problem:
     with duckdb.connect() as connection:
         connection.execute(MACROS)
         query = f"SELECT line, md5({prompt}) AS prompt FROM rows WHERE j IS NOT NULL"
-        asked, *seen = (pl.DataFrame(_query(connection, path, query).pl()) for path in (validation, *train))
+        asked, *seen = (pl.DataFrame(_query(connection, [path], query).pl()) for path in (validation, *train))
     both = asked.join(pl.concat(seen).select("prompt").unique(), on="prompt", how="semi").sort("line")
     named = train[0] if len(train) == 1 else train[0].parent
     return Problem("leak", f"the prompt stands in {named} as well", len(both), both["line"].head(FIRST).to_list())
