@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -218,9 +219,17 @@ def test_another_run_for_the_same_output(files: list[Path], tmp_path: Path) -> N
 def test_no_folder_for_temporary_files(files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises((UsageError, Exception)) as caught:
+        with pytest.raises(RolloutETLError) as caught:
             execute(Run(inputs=[str(files[0])], output=tmp_path / "out.jsonl", options=GrpoOptions(), temp_dir=place, max_bad_fraction=1.0))
         assert caught.value.exit_code in (ExitCode.USAGE, ExitCode.UNREADABLE)
+
+
+@pytest.mark.parametrize(("others", "said"), [({"engine": "ray"}, "pip install"), ({"ray_address": "head:6379"}, "is for --engine ray")])
+def test_ray_that_is_not_there(others: dict[str, Any], said: str, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=said):
+        execute(Run(inputs=[str(files[0])], output=tmp_path / "out.jsonl", options=GrpoOptions(), **others))
+    assert list(tmp_path.iterdir()) == []
 
 
 # Files that change

@@ -85,11 +85,12 @@ def test_killed_at_any_moment(lines: str, tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
-        left = {path.name: PartitionedFile(path).facts.get("read", 0) for path in tmp_path.glob(".*.unfinished/*.parquet") if path.name[:6] in ("judged", "fetche")}
+        files = [path for path in tmp_path.glob(".*.unfinished/*.parquet") if path.name.startswith(("judged", "fetched"))]
+        left = {(path.name.split("-")[0], int(path.stem.split("-")[-1])): PartitionedFile(path).facts.get("read", 0) for path in files}
         again = finished(start(tmp_path))
         assert output(tmp_path) == expected
         # What was done is not done again, and no more: counted in tasks and in lines.
-        done = {f"{kind}-{number:06}.parquet" for kind, number, _ in again["done"]}
+        done = {(kind, number) for kind, number, _ in again["done"]}
         assert done.isdisjoint(left) and len(done) + len(left) == 2 * tasks["judged"]
         assert sum(read for _, _, read in again["done"]) == LINES - sum(left.values())
         said = [remark for remark in again["remarks"] if "went on" in remark]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,7 @@ from rollout_etl.curate.rules import Rule
 from rollout_etl.engines import Engine
 from rollout_etl.judging import TIED, Judge, empty, stretch_bounds
 from rollout_etl.progress import Stage
+from rollout_etl.publish.files import plain_write_errors
 from rollout_etl.publish.partitioned import PART, PartitionedFile
 from rollout_etl.read.quarantine import Account
 from rollout_etl.read.scan import Rollouts
@@ -87,7 +89,7 @@ class BoundedJudge(Judge):
 
     @cached_property
     def _voted(self) -> list[PartitionedFile]:
-        return self._done(self._pass(name="voting", kind="voting", buckets=self._bounds.buckets))
+        return self._done(self._pass("voting", buckets=self._bounds.buckets))
 
     def _narrow(self, rules: Sequence[Rule], columns: Sequence[str], counted: bool) -> Iterator[pl.DataFrame]:
         for narrow in self._in_buckets(rules, columns):
@@ -105,7 +107,7 @@ class BoundedJudge(Judge):
 
     def _judged(self, rules: Sequence[Rule], columns: Sequence[str], min_reward: float | None, buckets: int = 1) -> list[PartitionedFile]:
         """The files of the first pass, with what it counted in the report."""
-        first = self._pass(name="judged", kind="judged", columns=columns, rules=rules, min_reward=min_reward, buckets=buckets)
+        first = self._pass("judged", columns=columns, rules=rules, min_reward=min_reward, buckets=buckets)
         if self.rollouts.account is not None:
             return [PartitionedFile(first.path(number)) for number in range(len(first.ranges))]
         files = self._done(first)
@@ -122,14 +124,21 @@ class BoundedJudge(Judge):
         return files
 
     def _fetch(self, columns: Sequence[str], wanted: pl.DataFrame) -> list[PartitionedFile]:
-        path = self._folder / "wanted.parquet"
+        # Another run of the same fingerprint may have wanted others, of which some were there already.
+        digest = hashlib.sha256(wanted["row"].to_numpy().tobytes())
+        digest.update(wanted[PART].to_numpy().tobytes())
+        path = self._folder / f"wanted-{digest.hexdigest()[:12]}.parquet"
         if not path.exists():
-            wanted.write_parquet(path.with_suffix(".partial"), row_group_size=1 << 16)
-            path.with_suffix(".partial").rename(path)
-        return self._done(self._pass(name="fetched", kind="fetched", columns=columns, wanted=path))
+            with plain_write_errors(path):
+                wanted.write_parquet(path.with_suffix(".partial"), row_group_size=1 << 16)
+                path.with_suffix(".partial").rename(path)
+        return self._done(self._pass("fetched", columns=columns, wanted=path))
 
-    def _pass(self, **asked: Any) -> Pass:
-        return Pass(folder=self._folder, judge=self._whole, ranges=self._bounds.ranges, held_bytes=self._bounds.piece_bytes, **asked)
+    def _pass(self, kind: Literal["judged", "voting", "fetched"], **asked: Any) -> Pass:
+        name = hashlib.sha256(repr([asked.get("columns"), asked.get("wanted")]).encode()).hexdigest()[:12]
+        return Pass(
+            name=f"{kind}-{name}", kind=kind, folder=self._folder, judge=self._whole, ranges=self._bounds.ranges, held_bytes=self._bounds.piece_bytes, **asked
+        )
 
     def _done(self, one: Pass) -> list[PartitionedFile]:
         """The files of a pass, those of tasks that were done before among them."""

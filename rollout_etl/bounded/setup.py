@@ -53,7 +53,7 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, limit: int,
     bounds = _bounds(run, rollouts, limit, size / per_rollout)
     described = {"version": __version__, "run": _described(run), "inputs": fingerprint_of(rollouts.inputs), "task_inputs": fingerprint_of(rollouts.task_inputs),
                  "bounds": [bounds.buckets, bounds.piece_bytes, [[(item.path, item.start) for item in each] for each in bounds.ranges]]}
-    parent = run.temp_dir or (Path(tempfile.gettempdir()) if run.dry_run else run.output.absolute().parent)
+    parent = run.temp_dir or (Path(tempfile.gettempdir()) if run.dry_run and run.engine == "local" else run.output.absolute().parent)
     work = stack.enter_context(Workspace(parent, run.output, described))
     bounded = BoundedJudge(rollouts, run.curation, report, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
     bounded.pieces = pieces
