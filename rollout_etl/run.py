@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,15 +13,14 @@ from typing import Literal
 from rollout_etl import targets
 from rollout_etl.bounded.memory import default_limit
 from rollout_etl.bounded.setup import judge_of
-from rollout_etl.curate import rewards, split
+from rollout_etl.curate import rewards
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
 from rollout_etl.progress import Stage
-from rollout_etl.publish.files import StagedFile, Written
 from rollout_etl.publish.folders import check_replaceable
-from rollout_etl.publish.outputs import Output, Sharding
-from rollout_etl.publish.parts import Parts
+from rollout_etl.publish.outputs import Sharding
 from rollout_etl.publish.shard_plan import EarlierShards
+from rollout_etl.publishing import publish, write_quarantine
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
 from rollout_etl.read.scan import Rollouts
@@ -30,9 +28,10 @@ from rollout_etl.read.stored import is_stored
 from rollout_etl.recipes import advice
 from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
-from rollout_etl.steps import Steps, output_paths
+from rollout_etl.steps import Steps
 from rollout_etl.targets import nemo_rl_config
-from rollout_etl.targets.target import Form, Job, Loader, Settings, companion, loader_of, refuse_kept
+from rollout_etl.targets.target import Form, Job, Loader, loader_of, refuse_kept
+from rollout_etl.writing import output_paths
 
 RolloutsOf = Callable[..., Rollouts]
 """As `Rollouts`."""
@@ -116,14 +115,14 @@ def execute(run: Run, progress: Callable[[int], None] = lambda rows: None) -> Re
         if run.dry_run:
             report.notes.append("dry run: nothing was written")
         else:
-            _write_quarantine(run, rollouts)
+            write_quarantine(run.quarantine, rollouts)
         rollouts.check_unchanged()
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
         _warn_of_missing_fields(run, rollouts, report)
         if report.written and not run.dry_run:
             with Stage("publish"):
-                _publish(run, steps, parts, stack)
+                publish(run, steps, parts, stack)
     advice.advise(report, run.options)
     return report
 
@@ -136,7 +135,7 @@ def _warn_of_missing_fields(run: Run, rollouts: Rollouts, report: Report) -> Non
         for path in paths:
             looked_up_elsewhere = option == "--ground-truth-field" and bool(rollouts.task_inputs)
             if path is not None and not account.found[path] and not looked_up_elsewhere:
-                report.warnings.append(f"{option} {path}: no rollout has this field" + advice.nearest(path, rollouts.field_names()))
+                report.warnings.append(f"{option} {path}: no rollout has this field" + advice.nearest(path, rollouts.glimpse.field_names()))
 
 
 def job_of(run: Run) -> Job:
@@ -206,77 +205,3 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], c
         raise UsageError(f"{run.output} is a folder; name a file that ends with .jsonl or .parquet, or {run.output}/ for shards in it")
     if run.output.suffix not in (SUFFIXES[0], SUFFIXES[-1]):
         raise UsageError(f"the output {run.output} must end with .jsonl or .parquet; {run.output}/ is a folder of shards")
-
-
-def _write_quarantine(run: Run, rollouts: Rollouts) -> None:
-    if run.quarantine is None or rollouts.account is None:
-        return
-    with StagedFile(run.quarantine) as file:
-        for bad in rollouts.account.quarantined:
-            file.write(bad.to_json().encode() + b"\n", rows=1)
-        file.finish()
-        file.publish()
-
-
-def _publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
-    """Move data, the files beside it and the manifests to their places; the manifests go last."""
-    job, target, report = steps.job, steps.target, steps.report
-    if run.refuse_dates and job.container == ".jsonl":
-        for file in parts.files.values():
-            _refuse_guesses(run, target.rows(job, longer_prompts=False).reader, file)
-    if not parts.main.rows:
-        raise UsageError(f"all {report.written} examples fell to other parts than {split.TRAIN}: there are too few for this split")
-    written = {name: file.finish() for name, file in parts.files.items() if file.rows}
-    if missing := [name for name in parts.files if name not in written]:
-        report.warnings.append(f"no examples for {', '.join(missing)}: too few prompts for this split")
-    report.outputs = [file for files in written.values() for file in files]
-    report.shards = [shard for name in written for shard in steps.shards.parts[name]] if steps.shards is not None else []
-    staged: list[Output | StagedFile] = [parts.files[name] for name in written]
-    texts = {companion(run.output, suffix): text for suffix, text in target.beside(job).items()}
-    if run.config:
-        settings = _settings(run, steps, parts, written)
-        run_files = target.run_files(job, settings)
-        texts |= run_files
-        report.launch = target.launch(job, settings) if run_files else None
-    for path, text in texts.items():
-        companion_file = _staged(path, text, stack)
-        staged.append(companion_file)
-        report.outputs.append(companion_file.finish())
-    advice.advise(report, run.options)
-    record = json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n"
-    for name in reversed(written):
-        manifest = _staged(Path(str(parts.files[name].path) + MANIFEST_SUFFIX), record, stack)
-        manifest.finish()
-        staged.append(manifest)
-    for one in staged:
-        one.publish()
-
-
-def _settings(run: Run, steps: Steps, parts: Parts, written: Mapping[str, Sequence[Written]]) -> Settings:
-    """What the run file says: with a split, the first part beside training is the one to validate with."""
-    validation = next((parts.files[name] for name in written if name != split.TRAIN), None)
-    shards = {} if run.sharding is None else {parts.files[name].path: [Path(file.path) for file in files] for name, files in written.items()}
-    return Settings(
-        run_file=companion(run.output, steps.target.RUN_SUFFIX), train=run.output, rows=parts.main.rows, shards=shards,
-        validation=None if validation is None else validation.path, validation_rows=0 if validation is None else validation.rows,
-        statistics={**steps.report.statistics, **steps.counts},
-    )
-
-
-def _staged(path: Path, text: str, stack: ExitStack) -> StagedFile:
-    file = stack.enter_context(StagedFile(path))
-    file.write(text.encode())
-    return file
-
-
-def _refuse_guesses(run: Run, reader: str, file: Output) -> None:
-    """Refuse JSON lines that the trainer's reader would change, or stop at."""
-    other = run.output.with_suffix(".parquet")
-    dates = sorted({name for guesses in file.guesses for name in guesses.dates})
-    late = sorted({name for guesses in file.guesses for name in guesses.late})
-    if file.rows and reader != "exact" and dates:
-        raise UsageError(f"every value of {', '.join(dates)} reads as a date, which the JSON reader of `datasets` would change: write {other} instead")
-    if file.rows and reader == "guesses" and late:
-        raise UsageError(
-            f"{', '.join(late)} may change type after the first 10 MB, where the JSON reader of `datasets` stops: write {other} instead"
-        )

@@ -6,54 +6,32 @@ rollout for each prompt: they decide on narrow columns first, and fetch what was
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import polars as pl
 
 from rollout_etl.curate import order, plan, split
-from rollout_etl.curate.groups import GROUP
-from rollout_etl.curate.options import Curation
-from rollout_etl.curate.rewards import advantage
 from rollout_etl.curate.rules import Rule, verdict
-from rollout_etl.errors import GateError
-from rollout_etl.judging import Judge
 from rollout_etl.planning import SIDES as _SIDES
 from rollout_etl.planning import Planner
-from rollout_etl.publish.outputs import Output, RowsFile, ShardedRows, Sharding
-from rollout_etl.publish.parts import Parts, Tally, part_path
-from rollout_etl.publish.planned_rows import PlannedRows
-from rollout_etl.publish.shard_plan import EXAMPLE, SHARD, EarlierShards, ShardPlan
-from rollout_etl.read.schema import SCHEMA
+from rollout_etl.publish.parts import Parts
+from rollout_etl.publish.shard_plan import EXAMPLE, SHARD
 from rollout_etl.recipes import advice, dpo, grpo, kto, pairing, ppo, sft
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions, KtoOptions, PpoOptions, SftOptions
-from rollout_etl.targets.columns import needs_statistics, with_statistics
-from rollout_etl.targets.target import Job, Rows, Target
+from rollout_etl.targets.target import Rows
+from rollout_etl.writing import GOOD, Writer
 
-LOSSY, GOOD = "flattened", "good"
-"""What is counted of rows beside their own counts."""
 _OF_SIDES = ("num_messages", "line_bytes")
 _OF_PAIRS = ("line_bytes", "is_longer")
 """Of pairs, the bytes of the lines of both sides (UInt32), and whether the prompt is more than one question."""
 
 
-class Steps:
+class Steps(Writer):
     """The steps of one run, over one report."""
 
-    def __init__(
-        self, job: Job, target: Target, judge: Judge, sharding: Sharding | None = None, dry_run: bool = False, earlier: EarlierShards | None = None,
-        note_prompts: bool = False,
-    ) -> None:
-        self.job, self.target, self.judge, self.sharding, self.dry_run = job, target, judge, sharding, dry_run
-        self.report, self.curation = judge.report, judge.curation
-        self.counts: Counter[str] = Counter()
-        """How often each of the rows' `counts` held."""
-        self.shards = None if sharding is None or sharding.rows is None else ShardPlan(sharding.rows, earlier)
-        self._planner: Planner | None = None
-        self._noted: list[pl.DataFrame] | None = [] if note_prompts else None
-        self._mixed: list[pl.Series] = []
+    _planner: Planner | None = None
+    _mixed: tuple[pl.Series, ...] = ()
 
     def write(self, stack: ExitStack) -> Parts:
         """Write the staged files of the job."""
@@ -64,47 +42,6 @@ class Steps:
             self._note_prompts(pl.DataFrame() if self._planner is None else self._planner.kept())
             self.report.prompts = pl.concat([pl.DataFrame(schema={"part": pl.String, split.KEY: pl.String}), *self._noted]).unique()
         return parts
-
-    def _open(self, rows: Rows, stack: ExitStack) -> Parts:
-        if self.dry_run:
-            return stack.enter_context(Tally(output_paths(self.job, self.curation)))
-        guessed = rows.reader == "guesses"
-        files: dict[str, Output] = {}
-        for name, path in output_paths(self.job, self.curation).items():
-            if self.shards is not None:
-                files[name] = PlannedRows(path, rows.fields, self.shards.parts.get(name, []), self.job.container, guessed_messages=guessed)
-            elif self.sharding is None:
-                files[name] = RowsFile(path, rows.fields, guessed_messages=guessed)
-            else:
-                files[name] = ShardedRows(path, rows.fields, self.sharding, self.job.container, guessed_messages=guessed)
-        return stack.enter_context(Parts(files, shuffled=self.curation.shuffle is not None))
-
-    def _append(self, parts: Parts, rows: Rows, examples: pl.DataFrame, extra: Sequence[Rule] = ()) -> pl.DataFrame:
-        """Count examples and write those that no rule drops."""
-        sides = _SIDES if self.job.per == "pair" else ("",)
-        judged = rows.prepare(plan.placed(examples, self.curation, sides)).with_columns(verdict([*rows.example_rules, *extra]))
-        self.report.count_examples(judged)
-        kept = judged.filter(pl.col("rule").is_null())
-        parts.append(kept)
-        if self.shards is None:
-            self._note_prompts(kept)
-        else:
-            self.shards.count(judged, self._counts(rows))
-        for name, holds in self._counts(rows).items():
-            self.counts[name] += int(kept.select(holds.sum()).item() or 0)
-        return kept
-
-    def _note_prompts(self, kept: pl.DataFrame) -> None:
-        """Note which prompts go to which part, where that is asked for."""
-        if self._noted is not None and len(kept):
-            part = pl.col("part") if "part" in kept.columns else pl.lit(split.TRAIN)
-            key = pl.col(f"chosen_{split.KEY}" if self.job.per == "pair" else split.KEY)
-            self._noted.append(kept.select(part.alias("part"), key.alias(split.KEY)).unique())
-
-    def _counts(self, rows: Rows) -> dict[str, pl.Expr]:
-        """What is counted of the rows that are written."""
-        lossy = {LOSSY: pl.col("num_messages") > 1} if rows.flat and self.job.per != "pair" else {}
-        return {**rows.counts, **lossy, **({GOOD: pl.col("label")} if isinstance(self.job.options, KtoOptions) else {})}
 
     def _taken(self, examples: pl.DataFrame, sides: Sequence[str] = ("",)) -> pl.DataFrame:
         """The examples that the steps of the curation take, the others counted; with `part` where the split looks at all of them."""
@@ -154,15 +91,6 @@ class Steps:
         frames = [self._examples(narrow) for narrow in self.judge.chosen(rules, ["row"])]
         return self._fetched(self._to_make(self._taken(pl.concat(frames).sort("row")), rows), columns)
 
-    def _to_make(self, examples: pl.DataFrame, rows: Rows, longer_prompts: bool = False) -> pl.DataFrame:
-        """The examples that have to be written: all, unless an earlier run has made some of the shards."""
-        if self.shards is None:
-            return examples
-        self._planner = Planner(self.judge, self.job, rows, self.shards, longer_prompts, () if self._noted is None else (split.KEY,))
-        wanted = self._planner.to_make(examples)
-        self.counts += self.shards.counted()[2]
-        return wanted
-
     def _examples(self, narrow: pl.DataFrame) -> pl.DataFrame:
         """Of narrow columns, those that are still asked for when rollouts have become examples."""
         later = plan.narrow_columns(self.curation) if self._looks_at_examples else ()
@@ -171,6 +99,15 @@ class Steps:
     @property
     def _looks_at_examples(self) -> bool:
         return bool(plan.example_steps(self.curation)) or plan.splits_together(self.curation)
+
+    def _to_make(self, examples: pl.DataFrame, rows: Rows, longer_prompts: bool = False) -> pl.DataFrame:
+        """The examples that have to be written: all, unless an earlier run has made some of the shards."""
+        if self.shards is None:
+            return examples
+        self._planner = Planner(self.judge, self.job, rows, self.shards, longer_prompts, () if self._noted is None else (split.KEY,))
+        wanted = self._planner.to_make(examples)
+        self.counts += self.shards.counted()[2]
+        return wanted
 
     def _fetched(self, examples: pl.DataFrame, columns: Sequence[str]) -> Iterable[pl.DataFrame]:
         """`columns` of the rollouts of `examples` (column `row`), which can stand there more than once, with what is known of each."""
@@ -258,24 +195,10 @@ class Steps:
         known = known.with_columns(*named, line_bytes=size, is_longer=pl.col("chosen_num_messages") > 1)
         return known.drop(f"{side}{name}" for side in _SIDES for name in _OF_SIDES)
 
-    def _columns(self, rows: Rows) -> list[str]:
-        """Canonical columns to read for the rows, without the side they are for."""
-        names = (name if name in SCHEMA else name.removeprefix("chosen_").removeprefix("rejected_") for name in rows.columns)
-        keys = (*GROUP, "reward") if needs_statistics(rows.columns) else ()
-        prompts = [] if self._noted is None else [split.KEY]
-        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation), *prompts]) if name in SCHEMA]
-
-    def _with_statistics(self, frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
-        """`frame` with the statistics of each rollout's group, and its advantage, where the rows ask for them."""
-        if not needs_statistics(rows.columns):
-            return frame
-        kind = self.curation.advantage
-        return with_statistics(frame, self.judge.statistics, None if kind is None else advantage(kind))
-
     def _look_at_groups(self, narrow: pl.DataFrame) -> None:
         groups = narrow.group_by("task_key", "prompt_key").agg(pl.col("statics").unique())
         self.report.groups = (self.report.groups or 0) + len(groups)
-        self._mixed.append(groups.filter(pl.col("statics").list.len() > 1)["statics"])
+        self._mixed += (groups.filter(pl.col("statics").list.len() > 1)["statics"],)
 
     def _warn_of_mixed_groups(self) -> None:
         mixed = pl.concat(self._mixed)
@@ -284,28 +207,3 @@ class Steps:
             self.report.warnings.append(
                 f"{len(mixed)} group(s) hold rollouts of different tasks: {', '.join(names)} disagree; tell them apart with --group-by {','.join(names)}"
             )
-
-    def _note_flattened(self) -> None:
-        if lossy := self.counts[LOSSY]:
-            ways = {"sft": "--format openai", "grpo": "--format gym"}
-            other = "--as messages" if self.job.form == "text" else ways.get(self.job.recipe, "another target")
-            self.report.warnings.append(
-                f"{lossy} example(s) lost the system text or earlier turns of their prompt: this format holds one question. "
-                f"{other} keeps them, --drop flattened_prompt leaves them out"
-            )
-
-    def _balance(self, options: KtoOptions, good: int) -> None:
-        """Count both labels and work out the weights; an empty class is an error, for there is nothing to tell apart."""
-        bad = self.report.written - good
-        if self.report.written and not (good and bad):
-            name, way = ("true", "raise") if good else ("false", "lower")
-            raise GateError(f"all {self.report.written} answers are labelled {name}, and KTO needs both: {way} --reward-threshold {options.reward_threshold:g}")
-        if self.report.written:
-            desirable, undesirable = kto.weights(good, bad)
-            self.report.statistics = {"label_true": good, "label_false": bad, "desirable_weight": desirable, "undesirable_weight": undesirable}
-
-
-def output_paths(job: Job, curation: Curation) -> dict[str, Path]:
-    """The output of each part: the training rows go to the output that was named."""
-    others = [name for name in split.parts(curation.split) if name != split.TRAIN]
-    return {split.TRAIN: job.output, **{name: part_path(job.output, name) for name in others}}

@@ -8,14 +8,14 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from rollout_etl.bounded import memory
-from rollout_etl.bounded.partitioned import PART, PartitionedFile, PartitionedWriter
 from rollout_etl.bounded.ranges import count_lines, cut
 from rollout_etl.curate.options import Curation
-from rollout_etl.errors import ExitCode, GateError, LockedError, UnreadableError, UsageError
+from rollout_etl.errors import ExitCode, LockedError, RolloutETLError, UnreadableError, UsageError
+from rollout_etl.publish.partitioned import PART, PartitionedFile, PartitionedWriter
 from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.lines import line_batches
 from rollout_etl.read.scan import Rollouts
@@ -32,7 +32,7 @@ def written(run: Run) -> dict[str, Any]:
     folder = run.output.parent
     try:
         report = execute(run).to_json()
-    except GateError as error:
+    except RolloutETLError as error:
         return {"error": str(error)}
     assert [path for path in folder.iterdir() if path.name.startswith(".")] == []
     files = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(".manifest.json")}
@@ -103,7 +103,8 @@ def test_real_rollouts_in_ranges(options: AnyOptions, tmp_path: Path) -> None:
     check_same([REAL], tmp_path / "out", options, 6_000_000, config=False)
 
 
-@settings(max_examples=3, deadline=None)
+# A run takes seconds: what fails is reported as it is found.
+@settings(max_examples=3, deadline=None, phases=[Phase.generate])
 @given(st.lists(st.lists(rollout_lines | bad_lines | st.just(b"  "), max_size=3) | rollout_groups(), min_size=3, max_size=12), st.integers(2, 4), st.booleans())
 def test_random_rollouts_in_ranges(tmp_path_factory: pytest.TempPathFactory, groups: list[list[bytes]], parts: int, last: bool) -> None:
     folder = tmp_path_factory.mktemp("random")

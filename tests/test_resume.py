@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from rollout_etl.bounded.partitioned import PartitionedFile
+from rollout_etl.publish.partitioned import PartitionedFile
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions
 from rollout_etl.run import Run, execute
 from tests.test_curation_runs import rollout

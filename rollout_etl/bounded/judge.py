@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from rollout_etl.bounded.partitioned import PART, PartitionedFile
 from rollout_etl.bounded.passes import Pass, Span, add_facts
 from rollout_etl.bounded.ranges import Range
 from rollout_etl.curate import plan
@@ -21,6 +20,7 @@ from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import Rule
 from rollout_etl.engines import Engine
 from rollout_etl.judging import TIED, Judge, empty, stretch_bounds
+from rollout_etl.publish.partitioned import PART, PartitionedFile
 from rollout_etl.read.quarantine import Account
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.report import Report
@@ -110,12 +110,13 @@ class BoundedJudge(Judge):
         if self.rollouts.account is not None:
             return [PartitionedFile(first.path(number)) for number in range(len(first.ranges))]
         files = self._done(first)
-        account, lines = Account(), 0
+        account, lines, seen = Account(), 0, 0
         for number, (file, inputs) in enumerate(zip(files, first.ranges, strict=True)):
-            lines = lines if inputs[0].start else 0
-            self._spans[number] = Span(account.read, file.facts["read"], lines)
+            # A range that does not begin its file goes on with the lines of the one before.
+            lines, seen = (lines, seen - 1) if inputs[0].start else (0, seen)
+            self._spans[number] = Span(account.read, file.facts["read"], lines, seen)
             add_facts(self.report, account, file.facts, self._spans[number])
-            lines += file.facts["lines"]
+            lines, seen = lines + file.facts["lines"], seen + len(inputs)
         self.report.remarks += files[-1].facts["remarks"] if files else []
         self.rollouts.account = account
         self.report.count_lines(account)

@@ -80,7 +80,7 @@ def _size(item: Input) -> int:
 
 def check_statistics(limit: int, compared: Iterable[Rollouts]) -> None:
     """Raise `UsageError` where statistics of the rollouts would hold more than `limit`."""
-    count = sum(unpacked_bytes(each.inputs) / each.bytes_per_rollout for each in compared)
+    count = sum(unpacked_bytes(each.inputs) / each.glimpse.bytes_per_rollout for each in compared)
     needed = int(_PROGRAM_BYTES + _STATISTICS_BYTES * count)
     if needed > limit:
         raise UsageError(f"statistics of some {count / 1e6:.1f} million rollouts take {spelt(needed)} of memory, more than --memory-limit {spelt(limit)}")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
 
-from rollout_etl.bounded.partitioned import PART, PartitionedWriter
 from rollout_etl.bounded.ranges import Range, count_lines
 from rollout_etl.curate.rules import Rule
 from rollout_etl.judging import Judge
+from rollout_etl.publish.partitioned import PART, PartitionedWriter
 from rollout_etl.read.quarantine import Account, BadLine
 from rollout_etl.report import Report
 
@@ -25,6 +25,7 @@ class Span:
     first_row: int = 0
     rows: int = 0
     first_line: int = 0
+    first_input: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,8 @@ class Pass:
     def run(self, number: int, span: Span) -> int:
         """Do the task of one range; how many lines were read. Rows and lines count from the start of the range in its file."""
         judge = self.judge.over(self.ranges[number])
-        with PartitionedWriter(self.path(number)) as file:
-            for frame in _gathered(self._frames(judge, span), self.held_bytes):
+        with PartitionedWriter(self.path(number), self.held_bytes) as file:
+            for frame in self._frames(judge, span):
                 file.append(frame)
             file.finish(_facts(judge, self.ranges[number]) if self.kind == "judged" else {})
         return judge.report.read
@@ -80,20 +81,6 @@ class Pass:
                 yield frame.join(wanted, on="row", how="inner", maintain_order="left")
 
 
-def _gathered(frames: Iterable[pl.DataFrame], limit: int) -> Iterator[pl.DataFrame]:
-    """The frames, several together up to `limit` bytes."""
-    held: list[pl.DataFrame] = []
-    size = 0
-    for frame in frames:
-        held.append(frame)
-        size += int(frame.estimated_size())
-        if size >= limit:
-            yield pl.concat(held)
-            held, size = [], 0
-    if held:
-        yield pl.concat(held)
-
-
 def _bucket(buckets: int) -> pl.Expr:
     """The bucket of a rollout by the beginning of its `task_key`, so that buckets follow one another in the order of keys."""
     return (pl.col("task_key").str.slice(0, 8).str.to_integer(base=16, dtype=pl.Int64) * buckets // (1 << 32)).alias(PART)
@@ -106,8 +93,8 @@ def _facts(judge: Judge, files: Range) -> dict[str, Any]:
     return {
         "lines": count_lines(files[0]) if files[0].end is not None else 0,
         "dropped": report.dropped, "kept": report.kept, "shapes": report.shapes, "left_out": report.left_out, "clamped": report.clamped,
-        "remarks": report.remarks, "read": account.read, "rollouts": account.rollouts, "repaired": account.repaired, "found": account.found,
-        "quarantined": [[bad.source, bad.line, bad.reason, bad.text.decode("latin-1")] for bad in account.quarantined],
+        "remarks": report.remarks, "read": account.read, "rollouts": account.rollouts, "repairs": account.repairs, "found": account.found,
+        "quarantined": [[bad.source, bad.line, bad.reason, bad.text.decode("latin-1"), bad.row, bad.input] for bad in account.quarantined],
     }
 
 
@@ -119,6 +106,9 @@ def add_facts(report: Report, account: Account, facts: dict[str, Any], span: Spa
     report.clamped += facts["clamped"]
     account.read += facts["read"]
     account.rollouts += facts["rollouts"]
-    account.repaired.update(Counter(facts["repaired"]))
+    account.repairs += [(row + span.first_row, tuple(damage)) for row, damage in facts["repairs"]]
     account.found.update(Counter(facts["found"]))
-    account.quarantined += [BadLine(source, line + span.first_line, reason, text.encode("latin-1")) for source, line, reason, text in facts["quarantined"]]
+    account.quarantined += [
+        BadLine(source, line + span.first_line, reason, text.encode("latin-1"), row + span.first_row, at + span.first_input)
+        for source, line, reason, text, row, at in facts["quarantined"]
+    ]

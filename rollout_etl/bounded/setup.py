@@ -19,6 +19,7 @@ from rollout_etl.curate import plan
 from rollout_etl.engines import Engine
 from rollout_etl.engines.local import Local
 from rollout_etl.judging import Judge
+from rollout_etl.publish.parts import BUCKETS
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.report import Report
@@ -40,24 +41,29 @@ _WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "e
 def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, progress: Callable[[int], None], limit: int, stack: ExitStack) -> Judge:
     """The judge of a run: one that holds what it needs in memory, or one that goes in ranges where that would be more than `limit`."""
     size = memory.unpacked_bytes(rollouts.inputs)
-    per_rollout = rollouts.bytes_per_rollout if size else 1.0
+    per_rollout = rollouts.glimpse.bytes_per_rollout if size else 1.0
     narrow = job.per != "rollout" or plan.looks_around(run.curation)
     # What is known of rollouts already is held narrowly, and texts are fetched by stretches.
     fits = memory.fits(limit, size, per_rollout, "rollout" if rollouts.holds(["row"]) else job.per, narrow)
+    # What is written of a rollout is about as long as its line.
+    pieces = min(max(16 * size // limit, BUCKETS), _MOST_BUCKETS)
     if fits and run.engine == "local" and run.temp_dir is None:
-        return Judge(rollouts, run.curation, report, progress)
+        judge = Judge(rollouts, run.curation, report, progress)
+        judge.pieces = pieces
+        return judge
     bounds = _bounds(run, rollouts, limit, size / per_rollout)
     described = {"version": __version__, "run": _described(run), "inputs": fingerprint_of(rollouts.inputs), "task_inputs": fingerprint_of(rollouts.task_inputs),
                  "bounds": [bounds.buckets, bounds.piece_bytes, [[(item.path, item.start) for item in each] for each in bounds.ranges]]}
     parent = run.temp_dir or (Path(tempfile.gettempdir()) if run.dry_run else run.output.absolute().parent)
     work = stack.enter_context(Workspace(parent, run.output, described))
-    judge = BoundedJudge(rollouts, run.curation, report, progress, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
+    bounded = BoundedJudge(rollouts, run.curation, report, progress, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
+    bounded.pieces = pieces
     why = "" if fits else f"more than fits into {spelt(limit)} of memory: "
     report.notes.append(f"{why}worked on disk, in {len(bounds.ranges)} range(s) of the input and {bounds.buckets} bucket(s) of groups")
     if bounds.buckets == 1 and plan.compares_groups(run.curation):
         report.notes.append(f"copies and near-copies are looked for among all groups: some {memory.NARROW_BYTES} bytes of each rollout are held in memory")
-    stack.callback(_remark, judge, report, work)
-    return judge
+    stack.callback(_remark, bounded, report, work)
+    return bounded
 
 
 def _remark(judge: BoundedJudge, report: Report, work: Workspace) -> None:

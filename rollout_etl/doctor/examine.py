@@ -35,7 +35,7 @@ def examine(path: str, *, target: str | None = None, recipe: str | None = None, 
     the run file beside it. Raises `UsageError` or `UnreadableError`.
     """
     rollouts = Rollouts(path)
-    columns = rollouts.field_names()
+    columns = rollouts.glimpse.field_names()
     if _are_rollouts(columns):
         rows, findings = of_rollouts.examine(path, rollouts)
         if config is not None and keys_of(config):

@@ -14,19 +14,22 @@ import polars as pl
 
 from rollout_etl.publish.files import plain_write_errors
 from rollout_etl.publish.outputs import Output
+from rollout_etl.publish.partitioned import PART, PartitionedFile, PartitionedWriter
 
-_BUCKETS = 16
-"""A shuffle holds one bucket of the rows at a time in memory."""
+BUCKETS = 16
+"""A shuffle holds one bucket of the rows at a time in memory; so many, where nothing else is asked for."""
+_HELD_BYTES = 1 << 26
 
 
 class Parts:
     """Staged outputs by the name of their part. Frames say where rows go: `part` (String), `place` (UInt64) in a shuffled order."""
 
-    def __init__(self, files: Mapping[str, Output], *, shuffled: bool = False) -> None:
+    def __init__(self, files: Mapping[str, Output], *, shuffled: bool = False, buckets: int = BUCKETS) -> None:
         self.files = dict(files)
         self._shuffled = shuffled
+        self._width = (1 << 64) // buckets + 1
         self._stack = ExitStack()
-        self._spilled: dict[int, list[Path]] = {}
+        self._aside: PartitionedWriter | None = None
 
     @property
     def main(self) -> Output:
@@ -43,30 +46,25 @@ class Parts:
         if not self._shuffled:
             self._write(frame)
             return
-        with plain_write_errors(self.main.path):
-            for (bucket,), rows in frame.with_columns(_bucket=pl.col("place") // ((1 << 64) // _BUCKETS)).partition_by("_bucket", as_dict=True).items():
-                found = self._spilled.setdefault(int(bucket), [])
-                found.append(self._folder / f"{bucket}-{len(found)}.arrow")
-                rows.drop("_bucket").write_ipc(found[-1], compression="lz4")
+        if self._aside is None:
+            path = self.main.path
+            with plain_write_errors(path):
+                folder = self._stack.enter_context(TemporaryDirectory(prefix=f".{path.name}.", suffix=".shuffle", dir=path.parent))
+            self._aside = self._stack.enter_context(PartitionedWriter(Path(folder, "rows.parquet"), _HELD_BYTES))
+        self._aside.append(frame.with_columns((pl.col("place") // self._width).cast(pl.Int64).alias(PART)))
 
     def settle(self) -> None:
         """Write what was kept aside, in its order."""
-        for bucket in sorted(self._spilled):
-            with plain_write_errors(self.main.path):
-                frames = [pl.read_ipc(path) for path in self._spilled[bucket]]
-            self._write(pl.concat(frames).sort("place", maintain_order=True))
-        self._spilled.clear()
+        if self._aside is None:
+            return
+        self._aside.finish({})
+        rows = PartitionedFile(self._aside.path)
+        for bucket in rows.parts:
+            self._write(pl.concat(rows.frames(bucket)).sort("place", maintain_order=True))
 
     def _write(self, frame: pl.DataFrame) -> None:
         for name, file in self.files.items():
             file.append(frame.filter(pl.col("part") == name) if len(self.files) > 1 else frame)
-
-    @property
-    def _folder(self) -> Path:
-        if not hasattr(self, "_temporary"):
-            path = self.main.path
-            self._temporary = Path(self._stack.enter_context(TemporaryDirectory(prefix=f".{path.name}.", suffix=".shuffle", dir=path.parent)))
-        return self._temporary
 
     def __enter__(self) -> Self:
         for file in self.files.values():

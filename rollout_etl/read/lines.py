@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from rollout_etl.errors import UnreadableError
-from rollout_etl.read import remote
+from rollout_etl.read import containers, remote
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.stored import lines_of
 
@@ -85,10 +85,8 @@ def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     """Line numbers and texts of one file, block by block."""
     if item.stored is not None:
         return lines_of(item.stored, item.number)
-    if item.suffix == ".json":
-        return _numbered(_json_array(item))
-    if item.suffix == ".parquet":
-        return _numbered(_parquet(item))
+    if item.suffix in (".json", ".parquet"):
+        return containers.rows_of(item)
     if not item.is_remote:
         return _stored_lines(item, io.FileIO(item.path) if item.end is None else Section(item.path, item.start, item.end))
     body = remote.opened(item.path)
@@ -209,49 +207,3 @@ def _blank(block: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     suspects = np.flatnonzero((starts == 10) | (starts == 13) | (starts == 32) | (starts == 9))
     blank = [i for i in suspects if not block[offsets[i] : offsets[i + 1]].tobytes().strip(b" \t\r\n")]
     return np.array(blank, dtype=np.int64)
-
-
-def _numbered(batches: Iterable[pa.StringArray]) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
-    first = 1
-    for texts in batches:
-        yield np.arange(first, first + len(texts), dtype=np.int64), texts
-        first += len(texts)
-
-
-def _json_array(item: Input) -> Iterator[pa.StringArray]:
-    # A JSON array is one value: DuckDB needs room for all of it.
-    size = max(1 << 24, 1 << 30 if item.is_remote else os.path.getsize(item.path) + 1024)
-    return _queried(f"SELECT json::VARCHAR FROM read_json_objects($path, format := 'auto', maximum_object_size := {size})", item)
-
-
-def _parquet(item: Input) -> Iterator[pa.StringArray]:
-    """Rows as JSON. Columns that hold JSON as text are taken as JSON."""
-    nested = "'responses_create_params', 'response', 'output', 'messages', 'tools', 'agent_ref', 'metadata', 'verifier_metadata'"
-    described = _query("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet($path))", item).fetchall()
-    fields = []
-    for name, dtype in described:
-        column, key = '"' + name.replace('"', '""') + '"', name.replace("'", "''")
-        value = column
-        if dtype == "VARCHAR" and f"'{name}'" in nested:
-            value = f"CASE WHEN json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
-        fields.append(f"'{key}', {value}")
-    return _queried(f"SELECT json_object({', '.join(fields)})::VARCHAR FROM read_parquet($path)", item)
-
-
-def _query(sql: str, item: Input) -> Any:
-    import duckdb
-
-    try:
-        return duckdb.connect(config={"memory_limit": "4GB"}).sql(sql, params={"path": item.path})
-    except duckdb.Error as error:
-        raise OSError(_reason(error)) from error
-
-
-def _queried(sql: str, item: Input) -> Iterator[pa.StringArray]:
-    import duckdb
-
-    try:
-        for batch in _query(sql, item).to_arrow_reader(1024):
-            yield batch.column(0).cast(pa.string())
-    except duckdb.Error as error:
-        raise OSError(_reason(error)) from error

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import islice
 from typing import Any, Literal
 
 import duckdb
@@ -21,14 +17,13 @@ from rollout_etl.errors import RolloutETLError, UnreadableError
 from rollout_etl.progress import Stage
 from rollout_etl.read.ahead import RowOrder, read_ahead
 from rollout_etl.read.canonical import Lookup, Style, macros, rollouts_query
+from rollout_etl.read.glimpse import Glimpse
 from rollout_etl.read.inputs import Input, check_stamps, find_inputs, stamps_of
 from rollout_etl.read.lines import SCHEMA as LINES
 from rollout_etl.read.lines import line_batches
-from rollout_etl.read.metrics import SeenFields, seen_fields
-from rollout_etl.read.quarantine import Account, BadLine
-from rollout_etl.read.repair import look_again
+from rollout_etl.read.quarantine import Account
+from rollout_etl.read.rescue import without_bad_lines
 from rollout_etl.read.schema import COLUMNS, SCHEMA
-from rollout_etl.read.structure import STRUCTURE
 from rollout_etl.read.task_inputs import TaskInputs
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -62,6 +57,8 @@ class Rollouts:
         self._only = "true"
         self._task_inputs = TaskInputs(self, task_inputs)
         self._stamps = stamps_of(self.inputs)
+        self.glimpse = Glimpse(self.inputs)
+        """What the beginnings of the inputs tell."""
 
     def check_unchanged(self) -> None:
         """Raise `UnreadableError` for a file that is no longer what it was when this reader was made."""
@@ -69,10 +66,9 @@ class Rollouts:
 
     def over(self, inputs: Sequence[Input]) -> Rollouts:
         """A reader of some of the inputs, or of ranges of them; rows count from 0 there, and the lines of a range from 1."""
-        # The copy has what was costly to make.
-        _ = self._database, self._starts, self._seen_fields
-        part = copy.copy(self)
-        part.inputs, part.account = list(inputs), None
+        part = Rollouts((), inputs=inputs, style=self.style, lookup=self.lookup, threads=self._threads, memory=self._memory)
+        # What is costly to make is shared.
+        part.__dict__ |= {name: getattr(self, name) for name in ("_database", "glimpse", "_stamps")}
         part._task_inputs = self._task_inputs.over(part)
         return part
 
@@ -145,17 +141,6 @@ class Rollouts:
         """The files that ground truth is looked up in besides."""
         return self._task_inputs.inputs
 
-    def field_names(self) -> list[str]:
-        """Names of the top-level fields of the first rollouts."""
-        names: dict[str, None] = {}
-        for batch in line_batches(self.inputs):
-            for text in batch.column(3).slice(0, 100).cast(pa.binary()).to_pylist():
-                with contextlib.suppress(ValueError, RecursionError):
-                    row = json.loads(text)
-                    names |= dict.fromkeys(row if isinstance(row, dict) else ())
-            break
-        return list(names)
-
     @property
     def _total_bytes(self) -> int | None:
         """Bytes of all lines, where the files tell."""
@@ -218,59 +203,16 @@ class Rollouts:
         connection = self._database.cursor()
         connection.register("lines", lines)
         # Planning takes a while: a relation made of another one is planned once more.
-        seen = self._seen_fields if "metrics" in columns else None
+        seen = self.glimpse.seen_fields if "metrics" in columns else None
         return connection.sql(rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant, seen=seen))
-
-    @cached_property
-    def _seen_fields(self) -> SeenFields:
-        return seen_fields((line for _, lines in self._starts for line in lines), STRUCTURE)
-
-    @cached_property
-    def _starts(self) -> list[tuple[float, list[bytes]]]:
-        """Of the first files, the bytes of a row, judged by their first batch, and the first lines."""
-        batches = (batch for item in self.inputs[:8] for batch in islice(line_batches([item]), 1))
-        return [(batch.nbytes / batch.num_rows, batch.column(3).slice(0, 10).cast(pa.binary()).to_pylist()) for batch in batches]
-
-    @property
-    def bytes_per_rollout(self) -> float:
-        """Bytes of a line, judged by the beginnings of the first files."""
-        return max((size for size, _ in self._starts), default=1000)
 
     def _batch_rows(self) -> int:
         """Rows of a batch: some 32 MB of lines."""
         size = _BATCH_BYTES if self._memory is None else min(_BATCH_BYTES, self._memory // 64)
-        return int(min(max(size / self.bytes_per_rollout, 16), 20_000))
+        return int(min(max(size / self.glimpse.bytes_per_rollout, 16), 20_000))
 
     def _without_bad_lines(self, frame: pl.DataFrame, columns: list[str], account: Account) -> pl.DataFrame:
-        """Rollouts only: bad lines are repaired and read again, or counted and kept in the account."""
-        account.read += len(frame)
-        bad = frame["bad_text"].is_not_null()
-        if not bad.any():
-            return frame
-        repaired, refused = [], []
-        for row, source, line, text in frame.filter(bad).select("row", "bad_source", "bad_line", "bad_text").iter_rows():
-            look = look_again(text)
-            if look.text is None:
-                refused.append(BadLine(self._paths[source], line, look.reason, text, row, source))
-            else:
-                repaired.append((row, source, line, look, text))
-        frames = [frame.filter(~bad)]
-        if repaired:
-            again = self._read_again(repaired, columns)
-            frames.append(again.filter(pl.col("is_rollout")))
-            rescued = set(frames[-1]["row"])
-            for row, source, line, look, text in repaired:
-                if row in rescued:
-                    account.repairs.append((row, tuple(look.damage)))
-                else:
-                    refused.append(BadLine(self._paths[source], line, look.reason, text, row, source))
-        account.quarantined += sorted(refused, key=lambda bad_line: bad_line.row)
-        return pl.concat(frames).sort("row")
-
-    def _read_again(self, repaired: list[tuple[int, int, int, Any, bytes]], columns: list[str]) -> pl.DataFrame:
-        rows, sources, numbers, looks, _ = zip(*repaired, strict=True)
-        lines = pa.table([rows, sources, numbers, [look.text for look in looks]], schema=LINES)
-        return pl.concat([_frame(batch) for batch in self._query(lines, columns).to_arrow_reader(20_000)])
+        return without_bad_lines(frame, self._paths, account, lambda lines: self._query(lines, columns))
 
 
 def _reaches(min_reward: float) -> str:

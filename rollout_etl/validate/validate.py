@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from rollout_etl import targets
 from rollout_etl.errors import UnreadableError, UsageError
-from rollout_etl.publish.folders import SHARD
+from rollout_etl.publish.folders import files_of
 from rollout_etl.publish.guesses import DATE
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import integers, line_batches
@@ -79,11 +79,7 @@ def validate(path: Path, target: str, recipe: str, templated: bool | None = None
     layouts = layouts_of(target, recipe)
     if templated is not None and target != "openrlhf":
         raise UsageError("--chat-template is for --target openrlhf: the other trainers always apply one")
-    if shards is None and path.is_dir():
-        shards = sorted(found for found in path.iterdir() if SHARD.fullmatch(found.name))
-    paths = [path] if shards is None else list(shards)
-    if not paths or not all(one.is_file() for one in paths):
-        raise UsageError(f"no such file: {path}" if shards is None else f"{path} is a folder without shards")
+    paths = files_of(path) if shards is None else list(shards)
     if not paths[0].name.endswith((".jsonl", ".json", ".jsonl.gz", ".parquet")):
         raise UsageError(f"{paths[0]} must end with .jsonl or .parquet")
     with duckdb.connect() as connection:

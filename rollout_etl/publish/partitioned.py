@@ -21,10 +21,16 @@ PART = "_part"
 
 
 class PartitionedWriter:
-    """A file that appears whole, with `facts` (JSON values) about it, when it is finished."""
+    """A file that appears whole, with `facts` (JSON values) about it, when it is finished.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Rows of `held_bytes` are put apart together: a part that stands in many small frames is written in few pieces.
+    """
+
+    def __init__(self, path: Path, held_bytes: int = 0) -> None:
+        self.path = path
+        self._held_bytes = held_bytes
+        self._held: list[pl.DataFrame] = []
+        self._size = 0
         # Two workers may make the same file when one was thought lost.
         self._staged = path.with_name(f".{path.name}.{uuid4().hex}.partial")
         self._writer: pq.ParquetWriter | None = None
@@ -32,20 +38,31 @@ class PartitionedWriter:
 
     def append(self, frame: pl.DataFrame) -> None:
         """Write rows; those of a part keep their order."""
-        with plain_write_errors(self._path):
+        self._held.append(frame)
+        self._size += int(frame.estimated_size())
+        if self._size >= self._held_bytes:
+            self._put_apart()
+
+    def _put_apart(self) -> None:
+        if not self._held:
+            return
+        frame = pl.concat(self._held)
+        self._held, self._size = [], 0
+        with plain_write_errors(self.path):
             for (part,), rows in sorted(frame.partition_by(PART, as_dict=True, include_key=False, maintain_order=True).items()):
                 self._write(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
                 self._parts.append(int(part))
 
     def finish(self, facts: Mapping[str, Any], columns: Iterable[str] = ()) -> None:
         """Bring the file to its place. Without rows it has facts alone."""
-        with plain_write_errors(self._path):
+        self._put_apart()
+        with plain_write_errors(self.path):
             if self._writer is None:
                 self._open(pa.schema([(name, pa.null()) for name in columns]))
             assert self._writer is not None
             self._writer.add_key_value_metadata({"parts": json.dumps(self._parts), "facts": json.dumps(facts)})
             self._writer.close()
-            os.replace(self._staged, self._path)
+            os.replace(self._staged, self.path)
 
     def _open(self, schema: pa.Schema) -> None:
         # Every row group is read as a whole, once: nothing is gained by dictionaries and statistics.
@@ -77,6 +94,11 @@ class PartitionedFile:
         found = self._metadata.metadata
         self._parts: list[int] = json.loads(found[b"parts"])
         self.facts: dict[str, Any] = json.loads(found[b"facts"])
+
+    @property
+    def parts(self) -> list[int]:
+        """The parts that have rows, in their order."""
+        return sorted(set(self._parts))
 
     def frames(self, part: int | None = None) -> Iterator[pl.DataFrame]:
         """The row groups of a part, or all, in the order they were written."""

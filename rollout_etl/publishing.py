@@ -1,0 +1,98 @@
+"""The end of a run: data, run file and manifests brought to their places."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rollout_etl.curate import split
+from rollout_etl.errors import UsageError
+from rollout_etl.publish.files import StagedFile, Written
+from rollout_etl.publish.outputs import Output
+from rollout_etl.publish.parts import Parts
+from rollout_etl.read.inputs import MANIFEST_SUFFIX
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.recipes import advice
+from rollout_etl.steps import Steps
+from rollout_etl.targets.target import Settings, companion
+
+if TYPE_CHECKING:
+    from rollout_etl.run import Run
+
+
+def write_quarantine(path: Path | None, rollouts: Rollouts) -> None:
+    """Write the lines that are no rollouts, as JSON lines, where a file for them is named."""
+    if path is None or rollouts.account is None:
+        return
+    with StagedFile(path) as file:
+        for bad in rollouts.account.quarantined:
+            file.write(bad.to_json().encode() + b"\n", rows=1)
+        file.finish()
+        file.publish()
+
+
+def publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
+    """Move data, the files beside it and the manifests to their places; the manifests go last."""
+    job, target, report = steps.job, steps.target, steps.report
+    if run.refuse_dates and job.container == ".jsonl":
+        for file in parts.files.values():
+            _refuse_guesses(run, target.rows(job, longer_prompts=False).reader, file)
+    if not parts.main.rows:
+        raise UsageError(f"all {report.written} examples fell to other parts than {split.TRAIN}: there are too few for this split")
+    written = {name: file.finish() for name, file in parts.files.items() if file.rows}
+    if missing := [name for name in parts.files if name not in written]:
+        report.warnings.append(f"no examples for {', '.join(missing)}: too few prompts for this split")
+    report.outputs = [file for files in written.values() for file in files]
+    report.shards = [shard for name in written for shard in steps.shards.parts[name]] if steps.shards is not None else []
+    staged: list[Output | StagedFile] = [parts.files[name] for name in written]
+    texts = {companion(run.output, suffix): text for suffix, text in target.beside(job).items()}
+    if run.config:
+        settings = _settings(run, steps, parts, written)
+        run_files = target.run_files(job, settings)
+        texts |= run_files
+        report.launch = target.launch(job, settings) if run_files else None
+    for path, text in texts.items():
+        companion_file = _staged(path, text, stack)
+        staged.append(companion_file)
+        report.outputs.append(companion_file.finish())
+    advice.advise(report, run.options)
+    record = json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n"
+    for name in reversed(written):
+        manifest = _staged(Path(str(parts.files[name].path) + MANIFEST_SUFFIX), record, stack)
+        manifest.finish()
+        staged.append(manifest)
+    for one in staged:
+        one.publish()
+
+
+def _settings(run: Run, steps: Steps, parts: Parts, written: Mapping[str, Sequence[Written]]) -> Settings:
+    """What the run file says: with a split, the first part beside training is the one to validate with."""
+    validation = next((parts.files[name] for name in written if name != split.TRAIN), None)
+    shards = {} if run.sharding is None else {parts.files[name].path: [Path(file.path) for file in files] for name, files in written.items()}
+    return Settings(
+        run_file=companion(run.output, steps.target.RUN_SUFFIX), train=run.output, rows=parts.main.rows, shards=shards,
+        validation=None if validation is None else validation.path, validation_rows=0 if validation is None else validation.rows,
+        statistics={**steps.report.statistics, **steps.counts},
+    )
+
+
+def _staged(path: Path, text: str, stack: ExitStack) -> StagedFile:
+    file = stack.enter_context(StagedFile(path))
+    file.write(text.encode())
+    return file
+
+
+def _refuse_guesses(run: Run, reader: str, file: Output) -> None:
+    """Refuse JSON lines that the trainer's reader would change, or stop at."""
+    other = run.output.with_suffix(".parquet")
+    dates = sorted({name for guesses in file.guesses for name in guesses.dates})
+    late = sorted({name for guesses in file.guesses for name in guesses.late})
+    if file.rows and reader != "exact" and dates:
+        raise UsageError(f"every value of {', '.join(dates)} reads as a date, which the JSON reader of `datasets` would change: write {other} instead")
+    if file.rows and reader == "guesses" and late:
+        raise UsageError(
+            f"{', '.join(late)} may change type after the first 10 MB, where the JSON reader of `datasets` stops: write {other} instead"
+        )
