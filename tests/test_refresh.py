@@ -280,6 +280,23 @@ def test_no_examples_is_a_gate(folder: Path) -> None:
     assert not (folder / "training" / "current").exists()
 
 
+def test_inputs_with_names(folder: Path) -> None:
+    text = PIPELINE.replace('inputs = ["rollouts"]', 'inputs = ["math=rollouts/night0.jsonl"]').replace("reward-threshold = 0.5", "reward-threshold = 0.5\nwhere = \"task_name = 'math'\"")
+    (folder / "pipeline.toml").write_text(text)
+    assert refreshed(folder).rows == {"sft.jsonl": 12, "pairs.parquet": 6}
+    (folder / "pipeline.toml").write_text(text.replace('"math=', '"code='))
+    assert refresh(folder)[1]["error"].startswith("not published: min-rows of sft.jsonl: 0")
+
+
+def test_files_that_options_name_are_part_of_a_version(folder: Path) -> None:
+    (folder / "pipeline.toml").write_text(PIPELINE.replace("max-bad-fraction = 0.2", 'max-bad-fraction = 0.2\nexclude-prompts = "benchmark.txt"'))
+    for excluded, rows in (("nothing\n", 12), ("question 0-1\n", 10)):
+        (folder / "benchmark.txt").write_text(excluded)
+        done = refreshed(folder)
+        assert (done.published, done.rows["sft.jsonl"]) == (True, rows)
+    assert not refreshed(folder).published
+
+
 def test_rollback_stays_until_the_inputs_change(folder: Path) -> None:
     assert refresh(folder)[0] == 0
     first = published(folder)

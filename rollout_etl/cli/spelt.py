@@ -11,7 +11,7 @@ from rollout_etl.cli.recipes import STATED
 from rollout_etl.cli.runner import run_of
 from rollout_etl.cli.talk import OPTIONS
 from rollout_etl.errors import UsageError
-from rollout_etl.refresh.pipeline import refuse_unknown, replaced
+from rollout_etl.refresh.pipeline import FILES, refuse_unknown, replaced
 
 if TYPE_CHECKING:
     from rollout_etl.run import Run
@@ -66,4 +66,4 @@ def _spelt(path: Path, name: str, value: Any, parameter: Any, folder: Path) -> l
         raise UsageError(f"{path}: {name} takes a value, as on the command line")
     text = replaced(str(value))
     # Files are named as seen from the pipeline file.
-    return [f"--{name}", str(folder / text) if name == "task-inputs" else text]
+    return [f"--{name}", str(folder / text) if name in FILES and (name == "task-inputs" or (folder / text).exists()) else text]

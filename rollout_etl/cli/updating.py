@@ -72,6 +72,7 @@ def plan(file: File, json: Json = False) -> None:
 def refresh(
     file: File,
     force: Annotated[list[str] | None, typer.Option("--force", metavar="GATE", help="Publish although this gate fails; the record says so.")] = None,
+    push: Annotated[list[str] | None, typer.Option("--push", metavar="URL", help="Copy the version there: hf://datasets/ORG/NAME, s3://BUCKET/PATH.")] = None,
     wait: Wait = 0.0,
     json: Json = False,
     quiet: o.Quiet = False,
@@ -82,10 +83,15 @@ def refresh(
         from rollout_etl.refresh import refresh
         from rollout_etl.refresh.notify import tell
         from rollout_etl.refresh.pipeline import load
+        from rollout_etl.refresh.push import check as check_push
+        from rollout_etl.refresh.push import push as push_version
+        from rollout_etl.refresh.versions import Versions
 
         pipeline = load(file)
+        check_push(push or ())
         try:
             done = refresh.refresh(pipeline, _run_of(pipeline), force=force or (), wait=wait)
+            done.pushed = push_version(Versions(pipeline.publish), push or ())
         except RolloutETLError as error:
             said = {"published": False, "error": str(error), "exit_code": int(error.exit_code)}
             if error.exit_code != ExitCode.LOCKED:
@@ -175,6 +181,7 @@ def _told(done: Refreshed, *, planned: bool) -> list[str]:
     lines += [f"gate failed  {said}" for said in done.failed]
     lines += [f"forced       {gate['gate']} of {gate['output']}" for gate in done.gates if gate["forced"] and done.published]
     lines += [f"removed      version {number}" for number in done.retired]
+    lines += [f"pushed       to {url}" for url in done.pushed]
     if done.published:
         return [*lines, f"current      version {done.version}"]
     if not (change.new or change.changed or change.gone) and done.rows == done.rows_before and not done.failed:

@@ -18,7 +18,7 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
 MANIFEST_SUFFIX = ".manifest.json"
 _SIDECAR = re.compile(r"_(materialized_inputs|failures|reward_profiling|agent_metrics|aggregate_metrics|metrics)$")
 _SHARD = re.compile(r"[-_.]?(?:(?:shard|part|rank|worker|chunk)[-_]?\d+|\d+-of-\d+)$")
-_NAMED = re.compile(r"([A-Za-z][\w.-]*)=(.+)", re.DOTALL)
+NAMED = re.compile(r"([A-Za-z][\w.-]*)=(.+)", re.DOTALL)
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
@@ -157,7 +157,7 @@ def _stamp(path: str) -> Stamp | None:
 
 def _named(path: str) -> tuple[str | None, str]:
     """Name and path of `NAME=PATH`; a path that exists as it stands has no name."""
-    match = None if os.path.exists(path) else _NAMED.fullmatch(path)
+    match = None if os.path.exists(path) else NAMED.fullmatch(path)
     return (match[1], match[2]) if match else (None, path)
 
 

@@ -21,7 +21,7 @@ from rollout_etl.read.scan import Rollouts
 from rollout_etl.refresh.card import card
 from rollout_etl.refresh.fingerprints import Source
 from rollout_etl.refresh.gates import Outcome, Seen
-from rollout_etl.refresh.pipeline import Output, Pipeline
+from rollout_etl.refresh.pipeline import FILES, Output, Pipeline
 from rollout_etl.refresh.versions import link_if_same, write_text
 from rollout_etl.report import Report
 from rollout_etl.run import RolloutsOf, Run, execute
@@ -47,9 +47,13 @@ class Built:
 
 
 def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
-    """What a version depends on: inputs in their order, outputs, gates, the software's version."""
+    """What a version depends on: inputs in their order, files that options name, outputs, gates, the software's version."""
     outputs = [[output.file, output.recipe, dict(output.options), dict(output.bounds.by_gate)] for output in pipeline.outputs]
-    spelt = json.dumps([[[source.sha256 or source.path, source.namespace] for source in sources], outputs, __version__], sort_keys=True, default=str)
+    named = {output.options.get(name, output.options.get(name.replace("-", "_"))) for output in pipeline.outputs for name in FILES} - {None}
+    files = [path for value in sorted(map(str, named)) if (path := Path(pipeline.resolved(value))).is_file()]
+    contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    inputs = [[source.sha256 or source.path, source.namespace] for source in sources]
+    spelt = json.dumps([contents, inputs, outputs, __version__], sort_keys=True, default=str)
     return hashlib.sha256(spelt.encode()).hexdigest()
 
 

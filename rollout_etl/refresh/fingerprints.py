@@ -22,7 +22,7 @@ class Source:
     """An input of a refresh."""
 
     path: str
-    """What a run reads: a file, or an ingested folder."""
+    """What a run reads: a file, or an ingested folder, with the name of its task where it has one."""
     sha256: str
     """Of its bytes and those of the tasks beside it; empty for a remote file, which nothing is known of."""
     bytes: int
@@ -92,7 +92,8 @@ def sources_of(inputs: Sequence[str], fingerprints: Fingerprints) -> tuple[list[
         # Tasks that lie beside a file are part of what it says.
         files += [item.task_inputs] if item.task_inputs and item.stored is None else []
         content = _together(fingerprints.of(file) for file in files)
-        namespace = item.namespace if item.stored is None else ""
+        path = path if item.name is None else f"{item.name}={path}"
+        namespace = item.namespace if item.stored is None else item.name or ""
         known = sources.setdefault(content, Source(path, content, sum(os.path.getsize(file) for file in files), namespace))
         if known.path != path:
             notes.append(f"left out {path}: it holds the same as {known.path}")

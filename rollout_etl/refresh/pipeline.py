@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_etl.errors import UsageError
+from rollout_etl.read.inputs import NAMED
 from rollout_etl.refresh.gates import GATES, Bounds
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -37,6 +38,8 @@ TOP: dict[str, str] = {
     "gates": "Bounds that a version must keep to be published.",
     "notify": "Commands that are told what a refresh did.",
 }
+FILES = ("task-inputs", "exclude-prompts", "tokenizer")
+"""Options that name files: what is in them is part of what a version depends on."""
 NOTIFY: dict[str, str] = {
     "on-success": "Command that gets the report as JSON on standard input after a refresh that published.",
     "on-failure": "Command that gets the report as JSON on standard input after a refresh that failed.",
@@ -72,8 +75,10 @@ class Pipeline:
     """The file's own words, for the record of a version."""
 
     def resolved(self, path: str) -> str:
-        """A path or URL of the file, variables replaced, seen from where the file lies."""
-        return _seen_from(self.path.parent, replaced(path))
+        """A path or URL of the file, variables replaced, seen from where the file lies; `NAME=PATH` keeps its name."""
+        text = replaced(path)
+        named = None if (self.path.parent / text).exists() else NAMED.fullmatch(text)
+        return f"{named[1]}={_seen_from(self.path.parent, named[2])}" if named else _seen_from(self.path.parent, text)
 
 
 def load(path: Path) -> Pipeline:

@@ -49,6 +49,8 @@ class Refreshed:
     gates: list[Record] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     retired: list[int] = field(default_factory=list)
+    pushed: list[str] = field(default_factory=list)
+    """Where the version was copied to."""
 
     def to_json(self) -> Record:
         """The report as JSON values."""

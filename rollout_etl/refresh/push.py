@@ -1,0 +1,97 @@
+"""Versions copied to where others read them: a dataset of the Hugging Face hub, or a bucket.
+
+    hf://datasets/ORG/NAME      one commit, made by huggingface_hub: readers see the old version or the new one
+    s3://BUCKET/PATH            PATH/versions/000007/..., then PATH/current, which names it; any other file system of fsspec as well
+
+Keys are those that the libraries find by themselves (HF_TOKEN, AWS_PROFILE, ...): none is asked for, kept or shown here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rollout_etl.errors import UsageError, WriteError
+from rollout_etl.refresh.versions import Versions, write_text
+
+_HUB = "hf://datasets/"
+_PUSHED = "pushed.json"
+_SECRETS = re.compile(r"//[^/@\s]+@|\b(hf_|AKIA|ASIA)\w+")
+
+
+def check(urls: Sequence[str]) -> None:
+    """Raise `UsageError` for what is no place to push to, and for a library that is not installed."""
+    for url in urls:
+        if not re.match(r"[a-z][a-z0-9+.-]*://.", url, re.IGNORECASE) or (url.startswith("hf://") and not re.fullmatch(r"hf://datasets/[^/]+/[^/]+/?", url)):
+            raise UsageError(f"--push {_shown(url)}: name hf://datasets/ORG/NAME, s3://BUCKET/PATH or another URL")
+        try:
+            _ = _hub() if url.startswith(_HUB) else _file_system(url)
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"--push {_shown(url)} needs more: pip install 'rollout-etl[push]'") from error
+
+
+def push(versions: Versions, urls: Sequence[str]) -> list[str]:
+    """Copy the current version to the places that do not have it yet; where it was copied to.
+
+    Raises `WriteError`: the version stays current here, and the next refresh tries again.
+    """
+    number, state = versions.current, versions.state / _PUSHED
+    if number is None:
+        return []
+    try:
+        pushed: dict[str, int] = json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        pushed = {}
+    done = []
+    for url in urls:
+        if pushed.get(_shown(url)) == number:
+            continue
+        try:
+            (_to_hub if url.startswith(_HUB) else _to_bucket)(versions.path(number), number, url)
+        # Each library has errors of its own, and what they say may hold keys.
+        except Exception as error:
+            said = (str(error) or type(error).__name__).strip().splitlines()[0]
+            raise WriteError(f"cannot push version {number} to {_shown(url)}: {_shown(said)}") from None
+        pushed[_shown(url)] = number
+        write_text(state, json.dumps(pushed) + "\n")
+        done.append(_shown(url))
+    return done
+
+
+def _to_hub(folder: Path, number: int, url: str) -> None:
+    repository = url.removeprefix(_HUB).strip("/")
+    _hub().upload_folder(
+        repo_id=repository, repo_type="dataset", folder_path=folder, commit_message=f"Version {number}", delete_patterns="*"
+    )
+
+
+def _to_bucket(folder: Path, number: int, url: str) -> None:
+    system, root = _file_system(url)
+    target = f"{root.rstrip('/')}/versions/{number:06}"
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        there = f"{target}/{path.relative_to(folder).as_posix()}"
+        system.makedirs(there.rpartition("/")[0], exist_ok=True)
+        system.put_file(str(path), there)
+    # Last: who reads it finds a whole version.
+    system.pipe_file(f"{root.rstrip('/')}/current", f"versions/{number:06}\n".encode())
+
+
+def _hub() -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi()
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    found: tuple[Any, str] = url_to_fs(url)
+    return found
+
+
+def _shown(text: str) -> str:
+    """A text without what may be a key."""
+    return _SECRETS.sub(lambda match: "//***@" if match[0].startswith("//") else "***", text)

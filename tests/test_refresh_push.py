@@ -1,0 +1,128 @@
+"""Pushing a version: to a bucket by fsspec, to the hub by huggingface_hub, both held against stand-ins on this machine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.test_refresh import COMMAND, SHARDED, lines
+
+TOKEN = "hf_thisIsNoToken"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rollouts").mkdir()
+    (tmp_path / "pipeline.toml").write_text(SHARDED)
+    (tmp_path / "rollouts" / "night0.jsonl").write_bytes(lines(0))
+    return tmp_path
+
+
+def push(folder: Path, url: str, **environment: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, report, and what was said."""
+    command = [COMMAND, "refresh", "pipeline.toml", "--json", "--push", url]
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stdout + done.stderr
+
+
+def held(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_bucket(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    bucket = tmp_path_factory.mktemp("bucket")
+    code, report, _ = push(folder, f"file://{bucket}")
+    assert (code, report["pushed"]) == (0, [f"file://{bucket}"])
+    assert held(bucket / "versions" / "000001") == held(folder / "training" / "versions" / "000001")
+    assert (bucket / "current").read_text() == "versions/000001\n"
+    assert push(folder, f"file://{bucket}")[1]["pushed"] == []
+    # What fails is current here, and tried again.
+    (folder / "rollouts" / "night1.jsonl").write_bytes(lines(1))
+    (bucket / "versions" / "000002").write_text("in the way")
+    code, report, _ = push(folder, f"file://{bucket}")
+    assert (code, (bucket / "current").read_text()) == (3, "versions/000001\n")
+    assert report["error"].startswith(f"cannot push version 2 to file://{bucket}")
+    (bucket / "versions" / "000002").unlink()
+    code, report, _ = push(folder, f"file://{bucket}")
+    assert (code, report["published"], report["version"], len(report["pushed"])) == (0, False, 2, 1)
+    assert (bucket / "current").read_text() == "versions/000002\n"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The part of the hub's interface that a commit needs."""
+
+    files: dict[str, bytes]
+    broken = False
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+    def _answer(self, found: Any, status: int = 200) -> None:
+        body = json.dumps(found).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        about = {"id": "org/name", "sha": "0" * 40, "siblings": [{"rfilename": name} for name in self.server.files], "private": False}  # type: ignore[attr-defined]
+        listed = [{"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in self.server.files.items()]  # type: ignore[attr-defined]
+        self._answer(listed if "/tree/" in self.path else about)
+
+    def do_POST(self) -> None:
+        sent = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.server.broken:  # type: ignore[attr-defined]
+            self._answer({"error": f"no place for {self.headers['Authorization']}"}, 400)
+        elif "/preupload/" in self.path:
+            self._answer({"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(sent)["files"]]})
+        elif "/commit/" in self.path:
+            for operation in map(json.loads, sent.splitlines()):
+                if operation["key"] == "file":
+                    self.server.files[operation["value"]["path"]] = base64.b64decode(operation["value"]["content"])  # type: ignore[attr-defined]
+                elif operation["key"] == "deletedFile":
+                    del self.server.files[operation["value"]["path"]]  # type: ignore[attr-defined]
+            self._answer({"commitUrl": "http://127.0.0.1/datasets/org/name/commit/1", "commitOid": "1" * 40, "success": True})
+        else:
+            self._answer({"errors": [], "warnings": []})
+
+
+@pytest.fixture
+def hub() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.files, server.broken = {}, False  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_hub(folder: Path, hub: Any) -> None:
+    environment = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    hub.files["gone.jsonl"] = b"of an earlier version"
+    code, report, said = push(folder, "hf://datasets/org/name", **environment)
+    assert (code, report.get("pushed")) == (0, ["hf://datasets/org/name"]), said
+    assert hub.files == held(folder / "training" / "versions" / "000001")
+    (folder / "rollouts" / "night1.jsonl").write_bytes(lines(1))
+    hub.broken = True
+    code, report, said = push(folder, "hf://datasets/org/name", **environment)
+    assert code == 3
+    assert report["error"].startswith("cannot push version 2 to hf://datasets/org/name")
+    assert TOKEN not in said + "".join(path.read_text() for path in (folder / "training").rglob("*.json"))
+
+
+@pytest.mark.parametrize("url", ["somewhere", "hf://models/org/name", "hf://datasets/org", "nosuchthing://x/y"])
+def test_wrong_places(folder: Path, url: str) -> None:
+    code, _, said = push(folder, url)
+    assert (code, said.count("\n"), f"--push {url}" in said) == (2, 1, True)
+    assert not (folder / "training").exists()
