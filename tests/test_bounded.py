@@ -16,6 +16,7 @@ from rollout_etl.bounded import memory
 from rollout_etl.bounded.ranges import count_lines, cut
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import ExitCode, LockedError, RolloutETLError, UnreadableError, UsageError
+from rollout_etl.progress import Stage
 from rollout_etl.publish.partitioned import PART, PartitionedFile, PartitionedWriter
 from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.lines import line_batches
@@ -237,13 +238,15 @@ def test_ray_that_is_not_there(others: dict[str, Any], said: str, files: list[Pa
 
 @pytest.mark.parametrize("change", ["append", "vanish", "replace", "shorten"])
 @pytest.mark.parametrize("limit", [PLENTY, 100_000])
-def test_a_file_that_changes_during_the_run_is_named(change: str, limit: int, files: list[Path], tmp_path: Path) -> None:
+def test_a_file_that_changes_during_the_run_is_named(change: str, limit: int, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "rollouts.jsonl"
     source.write_bytes(files[0].read_bytes() + files[1].read_bytes())
     changed: list[bool] = []
+    advance = Stage.advance
 
-    def once(rows: int) -> None:
-        if changed:
+    def once(stage: Stage, rows: int = 0, bytes: int = 0) -> None:
+        advance(stage, rows, bytes)
+        if changed or not rows:
             return
         changed.append(True)
         if change == "append":
@@ -257,6 +260,7 @@ def test_a_file_that_changes_during_the_run_is_named(change: str, limit: int, fi
             (tmp_path / "other").write_bytes(source.read_bytes())
             (tmp_path / "other").replace(source)
 
+    monkeypatch.setattr(Stage, "advance", once)
     with pytest.raises(UnreadableError, match=r"rollouts\.jsonl"):
-        execute(Run(inputs=[str(source)], output=tmp_path / "out.jsonl", options=DpoOptions(), max_bad_fraction=1.0, memory_limit=limit), once)
+        execute(Run(inputs=[str(source)], output=tmp_path / "out.jsonl", options=DpoOptions(), max_bad_fraction=1.0, memory_limit=limit))
     assert not (tmp_path / "out.jsonl").exists()

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rollout_etl.engines.local import Local
 from rollout_etl.publish.partitioned import PartitionedFile
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions
 from rollout_etl.run import Run, execute
@@ -103,11 +105,15 @@ def run_once(folder: Path, **others: Any) -> list[str]:
     """A run that is stopped after its first task, and one that is not: what the second says of the first."""
     run = Run(inputs=[str(folder / "in.jsonl")], output=folder / "out.jsonl", options=GrpoOptions(), memory_limit=100_000, temp_dir=folder / "scratch")
 
-    def stop(rows: int) -> None:
+    do = Local.run
+
+    def stopped(engine: Local, task: Any, arguments: Any) -> Iterator[int]:
+        yield next(do(engine, task, arguments))
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        execute(run, stop)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Local, "run", stopped)
+        execute(run)
     changed = others.pop("changed", lambda: None)
     changed()
     report = execute(Run(**{**run.__dict__, **others}))

@@ -65,10 +65,13 @@ def _line_start(path: str, near: int, end: int) -> int:
 
 
 def count_lines(item: Input) -> int:
-    """Newlines of a piece of a file."""
+    """Newlines of a piece of a file. Raises `UnreadableError` where it is gone."""
     assert item.end is not None
     count, buffer = 0, np.empty(_BLOCK, dtype=np.uint8)
-    with Section(item.path, item.start, item.end) as file:
-        while filled := file.readinto(buffer.data):
-            count += int(np.count_nonzero(buffer[:filled] == 10))
+    try:
+        with Section(item.path, item.start, item.end) as file:
+            while filled := file.readinto(buffer.data):
+                count += int(np.count_nonzero(buffer[:filled] == 10))
+    except OSError as error:
+        raise UnreadableError(f"cannot read {item.path}: {error.strerror}") from error
     return count
