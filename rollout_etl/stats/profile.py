@@ -62,5 +62,5 @@ def _mixed(data: Narrow) -> int:
 
 def _copies(data: Narrow) -> int:
     """Rollouts that repeat another one of their group; the first of its kind does not count, nor do empty ones."""
-    said = data.rollouts.lazy().filter(~pl.col("is_empty")).select("group", "response_key").collect()
-    return len(said) - len(said.unique())
+    said = data.rollouts.lazy().filter(~pl.col("is_empty")).group_by("group").agg(pl.len(), kinds=pl.col("response_key").n_unique()).collect()
+    return int((said["len"] - said["kinds"]).sum())
