@@ -58,6 +58,28 @@ def test_bucket(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert (bucket / "current").read_text() == "versions/000002\n"
 
 
+def test_s3(folder: Path) -> None:
+    fsspec, server = pytest.importorskip("fsspec"), pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    service = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    service.start()
+    try:
+        host, port = service.get_host_and_port()
+        keys = {"AWS_ACCESS_KEY_ID": "AKIANOKEYATALL", "AWS_SECRET_ACCESS_KEY": "no secret", "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+        store = fsspec.filesystem("s3", key=keys["AWS_ACCESS_KEY_ID"], secret=keys["AWS_SECRET_ACCESS_KEY"], endpoint_url=keys["AWS_ENDPOINT_URL"])
+        store.mkdir("training-sets")
+        code, report, said = push(folder, "s3://training-sets/math", **keys)
+        assert (code, report["pushed"]) == (0, ["s3://training-sets/math"])
+        root = "training-sets/math/versions/000001/"
+        assert {path.removeprefix(root): store.cat_file(path) for path in store.find(root)} == held(folder / "training" / "versions" / "000001")
+        assert store.cat_file("training-sets/math/current") == b"versions/000001\n"
+        code, _, denied = push(folder, "s3://nobody-has-this/math", **keys)
+        assert code == 3 and "cannot push version 1 to s3://nobody-has-this/math" in denied
+        assert not any(secret in text for secret in (keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]) for text in (said, denied))
+    finally:
+        service.stop()
+
+
 class Hub(BaseHTTPRequestHandler):
     """The part of the hub's interface that a commit needs."""
 

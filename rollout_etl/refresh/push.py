@@ -70,6 +70,10 @@ def _to_hub(folder: Path, number: int, url: str) -> None:
 
 def _to_bucket(folder: Path, number: int, url: str) -> None:
     system, root = _file_system(url)
+    # Making folders would make the bucket as well, and a slip of the pen a bucket of its own.
+    bucket = root.split("/")[0] or "/"
+    if not system.exists(bucket):
+        raise FileNotFoundError(f"there is no {bucket}")
     target = f"{root.rstrip('/')}/versions/{number:06}"
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         there = f"{target}/{path.relative_to(folder).as_posix()}"
