@@ -72,11 +72,11 @@ def configure(
     if recipe not in RECIPES:
         raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
     dialect = targets.load(target)
-    data = _look(train)
-    loader = loader_of(dialect, _job(RECIPES[recipe](), data))
+    loader = loader_of(dialect, _job(RECIPES[recipe](), train))
     _refuse_settings(dialect, recipe, loader, {"reward_scale": reward_scale, "max_rollout_turns": max_rollout_turns})
     if loader.needs_validation and validation is None:
         raise UsageError(f"{dialect.TITLE} does not start {recipe} without a validation file: name one with --val")
+    data = _look(train)
     job, rows = _recognised(dialect, recipe, data, layout)
     others = None if validation is None else _look(validation)
     if others is not None:
@@ -118,8 +118,8 @@ def _look(path: Path) -> _Data:
     return found
 
 
-def _job(options: AnyOptions, data: _Data, **shape: Any) -> Job:
-    return Job(options=options, output=data.path, shards=data.container if data.is_folder else None, **shape)  # type: ignore[arg-type]
+def _job(options: AnyOptions, data: Path, **shape: Any) -> Job:
+    return Job(options=options, output=data, shards=files_of(data)[0].suffix if data.is_dir() else None, **shape)  # type: ignore[arg-type]
 
 
 def _listed(files: Sequence[Path]) -> str:
@@ -142,7 +142,7 @@ def _recognised(target: Target, recipe: str, data: _Data, layout: str) -> tuple[
     for variant in target.VARIANTS.get(recipe, ()):
         options: dict[str, Any] = {name: value for name, value in variant.items() if name not in ("form", "token_ids")}
         shape: dict[str, Any] = {name: value for name, value in variant.items() if name not in options}
-        job = _job(RECIPES[recipe](**options), data, layout=layout, **shape)
+        job = _job(RECIPES[recipe](**options), data.path, layout=layout, **shape)
         target.check(job)
         rows = target.rows(job, longer_prompts=False)
         if set(rows.required) <= set(data.columns):
