@@ -194,10 +194,10 @@ def test_memory_of_a_container(tmp_path: Path) -> None:
 def test_statistics_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text(json.dumps({"reward": 1.0}) + "\n")
-    memory.check_statistics(301_000_000, [Rollouts(path)])
+    memory.check_statistics(451_000_000, [Rollouts(path)])
     path.write_text((json.dumps({"reward": 1.0}) + "\n") * 20_000)
-    with pytest.raises(UsageError, match="more than --memory-limit 301 MB"):
-        memory.check_statistics(301_000_000, [Rollouts(path)])
+    with pytest.raises(UsageError, match="more than --memory-limit 451 MB"):
+        memory.check_statistics(451_000_000, [Rollouts(path)])
 
 
 def test_a_run_that_fits_stays_in_memory(files: list[Path], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ _UNPACKED = {".jsonl.gz": 6, ".jsonl.zst": 8, ".parquet": 6}
 """How many times as large rollouts are as their file, roughly."""
 NARROW_BYTES = 400
 """What a rollout takes while groups are decided: keys, reward, attempt, place."""
-_PROGRAM_BYTES, _STATISTICS_BYTES = 300_000_000, 350
+_PROGRAM_BYTES, _STATISTICS_BYTES = 450_000_000, 350
 """What the program takes while it reads, and what each rollout adds for statistics."""
 _HELD = 2.5
 """Times the bytes of its lines that an input takes whose payload is held, with what is made of it on the way."""
