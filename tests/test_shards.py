@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 from rollout_etl.publish import folders
 from rollout_etl.publish.cuts import Cuts
+from rollout_etl.publish.outputs import ShardedRows, Sharding
+from rollout_etl.publish.rows import Field
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, find_inputs
 
 COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
@@ -126,6 +129,13 @@ def test_without_a_swap_in_one_step_folders_are_replaced_all_the_same(tmp_path: 
             (folder.staged / "part-00000.jsonl").write_text(word)
             folder.publish()
     assert (tmp_path / "out" / "part-00000.jsonl").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_full_shards_hold_no_thread(tmp_path: Path) -> None:
+    with ShardedRows(tmp_path / "out", [Field("text", "text", pl.col("text"))], Sharding(size=1), ".jsonl") as rows:
+        rows.append(pl.DataFrame({"text": [f"row {number}" for number in range(50)]}))
+        assert sum(thread.name.startswith("writer") for thread in threading.enumerate()) <= 1
+        assert [file.rows for file in rows.finish()] == [1] * 50
 
 
 def test_a_folder_takes_the_place_of_a_file(tmp_path: Path) -> None:

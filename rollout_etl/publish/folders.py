@@ -18,6 +18,11 @@ SHARD = re.compile(r"part-\d{5,}\.(jsonl|parquet)")
 _HERE, _EXCHANGE = -100, 2
 
 
+def shard_name(number: int, suffix: str) -> str:
+    """Name of a shard in its folder; `suffix` is `.jsonl` or `.parquet`."""
+    return f"part-{number:05}{suffix}"
+
+
 def check_replaceable(path: Path) -> None:
     """Raise `UsageError` for a folder that holds anything but shards: it would be lost."""
     if path.is_dir():

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from rollout_etl.errors import InternalError, UsageError
 from rollout_etl.publish.cuts import Cuts
 from rollout_etl.publish.files import StagedFile, Written, plain_write_errors
-from rollout_etl.publish.folders import StagedFolder
+from rollout_etl.publish.folders import StagedFolder, shard_name
 from rollout_etl.publish.guesses import TypeGuesses
 from rollout_etl.publish.rows import Field, arrow_table, json_lines
 
@@ -189,7 +189,7 @@ class ShardedRows:
                 self._shards[-1].append_lines(frame.slice(start, length), lines.slice(start, length))
 
     def _open(self, share: int = 1) -> None:
-        path = self._folder.staged / f"part-{len(self._shards):05}{self._suffix}"
+        path = self._folder.staged / shard_name(len(self._shards), self._suffix)
         first = self._shards[0].guesses[0] if self._shards else None
         self._shards.append(RowsFile(path, self._fields, guessed_messages=self._guessed, first=first, share=share))
 
@@ -199,6 +199,8 @@ class ShardedRows:
             shard = self._shards[len(self._written)]
             self._written += shard.finish()
             shard.publish()
+            # Its thread goes as well.
+            shard.__exit__(None, None, None)
 
     def finish(self) -> list[Written]:
         while len(self._written) < len(self._shards):

@@ -13,7 +13,7 @@ from typing import Self
 import polars as pl
 
 from rollout_etl.publish.files import Written, plain_write_errors
-from rollout_etl.publish.folders import StagedFolder
+from rollout_etl.publish.folders import StagedFolder, shard_name
 from rollout_etl.publish.guesses import TypeGuesses
 from rollout_etl.publish.outputs import RowsFile
 from rollout_etl.publish.rows import Field
@@ -83,7 +83,7 @@ class PlannedRows:
         with plain_write_errors(self.path):
             for number, shard in enumerate(self._shards):
                 if shard.rows:
-                    name = f"part-{len(found):05}{self._suffix}"
+                    name = shard_name(len(found), self._suffix)
                     if shard.earlier:
                         _link(shard.earlier, self._folder.staged / name)
                     else:
