@@ -55,12 +55,17 @@ def lines(seed: int, count: int = 24) -> bytes:
     return b"".join(made)
 
 
+def laid_out(folder: Path, pipeline: str) -> Path:
+    """`folder` with a pipeline and one night of rollouts."""
+    (folder / "rollouts").mkdir()
+    (folder / "pipeline.toml").write_text(pipeline)
+    (folder / "rollouts" / "night0.jsonl").write_bytes(lines(0))
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "rollouts").mkdir()
-    (tmp_path / "pipeline.toml").write_text(PIPELINE)
-    (tmp_path / "rollouts" / "night0.jsonl").write_bytes(lines(0))
-    return tmp_path
+    return laid_out(tmp_path, PIPELINE)
 
 
 def refresh(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:

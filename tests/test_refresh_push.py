@@ -14,17 +14,14 @@ from typing import Any
 
 import pytest
 
-from tests.test_refresh import COMMAND, SHARDED, lines
+from tests.test_refresh import COMMAND, SHARDED, laid_out, lines
 
 TOKEN = "hf_thisIsNoToken"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "rollouts").mkdir()
-    (tmp_path / "pipeline.toml").write_text(SHARDED)
-    (tmp_path / "rollouts" / "night0.jsonl").write_bytes(lines(0))
-    return tmp_path
+    return laid_out(tmp_path, SHARDED)
 
 
 def push(folder: Path, url: str, **environment: str) -> tuple[int, dict[str, Any], str]:

@@ -23,17 +23,14 @@ from rollout_etl.errors import WriteError
 from rollout_etl.publish.files import StagedFile
 from rollout_etl.refresh.versions import Versions
 from rollout_etl.validate.validate import validate
-from tests.test_refresh import COMMAND, SHARDED, lines, published, refresh, refreshed
+from tests.test_refresh import COMMAND, SHARDED, laid_out, lines, published, refresh, refreshed
 
 EXHAUSTIVE = bool(os.environ.get("EXHAUSTIVE"))
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "rollouts").mkdir()
-    (tmp_path / "pipeline.toml").write_text(SHARDED)
-    (tmp_path / "rollouts" / "night0.jsonl").write_bytes(lines(0))
-    return tmp_path
+    return laid_out(tmp_path, SHARDED)
 
 
 def hold_whole(folder: Path) -> int:
