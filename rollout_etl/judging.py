@@ -14,7 +14,6 @@ from rollout_etl.curate import near, plan, rewards, split
 from rollout_etl.curate.groups import GROUP, group_table
 from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import RULES, SOUND, Rule, columns_of, verdict
-from rollout_etl.publish.parts import BUCKETS
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import RECORDED, SCHEMA
@@ -36,8 +35,6 @@ class Judge:
         self.rollouts, self.curation, self.report = rollouts, curation, report
         self._rescores = curation.reward is not None or bool(curation.reward_scale)
         self._rewards: list[pl.DataFrame] | None = [] if curation.where_group is not None else None
-        self.pieces = BUCKETS
-        """In how many pieces the examples are shuffled: one is held at a time."""
     def over(self, inputs: Sequence[Input]) -> Judge:
         """The same for some of the inputs, or ranges of them, with a report of its own."""
         # Benchmarks and tokenizers are loaded once.

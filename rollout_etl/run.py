@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from rollout_etl import targets
-from rollout_etl.bounded.memory import default_limit
+from rollout_etl.bounded.memory import default_limit, shuffle_buckets
 from rollout_etl.bounded.setup import judge_of
 from rollout_etl.curate import rewards
 from rollout_etl.curate.options import Curation
@@ -19,6 +19,7 @@ from rollout_etl.errors import UsageError
 from rollout_etl.progress import Stage
 from rollout_etl.publish.folders import check_replaceable
 from rollout_etl.publish.outputs import Sharding
+from rollout_etl.publish.parts import BUCKETS
 from rollout_etl.publish.shard_plan import EarlierShards
 from rollout_etl.publishing import publish, write_quarantine
 from rollout_etl.read.canonical import Lookup
@@ -110,7 +111,8 @@ def execute(run: Run) -> Report:
     with ExitStack() as stack:
         _refuse_overwriting(run, rollouts, output_paths(job, run.curation).values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         judge = judge_of(run, job, rollouts, report, limit, stack)
-        steps = Steps(job, target, judge, run.sharding, run.dry_run, run.earlier, run.note_prompts)
+        buckets = BUCKETS if run.curation.shuffle is None else shuffle_buckets(limit, rollouts.inputs)
+        steps = Steps(job, target, judge, run.sharding, run.dry_run, run.earlier, run.note_prompts, buckets)
         parts = steps.write(stack)
         if run.dry_run:
             report.notes.append("dry run: nothing was written")

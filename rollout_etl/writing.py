@@ -18,7 +18,7 @@ from rollout_etl.errors import GateError
 from rollout_etl.judging import Judge
 from rollout_etl.planning import SIDES
 from rollout_etl.publish.outputs import Output, RowsFile, ShardedRows, Sharding
-from rollout_etl.publish.parts import Parts, Tally, part_path
+from rollout_etl.publish.parts import BUCKETS, Parts, Tally, part_path
 from rollout_etl.publish.planned_rows import PlannedRows
 from rollout_etl.publish.shard_plan import EarlierShards, ShardPlan
 from rollout_etl.read.schema import SCHEMA
@@ -36,14 +36,17 @@ class Writer:
 
     def __init__(
         self, job: Job, target: Target, judge: Judge, sharding: Sharding | None = None, dry_run: bool = False,
-        earlier: EarlierShards | None = None, note_prompts: bool = False,
+        earlier: EarlierShards | None = None, note_prompts: bool = False, buckets: int = BUCKETS,
     ) -> None:
-        """`earlier` are shards of an earlier run, to be taken over; with `note_prompts` the report says which prompts went to which part."""
+        """A shuffle goes in so many `buckets`. `earlier` are shards of an earlier run, to be taken over; with `note_prompts` the report says
+        which prompts went to which part.
+        """
         self.job, self.target, self.judge, self.sharding, self.dry_run = job, target, judge, sharding, dry_run
         self.report, self.curation = judge.report, judge.curation
         self.shards = None if sharding is None or sharding.rows is None else ShardPlan(sharding.rows, earlier)
         self.counts: Counter[str] = Counter()
         """How often each of the rows' `counts` held."""
+        self._buckets = buckets
         self._noted: list[pl.DataFrame] | None = [] if note_prompts else None
 
     def _open(self, rows: Rows, stack: ExitStack) -> Parts:
@@ -58,7 +61,7 @@ class Writer:
                 files[name] = RowsFile(path, rows.fields, guessed_messages=guessed)
             else:
                 files[name] = ShardedRows(path, rows.fields, self.sharding, self.job.container, guessed_messages=guessed)
-        return stack.enter_context(Parts(files, shuffled=self.curation.shuffle is not None, buckets=self.judge.pieces))
+        return stack.enter_context(Parts(files, shuffled=self.curation.shuffle is not None, buckets=self._buckets))
 
     def _append(self, parts: Parts, rows: Rows, examples: pl.DataFrame, extra: Sequence[Rule] = ()) -> pl.DataFrame:
         """Count examples and write those that no rule drops."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rollout_etl.errors import UsageError
+from rollout_etl.publish.parts import BUCKETS
 from rollout_etl.read.inputs import Input
 from rollout_etl.sizes import bytes_of, spelt
 
@@ -22,6 +23,7 @@ _UNPACKED = {".jsonl.gz": 6, ".jsonl.zst": 8, ".parquet": 6}
 """How many times as large rollouts are as their file, roughly."""
 NARROW_BYTES = 400
 """What a rollout takes while groups are decided: keys, reward, attempt, place."""
+MOST_BUCKETS = 256
 _PROGRAM_BYTES, _STATISTICS_BYTES = 450_000_000, 350
 """What the program takes while it reads, and what each rollout adds for statistics."""
 _HELD = 2.5
@@ -84,6 +86,11 @@ def check_statistics(limit: int, compared: Iterable[Rollouts]) -> None:
     needed = int(_PROGRAM_BYTES + _STATISTICS_BYTES * count)
     if needed > limit:
         raise UsageError(f"statistics of some {count / 1e6:.1f} million rollouts take {spelt(needed)} of memory, more than --memory-limit {spelt(limit)}")
+
+
+def shuffle_buckets(limit: int, inputs: Iterable[Input]) -> int:
+    """In how many buckets examples are shuffled, of which one is held at a time. What is written of a rollout is about as long as its line."""
+    return min(max(16 * unpacked_bytes(inputs) // limit, BUCKETS), MOST_BUCKETS)
 
 
 def fits(limit: int, input_bytes: int, bytes_per_rollout: float, per: Literal["rollout", "pair", "prompt"], narrow: bool) -> bool:

@@ -18,7 +18,6 @@ from rollout_etl.curate import plan
 from rollout_etl.engines import Engine
 from rollout_etl.engines.local import Local
 from rollout_etl.judging import Judge
-from rollout_etl.publish.parts import BUCKETS
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.report import Report
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 _RANGE_BYTES = 1 << 29
 """Planning its query takes as long as reading some 50 MB."""
 _PIECE_BYTES = 1 << 27
-_MOST_BUCKETS = 256
 _WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "engine", "ray_address", "quarantine", "max_bad_fraction", "dry_run",
                    "rollouts", "earlier", "note_prompts"}
 """Fields of a run that change nothing of what its tasks do."""
@@ -44,19 +42,14 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, limit: int,
     narrow = job.per != "rollout" or plan.looks_around(run.curation)
     # What is known of rollouts already is held narrowly, and texts are fetched by stretches.
     fits = memory.fits(limit, size, per_rollout, "rollout" if rollouts.holds(["row"]) else job.per, narrow)
-    # What is written of a rollout is about as long as its line.
-    pieces = min(max(16 * size // limit, BUCKETS), _MOST_BUCKETS)
     if fits and run.engine == "local" and run.temp_dir is None:
-        judge = Judge(rollouts, run.curation, report)
-        judge.pieces = pieces
-        return judge
+        return Judge(rollouts, run.curation, report)
     bounds = _bounds(run, rollouts, limit, size / per_rollout)
     described = {"version": __version__, "run": _described(run), "inputs": fingerprint_of(rollouts.inputs), "task_inputs": fingerprint_of(rollouts.task_inputs),
                  "bounds": [bounds.buckets, bounds.piece_bytes, [[(item.path, item.start) for item in each] for each in bounds.ranges]]}
     parent = run.temp_dir or (Path(tempfile.gettempdir()) if run.dry_run and run.engine == "local" else run.output.absolute().parent)
     work = stack.enter_context(Workspace(parent, run.output, described))
     bounded = BoundedJudge(rollouts, run.curation, report, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
-    bounded.pieces = pieces
     why = "" if fits else f"more than fits into {spelt(limit)} of memory: "
     report.notes.append(f"{why}worked on disk, in {len(bounds.ranges)} range(s) of the input and {bounds.buckets} bucket(s) of groups")
     if bounds.buckets == 1 and plan.compares_groups(run.curation):
@@ -76,7 +69,7 @@ def _remark(judge: BoundedJudge, report: Report, work: Workspace) -> None:
 
 def _bounds(run: Run, rollouts: Rollouts, limit: int, count: float) -> Bounds:
     among_all = plan.compares_groups(run.curation) or (isinstance(run.options, DpoOptions) and run.options.cross_prompt)
-    buckets = 1 if among_all else min(int(memory.NARROW_BYTES * count / (limit / 16)) + 1, _MOST_BUCKETS)
+    buckets = 1 if among_all else min(int(memory.NARROW_BYTES * count / (limit / 16)) + 1, memory.MOST_BUCKETS)
     return Bounds(ranges=cut(rollouts.inputs, min(limit, _RANGE_BYTES)), buckets=buckets, piece_bytes=min(limit // 16 + 1, _PIECE_BYTES))
 
 
