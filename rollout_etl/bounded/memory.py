@@ -24,7 +24,7 @@ _UNPACKED = {".jsonl.gz": 6, ".jsonl.zst": 8, ".parquet": 6}
 NARROW_BYTES = 400
 """What a rollout takes while groups are decided: keys, reward, attempt, place."""
 MOST_BUCKETS = 256
-_PROGRAM_BYTES, _STATISTICS_BYTES = 450_000_000, 350
+_PROGRAM_BYTES, _STATISTICS_BYTES = 450_000_000, 250
 """What the program takes while it reads, and what each rollout adds for statistics."""
 _HELD = 2.5
 """Times the bytes of its lines that an input takes whose payload is held, with what is made of it on the way."""

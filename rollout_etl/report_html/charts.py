@@ -18,8 +18,8 @@ from rollout_etl.stats.conversation import one_line
 from rollout_etl.stats.distribution import UNIT_EDGES, binned
 from rollout_etl.stats.groups import group_table
 from rollout_etl.stats.narrow import Narrow
-from rollout_etl.stats.summary import scoped
-from rollout_etl.stats.terminal import number, share
+from rollout_etl.stats.scopes import scoped
+from rollout_etl.stats.terminal import number, share, signed
 
 WIDTH = 340
 _HEIGHT = 190
@@ -188,7 +188,7 @@ def _lengths(sound: pl.DataFrame, correlation: float | None) -> Figure | None:
     dots = {"color": "var(--accent)", "filled": True, "size": 34}
     mean = alt.Chart(_data(means.to_dicts())).mark_line(color="var(--accent)", strokeWidth=2, point=dots).encode(x=x, y=y)
     drawn = f"dots: {'a sample of ' if len(points) < len(found) else ''}{len(points):,} rollouts; line: means of equal parts"
-    return Figure("Length and reward", f"correlation {correlation:+.2f}; {drawn}", _svg(cloud + mean))
+    return Figure("Length and reward", f"correlation {signed(correlation)}; {drawn}", _svg(cloud + mean))
 
 
 def _tools(tools: Sequence[dict[str, Any]]) -> Figure:

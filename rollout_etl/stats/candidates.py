@@ -14,7 +14,7 @@ from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.recipes.options import DpoOptions, KtoOptions, SftOptions
 from rollout_etl.stats.lengths import PAIRED_BY, pair_gaps
 from rollout_etl.stats.narrow import Narrow
-from rollout_etl.stats.summary import scoped
+from rollout_etl.stats.scopes import scoped
 
 GAPS = (0.1, 0.2, 0.3)
 FEW = 100

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from rollout_etl.curate.rules import TOLERANCE
+from rollout_etl.stats.scopes import by_scope
 
 UNIT_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Bins of the docs (prepare-for-training), whose script leaves a reward of exactly 1.0 out; here the last bin is closed."""
@@ -43,7 +44,7 @@ def value_counts(frame: pl.DataFrame) -> dict[Any, list[dict[str, float]] | None
     """Counts of each `value` by `scope`; None where there are more than `DISCRETE` values. Values closer than the tolerance are one."""
     rounded = (pl.col("value") / TOLERANCE).round() * TOLERANCE
     # Sums of thirds are one value, and are shown as short as they can be.
-    counted = frame.drop_nulls("value").group_by("scope", rounded.round(9).alias("value")).agg(count=pl.len()).sort("scope", "value")
+    counted = by_scope(frame.drop_nulls("value").with_columns(value=rounded.round(9)), count=pl.len(), within=("value",)).sort("scope", "value")
     result: dict[Any, list[dict[str, float]] | None] = {}
     for (scope,), part in counted.group_by(["scope"], maintain_order=True):
         # -0.0 is 0.

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from rollout_etl.curate.rules import TOLERANCE
+from rollout_etl.stats.scopes import by_scope, group_by_group
 
 
 def group_table(sound: pl.DataFrame, success: float) -> pl.DataFrame:
@@ -15,10 +16,11 @@ def group_table(sound: pl.DataFrame, success: float) -> pl.DataFrame:
     `n` attempts, `c` of which reach `success` (Int64), `unique` different completions, `mean`, `std` (ddof 1), `min`, `max` of rewards.
     """
     reward = pl.col("reward")
-    return sound.group_by("scope", "group", maintain_order=True).agg(
+    return group_by_group(sound.select("scope", "group", "response_key", "reward"), lambda part: by_scope(
+        part, within=("group",),
         n=pl.len().cast(pl.Int64), c=(reward >= success - TOLERANCE).sum().cast(pl.Int64), unique=pl.col("response_key").n_unique().cast(pl.Int64),
         mean=reward.mean(), std=reward.std(ddof=1), min=reward.min(), max=reward.max(),
-    )
+    ))
 
 
 def outcomes(groups: pl.DataFrame) -> dict[Any, dict[str, Any]]:
@@ -31,7 +33,8 @@ def outcomes(groups: pl.DataFrame) -> dict[Any, dict[str, Any]]:
         "solved_by_none": pl.col("c") == 0,
         "solved_by_some": (pl.col("c") > 0) & (pl.col("c") < pl.col("n")),
     }
-    found = groups.group_by("scope").agg(
+    found = by_scope(
+        groups,
         pl.len().alias("groups"),
         several.sum().alias("several"),
         pl.col("n").mean().alias("mean_size"),

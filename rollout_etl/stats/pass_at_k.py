@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from rollout_etl.stats.scopes import by_scope, group_by_group
+
 _ALL_UP_TO = 16
 
 
@@ -52,12 +54,19 @@ def mean_at(rewards: pl.DataFrame) -> dict[Any, dict[int, float]]:
     """mean@k by `scope`, for rows with `group`, `attempt` and `reward`; attempts without a number keep the order of the rows."""
     if rewards.is_empty():
         return {}
-    ordered = rewards.select("scope", "group", "attempt", "reward").sort("scope", "group", "attempt", nulls_last=True, maintain_order=True)
-    running = ordered.with_columns(
-        k=pl.int_range(1, pl.len() + 1).over("scope", "group"), first=pl.col("reward").cum_sum().over("scope", "group")
-    ).select("scope", "k", mean=pl.col("first") / pl.col("k"))
+    means = group_by_group(rewards.select("scope", "group", "attempt", "reward"), _means_of_first)
+    means = by_scope(means, mean=pl.col("total").sum() / pl.col("groups").sum(), within=("k",)).sort("scope", "k")
     result: dict[Any, dict[int, float]] = {}
-    for (scope,), part in running.group_by("scope", "k").agg(pl.col("mean").mean()).sort("scope", "k").group_by(["scope"], maintain_order=True):
+    for (scope,), part in means.group_by(["scope"], maintain_order=True):
         shown = sizes(len(part))
         result[scope] = {k: mean for k, mean in part.select("k", "mean").iter_rows() if k in shown}
     return result
+
+
+def _means_of_first(rewards: pl.DataFrame) -> pl.DataFrame:
+    """By `scope` and `k`: how many `groups` have k attempts, and the `total` of their means over the first k."""
+    ordered = rewards.sort("scope", "group", "attempt", nulls_last=True, maintain_order=True)
+    running = ordered.select(
+        "scope", k=pl.int_range(1, pl.len() + 1).over("scope", "group"), first=pl.col("reward").cum_sum().over("scope", "group")
+    )
+    return by_scope(running, groups=pl.len(), total=(pl.col("first") / pl.col("k")).sum(), within=("k",))

@@ -12,6 +12,7 @@ from rollout_etl.stats.candidates import candidates, recommendation
 from rollout_etl.stats.comparison import compare, point
 from rollout_etl.stats.flags import raised
 from rollout_etl.stats.narrow import Narrow
+from rollout_etl.stats.scopes import group_by_group
 from rollout_etl.stats.summary import SUCCESS, statistics
 
 
@@ -57,10 +58,12 @@ def _measured(data: Narrow, success: float) -> dict[str, Any]:
 
 def _mixed(data: Narrow) -> int:
     """Groups whose rollouts disagree in the fields that belong to a task."""
-    return int((data.rollouts.group_by("group").agg(pl.col("statics").n_unique())["statics"] > 1).sum())
+    statics = pl.col("statics")
+    mixed = data.rollouts.lazy().group_by("group").agg(differ=statics.min() != statics.max()).select(pl.col("differ").sum())
+    return int(mixed.collect(engine="streaming").item())
 
 
 def _copies(data: Narrow) -> int:
     """Rollouts that repeat another one of their group; the first of its kind does not count, nor do empty ones."""
-    said = data.rollouts.lazy().filter(~pl.col("is_empty")).group_by("group").agg(pl.len(), kinds=pl.col("response_key").n_unique()).collect()
-    return int((said["len"] - said["kinds"]).sum())
+    said = data.rollouts.lazy().filter(~pl.col("is_empty")).select("group", "response_key").collect()
+    return int(group_by_group(said, lambda part: part.select(copies=pl.len() - pl.struct(pl.all()).n_unique()))["copies"].sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
@@ -13,15 +13,16 @@ from rollout_etl.stats.groups import group_table, outcomes
 from rollout_etl.stats.lengths import PAIRED_BY, correlation, length_gap, pair_gaps
 from rollout_etl.stats.narrow import Narrow
 from rollout_etl.stats.pass_at_k import mean_at, pass_at
+from rollout_etl.stats.scopes import Scope, by_scope, scoped
 
 SUCCESS = 0.8
 """Smallest reward that counts as a success (docs, data-quality)."""
 FAILURE = 0.3
 """A reward under this is a failure (docs, data-quality)."""
 SIZES = ("num_turns", "num_tool_calls", "prompt_chars", "completion_chars", "prompt_tokens", "completion_tokens", "total_tokens")
+_TOKENS = pl.col("prompt_tokens") + pl.col("completion_tokens")
 MANY_TURNS, FEW_TURNS = 20, 2
 """Turns beyond these are outliers (docs, offline training)."""
-Scope = Literal["overall", "task_name", "agent_name"]
 
 
 def statistics(data: Narrow, success: float = SUCCESS) -> dict[str, Any]:
@@ -34,11 +35,6 @@ def statistics(data: Narrow, success: float = SUCCESS) -> dict[str, Any]:
         return [{**overall, "name": names[0]}] if len(names) == 1 else _by_scope(data, scope, success)
 
     return {"overall": overall, "tasks": named("task_name"), "agents": named("agent_name")}
-
-
-def scoped(frame: pl.DataFrame, scope: Scope) -> pl.DataFrame:
-    """`frame` with the column `scope`: what statistics are grouped by."""
-    return frame.with_columns(scope=pl.lit("overall") if scope == "overall" else pl.col(scope).cast(pl.String))
 
 
 def _nothing() -> dict[str, Any]:
@@ -60,15 +56,14 @@ def _counts_of(row: dict[str, Any]) -> dict[str, int]:
 
 
 def _by_scope(data: Narrow, scope: Scope, success: float) -> list[dict[str, Any]]:
-    everything = scoped(data.rollouts, scope).with_columns(total_tokens=pl.col("prompt_tokens") + pl.col("completion_tokens"))
+    everything = scoped(data.rollouts, scope)
     # Nothing else of them is asked for, and a copy of all columns would show in memory.
     narrow = everything.lazy().select("scope", *PAIRED_BY, "is_sound", "is_trainable")
-    gaps = length_gap(pair_gaps(narrow.filter("is_trainable").collect()))
-    sound = narrow.filter("is_sound").collect()
-    counts = everything.group_by("scope").agg(
-        pl.len().alias("rollouts"), pl.col("group").n_unique().alias("all_groups"), *(holds.sum().alias(name) for name, holds in _COUNTED.items()),
-        *(part for name in SIZES for part in moments(pl.col(name), f"{name}/")), pl.col("total_tokens").sum().alias("tokens"),
-    )
+    gaps = length_gap(pair_gaps(narrow.filter("is_trainable").select("scope", *PAIRED_BY).collect()))
+    sound = narrow.filter("is_sound").select("scope", *PAIRED_BY).collect()
+    counted = (holds.sum().alias(name) for name, holds in _COUNTED.items())
+    counts = by_scope(everything, pl.len().alias("rollouts"), pl.col("group").n_unique().alias("all_groups"), *counted)
+    sizes, tokens = _sizes(everything)
     values = sound.select("scope", value="reward")
     rewards = _rewards(sound, success)
     several, bins = value_counts(values), histograms(values)
@@ -88,18 +83,28 @@ def _by_scope(data: Narrow, scope: Scope, success: float) -> list[dict[str, Any]
             {
                 "name": name, **_counts_of(row), "reward": reward, "metrics": metrics.get(name, {}), "groups": grouped.get(name),
                 "pass_at": passed.get(name, {}), "mean_at": first.get(name, {}), "tools": tools.get(name, []),
-                "sizes": {size: as_dict(row, f"{size}/") for size in SIZES}, "tokens": row["tokens"],
+                "sizes": sizes[name], "tokens": tokens[name],
                 "length": {"correlation": correlated.get(name), "pairs": gaps.get(name)},
             }
         )
     return result
 
 
+def _sizes(everything: pl.DataFrame) -> tuple[dict[Any, dict[str, Any]], dict[Any, int]]:
+    """Moments of every size by scope, and all tokens. One size at a time: quartiles take a copy each."""
+    result: dict[Any, dict[str, Any]] = {}
+    for size in SIZES:
+        values = everything.select("scope", size=_TOKENS if size == "total_tokens" else pl.col(size))
+        for row in by_scope(values, *moments(pl.col("size"))).iter_rows(named=True):
+            result.setdefault(row["scope"], {})[size] = as_dict(row)
+    return result, dict(by_scope(everything, tokens=_TOKENS.sum()).iter_rows())
+
+
 def _rewards(sound: pl.DataFrame, success: float) -> dict[Any, dict[str, Any]]:
     reward = pl.col("reward")
     is_binary = (reward.abs() <= TOLERANCE) | ((reward - 1).abs() <= TOLERANCE)
-    found = sound.group_by("scope").agg(
-        *moments(reward), is_binary.all().alias("binary"), (reward >= success - TOLERANCE).mean().alias("success_rate"),
+    found = by_scope(
+        sound, *moments(reward), is_binary.all().alias("binary"), (reward >= success - TOLERANCE).mean().alias("success_rate"),
         (reward < FAILURE - TOLERANCE).mean().alias("failure_rate"),
         (reward > 0.7 + TOLERANCE).mean().alias("over_0.7"), (reward < 0.5 - TOLERANCE).mean().alias("under_0.5"),
     )
@@ -114,7 +119,7 @@ def _metrics(data: Narrow, scope: Scope) -> dict[Any, dict[str, dict[str, Any]]]
     if data.metrics.is_empty():
         return {}
     names = scoped(data.rollouts, scope)["scope"]
-    found = data.metrics.with_columns(scope=names.gather(data.metrics["row"])).group_by("scope", "name").agg(moments(pl.col("value")))
+    found = by_scope(data.metrics.with_columns(scope=names.gather(data.metrics["row"])), *moments(pl.col("value")), within=("name",))
     result: dict[Any, dict[str, dict[str, Any]]] = {}
     for row in found.with_columns(pl.col("name").cast(pl.String)).sort("scope", "name").iter_rows(named=True):
         result.setdefault(row["scope"], {})[json.loads(f'"{row["name"]}"')] = as_dict(row)
@@ -122,7 +127,7 @@ def _metrics(data: Narrow, scope: Scope) -> dict[Any, dict[str, dict[str, Any]]]
 
 
 def _tools(data: Narrow, scope: Scope) -> dict[Any, list[dict[str, Any]]]:
-    found = scoped(data.tools, scope).group_by("scope", "tool").agg(pl.col("calls", "rollouts").sum())
+    found = by_scope(scoped(data.tools, scope), pl.col("calls", "rollouts").sum(), within=("tool",))
     found = found.sort("scope", "calls", "tool", descending=[False, True, False])
     result: dict[Any, list[dict[str, Any]]] = {}
     for row in found.iter_rows(named=True):

@@ -62,6 +62,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
 
 
+def signed(value: float) -> str:
+    """A number with its sign; nothing is +0.00, from whichever side."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
 def share(value: float | None) -> str:
     """A share as a percentage; `-` for none."""
     return "-" if value is None else f"{value:.1%}"
@@ -178,7 +183,7 @@ def _sizes(console: Console, overall: dict[str, Any]) -> None:
     correlation, pairs = overall["length"]["correlation"], overall["length"]["pairs"]
     if correlation is not None:
         longer = f"; of {pairs['pairs']:,} pairs the chosen side is longer in {pairs['chosen_longer']:.0%}" if pairs else ""
-        say(console, f"length against reward: correlation {correlation:+.2f}{longer}", 2)
+        say(console, f"length against reward: correlation {signed(correlation)}{longer}", 2)
 
 
 def _tools(console: Console, tools: list[dict[str, Any]]) -> None:
