@@ -146,7 +146,7 @@ def made(rewards: list[float], size: int, **more: Any) -> Narrow:
     """Sound rollouts with these rewards, in groups of `size`."""
     count = len(rewards)
     data = {
-        "group": [i // size for i in range(count)], "response_key": list(range(count)), "statics": [0] * count, "reward": rewards, "attempt": [i % size for i in range(count)],
+        "group": [i // size for i in range(count)], "response": list(range(count)), "statics": [0] * count, "reward": rewards, "attempt": [i % size for i in range(count)],
         **dict.fromkeys(("num_turns", "prompt_chars", "completion_chars"), [10] * count), **dict.fromkeys(("num_tool_calls", "num_unanswered"), [0] * count),
         **{name: [name in ("is_sound", "is_trainable", "is_prompt", "has_truth")] * count for name, dtype in SCHEMA.items() if dtype == pl.Boolean},
     }
@@ -191,7 +191,7 @@ FLAGGED = {
     "unanswered_calls": made(MIXED, 4, num_unanswered=1),
     "length_bias": made(MIXED, 4, completion_chars=[round(100 * reward) for reward in MIXED]),
     "length_gap": made(MIXED, 4, completion_chars=[round(100 * reward) for reward in MIXED]),
-    "copies": made(MIXED, 4, response_key=7),
+    "copies": made(MIXED, 4, response=7),
     "mixed_groups": made(MIXED, 4, statics=[i % 2 for i in range(len(MIXED))]),
 }
 
@@ -245,7 +245,7 @@ def test_candidates_are_what_the_recipes_make(tmp_path: Path) -> None:
 
 
 def test_identical_sides_are_no_pair() -> None:
-    found = profile(made([0.0, 1.0, 0.2, 0.9], 2, response_key=[7, 7, 1, 2]))
+    found = profile(made([0.0, 1.0, 0.2, 0.9], 2, response=[7, 7, 1, 2]))
     assert found["candidates"]["dpo"]["pairs"] == {"0.1": 1, "0.2": 1, "0.3": 1}
     assert found["overall"]["length"]["pairs"]["pairs"] == 1
 

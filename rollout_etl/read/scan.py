@@ -156,7 +156,8 @@ class Rollouts:
 
     @cached_property
     def _database(self) -> duckdb.DuckDBPyConnection:
-        config: dict[str, Any] = {"preserve_insertion_order": False, "autoinstall_known_extensions": False}
+        # Lists of a few texts are compared where they stand: each would be planned and run as a join.
+        config: dict[str, Any] = {"preserve_insertion_order": False, "autoinstall_known_extensions": False, "disabled_optimizers": "in_clause"}
         if self._threads:
             config["threads"] = self._threads
         connection = duckdb.connect(config=config)

@@ -35,6 +35,7 @@ _TASK_KEY = f"""CASE
     WHEN prompt_kinds = '' AND metadata IS NULL THEN md5(concat_ws(chr(30), 'line', trim(text, E' \\t\\r\\n')))
     WHEN x IS NOT NULL THEN md5(concat_ws(chr(30), 'prompt', prompt_key, {{{{ground_truth_again}}}}, {_STATICS}))
 END"""
+_SAID = "CASE WHEN simple_completion THEN concat('R' || thought || chr(31), 'A', last_text) ELSE said(completion_units) END"
 _SHAPE = """CASE
     WHEN x.response.output IS NOT NULL THEN
         CASE WHEN x.responses_create_params IS NOT NULL THEN 'response' WHEN x.messages IS NOT NULL THEN 'messages' ELSE 'response_only' END
@@ -68,7 +69,7 @@ COLUMNS: dict[str, Column] = {
     "prompt_key": Column("prompt_key", pl.String, "md5 of prompt, tools and metadata"),
     "messages_key": Column("CASE WHEN x IS NOT NULL THEN md5(said_prompt) END", pl.String, "md5 of the prompt's messages, without tools and metadata"),
     "completion_key": Column(
-        "md5_number_lower(concat_ws(chr(30), CASE WHEN simple_completion THEN concat('R' || thought || chr(31), 'A', last_text) ELSE said(completion_units) END, x.response.id))", pl.UInt64, "number made of the completion: settles ties"
+        f"md5_number_lower(concat_ws(chr(30), {_SAID}, x.response.id))", pl.UInt64, "number made of the completion: settles ties"
     ),
     "prompt": Column("prompt", pl.String, "JSON list of chat messages the model was given"),
     "completion": Column("completion", pl.String, "JSON list of chat messages that followed"),
@@ -123,7 +124,7 @@ COLUMNS: dict[str, Column] = {
     "prompt_chars": Column("CASE WHEN simple_prompt THEN coalesce(chars_of(briefed), 0) + chars_of(asked) ELSE chars_said(prompt_units) END", pl.Int64, "characters of the prompt's texts and calls, media messages left out"),
     "completion_chars": Column("CASE WHEN simple_completion THEN coalesce(chars_of(thought), 0) + chars_of(last_text) ELSE chars_said(list_filter(completion_units, lambda u: u.k IN ('A', 'E', 'R', 'C', 'c'))) END", pl.Int64, "characters that the model wrote: answers, reasoning, arguments of calls"),
     "response_key": Column(
-        "md5_number_lower(CASE WHEN simple_completion THEN concat('R' || thought || chr(31), 'A', last_text) ELSE said(completion_units) END)", pl.UInt64, "number made of what was said and done, without any id: the same for rollouts that are copies"
+        f"md5_number_lower({_SAID})", pl.UInt64, "number made of what was said and done, without any id: the same for rollouts that are copies"
     ),
     "tool_names": Column("CASE WHEN strpos(completion_kinds, 'C') + strpos(completion_kinds, 'c') > 0 THEN names_called(completion_units) END", pl.String, "JSON list of the tools that the completion calls, a name for each call; null without calls"),
     "num_turns": Column("CASE WHEN simple_completion THEN 1 ELSE length(regexp_replace(regexp_replace(regexp_replace(completion_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g'), '[^A]', '', 'g')) END", pl.Int64, "assistant messages of the completion"),
@@ -164,6 +165,8 @@ RECORDED: dict[str, Column] = {
     "line_bytes": Column("strlen(text)", pl.Int64, "bytes of the line"),
     "input": Column("source", pl.Int32, "number of the file within the scan"),
     "line_key": Column("md5_number_lower(recorded)", pl.UInt64, "number made of the line as it was read"),
+    "response_hash": Column(f"hash({_SAID})", pl.UInt64, "as `response_key`, for the half of the cost, but only within one run: a later DuckDB may hash otherwise"),
     "found": Column("{{found}}", pl.List(pl.Boolean), "whether each field that the user named holds something"),
 }
-"""Columns that `merge` makes rows of again, that say what a rollout costs, and that a refresh keeps; they are no part of the canonical table."""
+"""Columns that `merge` makes rows of again, that say what a rollout costs, that a refresh keeps or statistics are made of; they are no part of the
+canonical table."""

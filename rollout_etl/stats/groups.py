@@ -16,9 +16,9 @@ def group_table(sound: pl.DataFrame, success: float) -> pl.DataFrame:
     `n` attempts, `c` of which reach `success` (Int64), `unique` different completions, `mean`, `std` (ddof 1), `min`, `max` of rewards.
     """
     reward = pl.col("reward")
-    return group_by_group(sound.select("scope", "group", "response_key", "reward"), lambda part: by_scope(
+    return group_by_group(sound.select("scope", "group", "response", "reward"), lambda part: by_scope(
         part, within=("group",),
-        n=pl.len().cast(pl.Int64), c=(reward >= success - TOLERANCE).sum().cast(pl.Int64), unique=pl.col("response_key").n_unique().cast(pl.Int64),
+        n=pl.len().cast(pl.Int64), c=(reward >= success - TOLERANCE).sum().cast(pl.Int64), unique=pl.col("response").n_unique().cast(pl.Int64),
         mean=reward.mean(), std=reward.std(ddof=1), min=reward.min(), max=reward.max(),
     ))
 

@@ -13,7 +13,7 @@ GAP = 0.2
 """Smallest reward gap of the pairs that are looked at: the default of the recipe `dpo` (docs of dpo, `--min_gap`)."""
 
 
-PAIRED_BY = ("group", "attempt", "response_key", "reward", "completion_chars")
+PAIRED_BY = ("group", "attempt", "response", "reward", "completion_chars")
 """Columns that pairs are made of."""
 
 
@@ -30,7 +30,7 @@ def pair_gaps(trainable: pl.DataFrame) -> pl.DataFrame:
     """Best and worst of each group: `scope`, `gap` (Float64), `is_same` (they say and do the same, which is no preference),
     `chosen_chars` and `rejected_chars` (Int64), whatever the gap.
 
-    Ties are broken as by the recipe `dpo`: by attempt, then by content. Groups of one are left out.
+    Ties are broken by attempt, as by the recipe `dpo`, then by content. Groups of one are left out.
     """
     return group_by_group(trainable, _pair_gaps)
 
@@ -38,12 +38,12 @@ def pair_gaps(trainable: pl.DataFrame) -> pl.DataFrame:
 def _pair_gaps(trainable: pl.DataFrame) -> pl.DataFrame:
     # Most groups are small: those of one are not worth sorting.
     several = trainable.filter(pl.len().over("scope", "group") > 1)
-    ordered = several.sort("reward", "attempt", "response_key", nulls_last=True, maintain_order=True)
+    ordered = several.sort("reward", "attempt", "response", nulls_last=True, maintain_order=True)
     # The first of the smallest reward is the worst, the first of the largest the best.
-    firsts = by_scope(ordered, pl.col("response_key", "completion_chars").first(), within=("group", "reward"))
+    firsts = by_scope(ordered, pl.col("response", "completion_chars").first(), within=("group", "reward"))
     picked = by_scope(
         firsts.sort("reward", maintain_order=True), within=("group",),
-        gap=pl.col("reward").last() - pl.col("reward").first(), is_same=pl.col("response_key").last() == pl.col("response_key").first(),
+        gap=pl.col("reward").last() - pl.col("reward").first(), is_same=pl.col("response").last() == pl.col("response").first(),
         chosen_chars=pl.col("completion_chars").last(), rejected_chars=pl.col("completion_chars").first(),
     )
     return picked.drop("group")

@@ -65,5 +65,5 @@ def _mixed(data: Narrow) -> int:
 
 def _copies(data: Narrow) -> int:
     """Rollouts that repeat another one of their group; the first of its kind does not count, nor do empty ones."""
-    said = data.rollouts.lazy().filter(~pl.col("is_empty")).select("group", "response_key").collect()
+    said = data.rollouts.lazy().filter(~pl.col("is_empty")).select("group", "response").collect()
     return int(group_by_group(said, lambda part: part.select(copies=pl.len() - pl.struct(pl.all()).n_unique()))["copies"].sum())

@@ -50,8 +50,7 @@ said AS (
         NOT input_listed AND input IS NULL AS input_empty,
         CASE WHEN simple_prompt THEN []
             WHEN plain_input AND input_listed THEN plain_input_units(x.responses_create_params.input)
-            WHEN input_listed THEN units_of(json_transform(input, '{{items}}'), 'user')
-            ELSE coalesce(units_of(items_of(input), 'user'), []) END AS input_units,
+            ELSE coalesce(units_of(CASE WHEN input_listed THEN json_transform(input, '{{items}}') ELSE items_of(input) END, 'user'), []) END AS input_units,
         CASE WHEN simple_completion THEN []
             WHEN plain_output THEN plain_output_units(x.response.output)
             ELSE coalesce(units_of(items_of(output), 'assistant'), []) END AS output_units
