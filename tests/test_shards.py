@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rollout_etl.publish import folders
 from rollout_etl.publish.cuts import Cuts
-from rollout_etl.publish.outputs import ShardedRows, Sharding
+from rollout_etl.publish.outputs import RowsFile, ShardedRows, Sharding
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, find_inputs
 
@@ -71,6 +71,22 @@ def test_rows_are_cut_alike_whatever_the_frames(sizes: list[int], limit: int, ro
             number += begins
             found += [number] * length
     assert found == plain_cuts(sizes, limit, rows)
+
+
+@pytest.mark.parametrize("kind", ["text", "json"])
+def test_parquet_has_the_same_bytes_whatever_the_frames(tmp_path: Path, kind: Literal["text", "json"]) -> None:
+    # Large enough for several pages and a dictionary that is given up.
+    texts = [json.dumps([f"{number * 7919} " + "so " * (number % 500)]) for number in range(6000)]
+    written = []
+    for rows in (6000, 1000, 777):
+        frames = [pl.DataFrame({"text": texts[start : start + rows]}) for start in range(0, len(texts), rows)]
+        with RowsFile(tmp_path / f"{rows}.parquet", [Field("text", kind, pl.col("text"))]) as file:
+            for frame in frames:
+                file.append(frame)
+            file.finish()
+            file.publish()
+        written.append((tmp_path / f"{rows}.parquet").read_bytes())
+    assert len(written[0]) > 40_000 and len(set(written)) == 1
 
 
 @pytest.mark.parametrize("arguments", [("sft", "--format", "simple"), ("dpo",), ("grpo",), ("sft", "--target", "trl"), ("kto", "--target", "trl")])

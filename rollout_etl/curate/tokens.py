@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import polars as pl
 
 from rollout_etl.errors import UsageError
+from rollout_etl.frame_sql import selected
 
 COLUMNS = ("prompt", "completion")
 """Canonical columns that are counted."""
@@ -72,7 +72,6 @@ def _texts(messages: pl.Series) -> pl.Series:
     """The texts of JSON lists of messages, a line for each."""
     parts = ", ".join(f"json_extract_string(j, '{path}')" for path in _PATHS)
     table = pl.DataFrame({"j": messages}).with_row_index().to_arrow()
-    with duckdb.connect() as connection:
-        connection.register("messages", table)
-        joined: pl.DataFrame = connection.sql(f"SELECT index, array_to_string(flatten([{parts}]), chr(10)) AS texts FROM messages ORDER BY index").pl()
+    joined = pl.from_arrow(selected(table, f"SELECT index, array_to_string(flatten([{parts}]), chr(10)) AS texts FROM frame ORDER BY index"))
+    assert isinstance(joined, pl.DataFrame)
     return joined["texts"].fill_null("")

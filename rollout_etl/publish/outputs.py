@@ -114,7 +114,8 @@ class RowsFile:
     def _write_group(self) -> None:
         if not self._group:
             return
-        table = pa.concat_tables(self._group)
+        # In one piece: pages end where pieces do, and how rollouts came in is chance.
+        table = pa.concat_tables(self._group).combine_chunks()
         self._group = []
         with plain_write_errors(self.path):
             if self._parquet is None:

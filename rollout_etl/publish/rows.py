@@ -10,6 +10,8 @@ from typing import Literal
 import polars as pl
 import pyarrow as pa
 
+from rollout_etl.frame_sql import selected
+
 
 @dataclass(frozen=True)
 class Field:
@@ -94,11 +96,9 @@ _LISTS = {"json": '["JSON"]', "chat": '[{"role":"VARCHAR","content":"VARCHAR"}]'
 
 def _elements(lists: pa.Array, kind: str) -> pa.ListArray:
     """JSON lists as Arrow lists of JSON values, of messages, or of integers."""
-    import duckdb
-
     cast = "::VARCHAR[]" if kind == "json" else ""
-    query = f"SELECT json_transform(j, '{_LISTS[kind]}'){cast} FROM lists"
-    split = duckdb.connect().from_arrow(pa.table({"j": lists})).query("lists", query).to_arrow_table().column(0).combine_chunks()
+    query = f"SELECT json_transform(j, '{_LISTS[kind]}'){cast} FROM frame"
+    split = selected(pa.table({"j": lists}), query).column(0).combine_chunks()
     if kind != "json":
         return split
     split = split if isinstance(split, pa.ListArray) else split.cast(pa.list_(pa.string()))

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from rollout_etl.frame_sql import selected
+
 TOOLS_TAIL = (
     "\n</tools>\n\nFor each function call, return a JSON object with its name and arguments within <tool_call></tool_call> XML tags:\n"
     '<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
@@ -44,12 +46,8 @@ CREATE OR REPLACE MACRO plain_messages(j) AS concat('[', array_to_string(list_tr
 
 def with_plain_messages(frame: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     """`frame` with further columns of plain messages: `columns` maps each new name to the column of JSON messages it is made of."""
-    import duckdb
-
-    connection = duckdb.connect()
-    connection.execute(_MACROS % _STRUCTURE)
-    selected = ", ".join(f'plain_messages("{source}") AS "{name}"' for name, source in columns.items())
+    made_of = ", ".join(f'plain_messages("{source}") AS "{name}"' for name, source in columns.items())
     sources = frame.select(set(columns.values())).to_arrow(compat_level=pl.CompatLevel.oldest())
-    made = pl.from_arrow(connection.from_arrow(sources).query("messages", f"SELECT {selected} FROM messages").to_arrow_table())
+    made = pl.from_arrow(selected(sources, f"SELECT {made_of} FROM frame", _MACROS % _STRUCTURE))
     assert isinstance(made, pl.DataFrame)
     return frame.with_columns(made.get_columns())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import polars as pl
 
 from rollout_etl.curate.rules import Rule
+from rollout_etl.frame_sql import selected
 
 RULES = (
     Rule("missing_token_ids", pl.col("token_state") == "missing", "the last answer carries no token ids"),
@@ -24,7 +25,7 @@ WITH items AS (
     SELECT row, list_filter(
         json_transform(token_calls, '[{"prompt_token_ids":["BIGINT"],"generation_token_ids":["BIGINT"]}]'),
         lambda i: NOT coalesce(len(i.prompt_token_ids) <= 1 AND len(i.generation_token_ids) <= 1 AND len(i.generation_token_ids) > 0, false)
-    ) AS items FROM calls
+    ) AS items FROM frame
 ),
 sampled AS (
     SELECT row, coalesce(len(items[-1].generation_token_ids), 0) > 0 AS ends, list_transform(
@@ -50,9 +51,7 @@ def with_token_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
     The state is `whole`, `missing` or `broken`; the lists are null where it is not `whole`.
     """
-    import duckdb
-
     calls = frame.select("token_calls").with_row_index("row").to_arrow(compat_level=pl.CompatLevel.oldest())
-    made = pl.from_arrow(duckdb.connect().from_arrow(calls).query("calls", _QUERY).to_arrow_table())
+    made = pl.from_arrow(selected(calls, _QUERY))
     assert isinstance(made, pl.DataFrame)
     return frame.with_columns(made.get_columns())

@@ -1,0 +1,28 @@
+"""SQL over frames that are at hand: DuckDB takes JSON apart where Polars has no words for it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def selected(frame: pa.Table, query: str, macros: str = "") -> pa.Table:
+    """What `query` makes of the rows of `frame`, in their order where it does not say otherwise. `macros` are statements that it needs."""
+    with _database(macros).cursor() as connection:
+        connection.register("frame", frame)
+        return connection.sql(query).to_arrow_table()
+
+
+@cache
+def _database(macros: str) -> duckdb.DuckDBPyConnection:
+    # Opening a database takes longer than most of these queries.
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.execute(macros)
+    return connection
