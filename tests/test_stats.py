@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +156,21 @@ def made(rewards: list[float], size: int, **more: Any) -> Narrow:
     data |= {name: value if isinstance(value, list) else [value] * count for name, value in more.items()}
     return Narrow(rollouts=pl.DataFrame(data, schema={name: dtype for name, dtype in SCHEMA.items() if name in data}).select(
         pl.col(name) if name in data else pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items()))
+
+
+def printed(threads: int) -> str:
+    """Statistics of many rollouts of several tasks, as a process of so many threads has them."""
+    code = (
+        "import json, random; from tests.test_stats import made; from rollout_etl.stats.profile import profile; rng = random.Random(1); "
+        "print(json.dumps(profile(made([rng.random() for _ in range(40_000)], 8, task_name=[f't{i // 8 % 5}' for i in range(40_000)], "
+        "completion_chars=[rng.randrange(900) for _ in range(40_000)]))))"
+    )
+    environment = {**os.environ, "POLARS_MAX_THREADS": str(threads)}
+    return subprocess.run([sys.executable, "-c", code], cwd=DEMO.parents[1], env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_figures_are_the_same_to_the_last_digit_whatever_the_threads() -> None:
+    assert printed(1) == printed(2)
 
 
 MIXED = [0.0, 1.0, 0.5, 0.9, 0.1, 0.6, 0.3, 1.0] * 50

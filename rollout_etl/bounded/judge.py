@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from rollout_etl.bounded.passes import Pass, Span, add_facts
 from rollout_etl.bounded.ranges import Range
@@ -73,6 +74,8 @@ class BoundedJudge(Judge):
         files = self._fetch(columns, _in_pieces(pairs, bounds))
         for number, (start, end) in enumerate(pairwise(bounds)):
             yield pairs[start:end], pl.concat(self._placed(frame, at).select(columns) for at, file in enumerate(files) for frame in file.frames(number))
+            # Arrow keeps what a piece took for itself, which the frames of the next cannot use.
+            pa.default_memory_pool().release_unused()
 
     @property
     def _votes(self) -> pl.LazyFrame:
@@ -166,6 +169,10 @@ class BoundedJudge(Judge):
 
 def _in_pieces(pairs: pl.DataFrame, bounds: Sequence[int]) -> pl.DataFrame:
     """The rollouts of pairs (`row`), each once for every piece of the pairs (`PART`) that it is needed for. `bounds` are those of the pieces."""
-    piece = pl.Series(PART, np.repeat(np.arange(len(bounds) - 1), np.diff(bounds)) if bounds else [], dtype=pl.Int64)
-    sides = pl.concat([pl.DataFrame([pairs[side].alias("row"), piece]) for side in ("chosen_row", "rejected_row")])
-    return sides.unique().sort("row", PART)
+    count = max(len(bounds) - 1, 1)
+    pieces = np.repeat(np.arange(len(bounds) - 1, dtype=np.int64), np.diff(bounds)) if bounds else np.empty(0, dtype=np.int64)
+    # A number for both, sorted where it stands: as two columns, millions of pairs would take several times as much.
+    wanted = np.concatenate([pairs[side].to_numpy() * count + pieces for side in ("chosen_row", "rejected_row")])
+    wanted.sort()
+    wanted = wanted[np.flatnonzero(np.diff(wanted, prepend=-1))]
+    return pl.DataFrame({"row": wanted // count, PART: wanted % count})

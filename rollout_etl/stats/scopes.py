@@ -23,10 +23,12 @@ def by_scope(frame: pl.DataFrame, *measures: pl.Expr, within: tuple[str, ...] = 
     Where there is one scope only, nothing has to be hashed and gathered for its sake.
     """
     scopes = frame["scope"].unique()
+    # By plain columns each thread would add up a share: the last digits of sums would depend on how many threads there are.
+    keys = [pl.coalesce(name) for name in within]
     if len(scopes) != 1:
-        return frame.group_by("scope", *within, maintain_order=True).agg(*measures, **named)
+        return frame.group_by(pl.coalesce("scope"), *keys, maintain_order=True).agg(*measures, **named)
     if within:
-        found = frame.group_by(*within, maintain_order=True).agg(*measures, **named)
+        found = frame.group_by(*keys, maintain_order=True).agg(*measures, **named)
     else:
         # In one piece each: how rollouts came in is chance, and sums of floats depend on it.
         roots = {name for measure in (*measures, *named.values()) for name in measure.meta.root_names()}
