@@ -48,3 +48,10 @@ def test_rows_unlike_the_first(tmp_path: Path, late: str) -> None:
 
 def test_many_fields(tmp_path: Path) -> None:
     check(tmp_path, [json.dumps({**PLAIN, **{f"metric_{number}": number for number in range(count)}}) for count in (100, 3, 0)])
+
+
+@pytest.mark.parametrize("late", ['"new": 0.5', '"reward": 0.5', '"note": "text"', '"messages": 3'])
+def test_rows_after_a_beginning_without_metrics(tmp_path: Path, late: str) -> None:
+    plain = json.dumps(PLAIN)
+    swapped = json.dumps(dict(reversed(PLAIN.items())))
+    check(tmp_path, [plain] * 12 + [plain[:-1] + f", {late}}}", swapped, "{" + late + ", " + plain[1:]])

@@ -44,9 +44,10 @@ def seen_fields(lines: Iterable[bytes], structure: dict[str, Any]) -> SeenFields
 
 def metrics_sql(seen: SeenFields) -> str:
     """SQL for the column, over the parsed row `x` and its `text`."""
-    if not seen.values:
-        return "metrics_of(text)"
     known = ", ".join(f"'{name}'" for name in (*seen.others, *seen.values))
+    if not known:
+        return "metrics_of(text)"
     numbers = ", ".join(f"struct_pack(key := '{name}', value := metric_text(x.\"{name}\"::VARCHAR))" for name in seen.values)
+    found = f"object_of(list_filter([{numbers}], lambda e: e.value IS NOT NULL))" if numbers else "'{}'"
     return f"""CASE WHEN list_transform([json_keys(text)], lambda names: list_has_all([{known}], names) AND list_unique(names) = len(names))[1]
-        THEN object_of(list_filter([{numbers}], lambda e: e.value IS NOT NULL)) ELSE metrics_of(text) END"""
+        THEN {found} ELSE metrics_of(text) END"""
