@@ -21,7 +21,7 @@ from rollout_etl.refresh import refresh as refreshing
 from rollout_etl.refresh.gates import GATES
 from rollout_etl.refresh.pipeline import NOTIFY, TOP, load
 from rollout_etl.refresh.refresh import Refreshed
-from tests.test_cli import run
+from tests.command import run
 
 COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
 PIPELINE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -197,6 +198,13 @@ def test_config_with_everything(folder: Path) -> None:
         assert part in text
     done = run("config", "grpo", "--train", "out.jsonl", "--batch-size", "64", folder=folder)
     assert (done.returncode, "11 row(s), fewer than one batch of 64" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("target", "suffix"), [("nemo-rl", ".jsonl"), ("trl", ".parquet"), ("verl", ".parquet"), ("openrlhf", ".jsonl")])
+def test_a_launch_command_is_one_for_the_shell(target: str, suffix: str, folder: Path) -> None:
+    done = run("sft", "in.jsonl", "-o", f"my runs/it's out{suffix}", "--target", target, *RELAXED, "--json", folder=folder)
+    words = shlex.split(json.loads(done.stdout)["launch"])
+    assert any(word.startswith(f"{folder / 'my runs'}") for word in words)
 
 
 def test_targets_as_json(folder: Path) -> None:
