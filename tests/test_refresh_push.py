@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.test_refresh import COMMAND, SHARDED, laid_out, lines
+from tests.command import COMMAND
+from tests.pipelines import SHARDED, laid_out, lines
 
 TOKEN = "hf_thisIsNoToken"
 
