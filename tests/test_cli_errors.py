@@ -123,6 +123,20 @@ def test_an_option_that_does_nothing_is_warned_about(arguments: list[str], warni
     assert warning in json.loads(done.stdout)["warnings"]
 
 
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (["--mix", "code=1"], "(out_of_mix 8, gap_too_small 2); name the sources that there are in --mix"),
+        (["--min-gap", "5"], "(gap_too_small 10); lower --min-gap 5"),
+        (["--match-length", "1"], "(length_mismatch 8, gap_too_small 2); raise --match-length"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_no_pairs_names_the_option_that_dropped_most(options: list[str], advice: str, folder: Path) -> None:
+    done = run("dpo", "math=good.jsonl", *TO, *options, "--json", "--quiet", folder=folder)
+    assert json.loads(done.stdout)["warnings"][-1] == f"no pairs: 10 candidates, but none is left {advice}"
+
+
 def test_options_that_are_looked_at_are_not_warned_about(folder: Path) -> None:
     used = ["--strategy", "top-k-bottom-k", "--top-k", "3", "--max-pairs", "3", "--exclude-prompts", "prompts.jsonl", "--exclude-ngram", "5", "--mix", "math=1"]
     done = run("dpo", "math=good.jsonl", *TO, *used, "--where", "metrics.mask_sample is null", "--json", "--quiet", folder=folder)

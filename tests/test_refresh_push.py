@@ -145,4 +145,5 @@ def test_hub(folder: Path, hub: Any) -> None:
 def test_wrong_places(folder: Path, url: str) -> None:
     code, _, said = push(folder, url)
     assert (code, said.count("\n"), f"--push {url}" in said) == (2, 1, True)
+    assert "pip install" not in said
     assert not (folder / "training").exists()

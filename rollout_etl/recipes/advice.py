@@ -19,6 +19,13 @@ _OF_STRATEGIES = {
 """Options of pairing that some strategies alone look at."""
 
 
+_KNOBS = {
+    "gap_too_small": "lower --min-gap {min_gap:g}", "length_mismatch": "raise --match-length", "too_alike": "lower --min-distance",
+    "out_of_mix": "name the sources that there are in --mix", "identical_sides": "collect at a higher temperature",
+}
+"""What lets more pairs through, by the reason that most were dropped for."""
+
+
 def advise(report: Report, options: AnyOptions) -> None:
     """Add warnings to the report, each once."""
     for warning in _warnings(report, options):
@@ -44,7 +51,9 @@ def _no_pairs(report: Report, options: DpoOptions) -> str:
     if report.built == 0:
         knob = "lower --high-threshold or raise --low-threshold" if options.strategy == "stratified" else "collect several rollouts of each prompt"
         return f"no pairs: {report.kept} rollouts in {report.groups} groups gave no candidates; {knob}" + _largest(report)
-    return f"no pairs: {report.built} candidates, but none is left ({_counts(report.examples_dropped)}); lower --min-gap {options.min_gap:g}"
+    lost = by_count(report.examples_dropped)
+    knob = _KNOBS.get(next(iter(lost)), "").format(min_gap=options.min_gap)
+    return f"no pairs: {report.built} candidates, but none is left ({_counts(lost)})" + (f"; {knob}" if knob else "")
 
 
 def _no_prompts(report: Report, options: GrpoOptions) -> str:
