@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import pytest
 from rollout_etl.progress import LOG, Stage
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.run import Run, execute
+from tests.command import COMMAND, ROOT
 
-ROOT = Path(__file__).parent.parent
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
 DEMO = str(ROOT / "demo" / "rollouts.jsonl")
 DPO = ["dpo", DEMO, "-o", "out.jsonl", "--max-bad-fraction", "0.05"]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,9 @@ import pytest
 from rollout_etl import targets
 from rollout_etl.errors import ExitCode
 from rollout_etl.targets.target import Missing
+from tests.command import ROOT, run
 
-ROOT = Path(__file__).parent.parent
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
 RELAXED = ("--max-bad-fraction", "0.05", "--quiet")
-
-
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=120)
 
 
 @pytest.fixture
