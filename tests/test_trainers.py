@@ -62,6 +62,8 @@ def test_recipes_that_a_trainer_lacks(name: str, recipe: str, folder: Path) -> N
         (["grpo", "in.jsonl", "-o", "o.jsonl", "--target", "openrlhf", "--extra", "metrics.images"], 2, "named 'images'"),
         (["grpo", "in.jsonl", "-o", "o.parquet", "--target", "verl", "--extra", "task_key"], 2, "'task_key', which the rows have already"),
         (["grpo", "in.jsonl", "-o", "o.parquet", "--target", "verl", "--extra", "metrics.tools_kwargs"], 2, "named 'tools_kwargs'"),
+        (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "openrlhf", "--keep", "media"], 2, "--keep media: OpenRLHF's messages hold text alone"),
+        (["grpo", "in.jsonl", "-o", "o.jsonl", "--target", "openrlhf", "--keep", "media"], 2, "--keep media: OpenRLHF's messages hold text alone"),
         (["grpo", "in.jsonl", "-o", "o.parquet", "--target", "verl", "--keep", "tool_prompt"], 2, "cannot hold such rollouts"),
         (["sft", "in.jsonl", "-o", "o.parquet", "--target", "trl", "--token-ids", "--as", "text"], 2, "leave --as, --think and --arguments out"),
         (["sft", "in.jsonl", "-o", "a,b.jsonl", "--target", "openrlhf"], 2, "splits paths at commas"),
