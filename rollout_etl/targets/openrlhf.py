@@ -68,8 +68,6 @@ def check(job: Job) -> None:
         raise UsageError("--as json is not for OpenRLHF, which wants messages or text")
     if job.arguments == "string":
         raise UsageError("--arguments string is not for OpenRLHF, where calls are written into the text")
-    if job.form != "text" and "media" in job.options.keep:
-        raise UsageError("--keep media: OpenRLHF's messages hold text alone; --as text writes what was said without the media")
     if set(str(job.output.resolve())) & {",", "@"}:
         raise UsageError(f"OpenRLHF splits paths at commas and at signs: write {job.output} under another name")
     refuse_names(extras(job), [field.name for field in _fields(job)], RESERVED, "OpenRLHF")
