@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+from rollout_etl.errors import UsageError
+from rollout_etl.sizes import bytes_of
+
 WORDS = (  # noqa: SIM905
     "the sum of each side equals a constant therefore we may write integrate over both terms and check that result "
     "again with café naïve 数学 “quoted” emoji 🙂 line\nbreak tab\there back\\slash percent% angle<br> &amp; value matrix "
@@ -142,10 +143,11 @@ def lines(size: int, shape: str, group_size: int, seed: int) -> Iterator[bytes]:
 
 
 def parse_size(value: str) -> int:
-    match = re.fullmatch(r"([\d.]+)\s*([KMG]B)?", value.upper())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"not a size: {value} (try 1GB)")
-    return int(float(match[1]) * UNITS[match[2] or ""])
+    """Bytes of a size that was spelt (see `bytes_of`), with errors as argparse takes them."""
+    try:
+        return bytes_of("size", value)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import did_you_mean
 from rollout_etl.recipes.options import RECIPES, AnyOptions
 from rollout_etl.run import Run, execute
 
@@ -43,8 +45,19 @@ def write(
     """
     if recipe not in RECIPES:
         raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
+    wanted = RECIPES[recipe]
+    if options is not None and options.recipe != recipe:
+        raise UsageError(f"options are those of {options.recipe}; {recipe} takes {wanted.__name__}")
+    _refuse_unknown(run, [f.name for f in fields(Run) if f.name not in ("inputs", "output", "options")], f"; options of the recipe go into {wanted.__name__}")
     inputs = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    return execute(Run(inputs=[os.fspath(p) for p in inputs], output=Path(output), options=options or RECIPES[recipe](), **run)).to_json()
+    return execute(Run(inputs=[os.fspath(p) for p in inputs], output=Path(output), options=options or wanted(), **run)).to_json()
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], way_out: str = "") -> None:
+    """Raise `UsageError` for an option that is none of `known`."""
+    for name in given:
+        if name not in known:
+            raise UsageError(f"no option '{name}'{did_you_mean(name, known)}{way_out}")
 
 
 def transform_rollouts(rollouts: Iterable[Mapping[str, Any]], target_format: str, **options: Any) -> list[dict[str, Any]]:
@@ -55,7 +68,10 @@ def transform_rollouts(rollouts: Iterable[Mapping[str, Any]], target_format: str
     """
     if target_format not in _FORMATS:
         raise UsageError(f"no target format '{target_format}'; formats are {', '.join(_FORMATS)}")
+    if isinstance(rollouts, str | os.PathLike | Mapping):
+        raise UsageError("transform_rollouts takes a list of rollouts as dicts; for files there is write")
     recipe, shape = _FORMATS[target_format]
+    _refuse_unknown(options, [f.name for f in fields(RECIPES[recipe])])
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder, "rollouts.jsonl"), Path(folder, "rows.jsonl")
         source.write_text("".join(json.dumps(row) + "\n" for row in rollouts), encoding="utf-8")

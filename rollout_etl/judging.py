@@ -183,7 +183,6 @@ def _asked_again(judged: pl.DataFrame, rules: Sequence[Rule], derived: Sequence[
     return pl.concat([dropped, left.with_columns(verdict(rules)).select(judged.columns)]).sort("row")
 
 
-
 def empty(columns: Sequence[str]) -> pl.DataFrame:
     """No rollouts: inputs may be empty."""
     return pl.DataFrame(schema={name: SCHEMA.get(name) or RECORDED[name].dtype for name in columns})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ import polars as pl
 
 from rollout_etl.curate import rewards
 from rollout_etl.errors import UsageError
-from rollout_etl.publish.files import StagedFile
+from rollout_etl.nearest import did_you_mean
+from rollout_etl.publish.files import StagedFile, refuse_input
 from rollout_etl.read.scan import Rollouts
 
 
@@ -45,13 +47,12 @@ def merge(
         raise UsageError(f"the output {target} must end with .jsonl")
     scales = rewards.scales(tuple(reward_scale))
     rollouts = Rollouts(paths, threads=threads)
-    if os.path.realpath(target) in {os.path.realpath(path) for item in rollouts.inputs if (path := item.local_path) is not None}:
-        raise UsageError(f"{target} is an input; give the output another name")
+    refuse_input(target, (item.local_path for item in rollouts.inputs))
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file that ends with .jsonl")
     namespaces = {item.path: item.namespace for item in rollouts.inputs}
     first = _first_indices(rollouts, namespaces)
-    done, names = Merged(output=str(target)), pl.Series("task_name", [], dtype=pl.String)
+    done, counts = Merged(output=str(target)), Counter[str]()
     wanted = list(dict.fromkeys(["source", "task_name", "task_index", "unnamed_row", *rewards.RESCORED_FROM]))
     with StagedFile(target) as file:
         for frame in rollouts.batches([*wanted, "recorded_reward"]):
@@ -60,14 +61,17 @@ def merge(
                 done.clamped += int(frame[rewards.CLAMPED].sum())
             lines = _lines(frame, namespaces, first, rescored=bool(scales))
             file.write("".join(lines).encode(), rows=len(lines))
-            names = pl.concat([names, frame["task_name"]])
+            counts.update(dict(frame["task_name"].fill_null("").value_counts().iter_rows()))
         account = rollouts.account
         assert account is not None
         rollouts.check_bad_fraction(max_bad_fraction)
+        for scale in scales:
+            if scale.source is not None and scale.source not in counts:
+                raise UsageError(f"--reward-scale names '{scale.source}', of which there is no rollout{did_you_mean(scale.source, counts)}")
         file.finish()
         file.publish()
     done.read, done.quarantined = account.read, len(account.quarantined)
-    done.rollouts = dict(names.fill_null("").value_counts().sort("task_name").iter_rows())
+    done.rollouts = dict(sorted(counts.items()))
     return done
 
 

@@ -11,7 +11,6 @@ import polars as pl
 from rollout_etl import __version__
 from rollout_etl.curate import order, plan
 from rollout_etl.curate.groups import GROUP
-from rollout_etl.curate.rewards import advantage
 from rollout_etl.judging import Judge
 from rollout_etl.publish.shard_plan import EXAMPLE, SHARD, ShardPlan
 from rollout_etl.recipes import dpo
@@ -83,8 +82,7 @@ class Planner:
         if "source" in deciding:
             found = found.with_columns(pl.col("source").replace_strict({path: _number(path) for path in found["source"].unique()}, return_dtype=pl.UInt64))
         if grouped:
-            kind = judge.curation.advantage
-            found = with_statistics(found, judge.statistics, None if kind is None else advantage(kind))
+            found = with_statistics(found, judge.statistics, judge.curation.advantage)
         deciding += [name for name in STATISTICS if grouped and name in found.columns]
         joined = examples
         for side in self._sides:

@@ -10,13 +10,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
+
 from rollout_etl import targets
 from rollout_etl.bounded.memory import default_limit, shuffle_buckets
 from rollout_etl.bounded.setup import judge_of
 from rollout_etl.curate import rewards
+from rollout_etl.curate.conditions import condition, metrics_of
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import did_you_mean
 from rollout_etl.progress import Stage
+from rollout_etl.publish.files import refuse_input
 from rollout_etl.publish.folders import check_replaceable
 from rollout_etl.publish.outputs import Sharding
 from rollout_etl.publish.parts import BUCKETS
@@ -108,6 +113,7 @@ def execute(run: Run) -> Report:
     )
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
+    report.warnings += advice.without_effect(run.options, run.curation)
     with ExitStack() as stack:
         _refuse_overwriting(run, rollouts, output_paths(job, run.curation).values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         judge = judge_of(run, job, rollouts, report, limit, stack)
@@ -137,7 +143,15 @@ def _warn_of_missing_fields(run: Run, rollouts: Rollouts, report: Report) -> Non
         for path in paths:
             looked_up_elsewhere = option == "--ground-truth-field" and bool(rollouts.task_inputs)
             if path is not None and not account.found[path] and not looked_up_elsewhere:
-                report.warnings.append(f"{option} {path}: no rollout has this field" + advice.nearest(path, rollouts.glimpse.field_names()))
+                report.warnings.append(f"{option} {path}: no rollout has this field" + did_you_mean(path.partition(".")[0], rollouts.glimpse.field_names()))
+    asked = {"--where": run.curation.where and condition(run.curation.where), "--reward": run.curation.reward and rewards.formula(run.curation.reward)}
+    metrics = {option: metrics_of(wanted.meta.root_names()) for option, wanted in asked.items() if isinstance(wanted, pl.Expr)}
+    if any(metrics.values()) and not report.kept:
+        names = rollouts.glimpse.field_names()
+        report.warnings += [
+            f"{option} names the metric {name}, which none of the first rollouts has{did_you_mean(name, names)}"
+            for option, found in metrics.items() for name in found if name not in names
+        ]
 
 
 def job_of(run: Run) -> Job:
@@ -186,13 +200,15 @@ def _refuse_without_effect(run: Run, job: Job) -> None:
 
 def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], companions: Sequence[str]) -> None:
     """Never write over an input, and only to files of this machine."""
-    read = {os.path.realpath(local) for item in (*rollouts.inputs, *rollouts.task_inputs) if (local := item.local_path) is not None}
-    folders_read = {os.path.dirname(path) for path in read} if run.sharding else set()
+    read = [local for item in (*rollouts.inputs, *rollouts.task_inputs) if (local := item.local_path) is not None]
+    folders_read = [os.path.dirname(os.path.realpath(path)) for path in read] if run.sharding else []
+    named = [run.curation.exclude_prompts, run.curation.tokenizer]
     beside = [Path(f"{path}{suffix}") for path in outputs for suffix in ("", MANIFEST_SUFFIX)] + [Path(f"{run.output}{suffix}") for suffix in companions]
     for path in (*beside, run.quarantine):
-        if path is not None and (os.path.realpath(path) in read or os.path.realpath(path) in folders_read):
-            raise UsageError(f"{path} is an input; give the output another name")
-        if path is not None and is_stored(str(path.parent)):
+        if path is None:
+            continue
+        refuse_input(path, (*read, *folders_read, *named))
+        if is_stored(str(path.parent)):
             raise UsageError(f"{path} would lie among what was ingested; name another folder")
     for written in beside:
         if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(written):

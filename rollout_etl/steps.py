@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import polars as pl
 
-from rollout_etl.curate import order, plan, split
+from rollout_etl.curate import balance, order, plan, split
 from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.planning import SIDES as _SIDES
 from rollout_etl.planning import Planner
@@ -46,6 +46,7 @@ class Steps(Writer):
     def _taken(self, examples: pl.DataFrame, sides: Sequence[str] = ("",)) -> pl.DataFrame:
         """The examples that the steps of the curation take, the others counted; with `part` where the split looks at all of them."""
         steps = plan.example_steps(self.curation)
+        self.report.warnings += balance.absent(examples, self.curation.mix)
         if steps:
             examples = examples.with_columns(order=plan.numbered(examples, self.job.options.seed, sides))
         for step in steps:

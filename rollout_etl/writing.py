@@ -12,7 +12,6 @@ import polars as pl
 from rollout_etl.curate import plan, split
 from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.options import Curation
-from rollout_etl.curate.rewards import advantage
 from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.errors import GateError
 from rollout_etl.judging import Judge
@@ -99,15 +98,12 @@ class Writer:
 
     def _with_statistics(self, frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
         """`frame` with the statistics of each rollout's group, and its advantage, where the rows ask for them."""
-        if not needs_statistics(rows.columns):
-            return frame
-        kind = self.curation.advantage
-        return with_statistics(frame, self.judge.statistics, None if kind is None else advantage(kind))
+        return with_statistics(frame, self.judge.statistics, self.curation.advantage) if needs_statistics(rows.columns) else frame
 
     def _note_flattened(self) -> None:
         if lossy := self.counts[LOSSY]:
             ways = {"sft": "--format openai", "grpo": "--format gym"}
-            other = "--as messages" if self.job.form == "text" else ways.get(self.job.recipe, "another target")
+            other = "--as messages" if self.job.form == "text" else ways.get(self.job.recipe, "Another --target")
             self.report.warnings.append(
                 f"{lossy} example(s) lost the system text or earlier turns of their prompt: this format holds one question. "
                 f"{other} keeps them, --drop flattened_prompt leaves them out"

@@ -13,8 +13,8 @@ from rollout_etl.read.scan import Rollouts
 from rollout_etl.stats.comparison import LARGEST, MEASURES
 from rollout_etl.stats.narrow import narrow
 from rollout_etl.stats.profile import profile
+from tests.command import run
 from tests.oracle import comparison as oracle
-from tests.test_cli import run
 from tests.test_stats import DEMO, MIXED, REAL, close, line, made, needs_real, rows_of
 
 

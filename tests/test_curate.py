@@ -7,51 +7,15 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout_etl.curate import balance, dedup, order, rewards, select, split
+from rollout_etl.curate import balance, dedup, order, select, split
 from rollout_etl.curate.decontaminate import without_prompts
 from rollout_etl.curate.groups import group_table, where_group
 from rollout_etl.errors import UsageError
-from rollout_etl.read.schema import SCHEMA
-from rollout_etl.recipes.options import DpoOptions
-from rollout_etl.recipes.pairing import pair_rollouts
+from tests.narrow_rows import KEYS, QUICK, SHARES, frame, rollouts, rows_left
 from tests.oracle import curation as plain
-
-QUICK = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-KEYS = [f"{number:032x}" for number in (7, 1 << 90, (1 << 128) - 1, 12345678901234567890123456789)]
-SHARES = [0.883311, 0.539868, 0.439321, 0.591127]
-COLUMNS = (
-    "row", "source", "line", "task_name", "agent_name", "task_key", "prompt_key", "messages_key", "attempt", "reward", "completion_key",
-    "response_key", "completion_chars", "prompt_text",
-)
-
-
-@st.composite
-def rollouts(draw: st.DrawFn, max_size: int = 24) -> list[dict[str, Any]]:
-    """Narrow rows of few groups, with few different rewards and contents, so that they often tie."""
-    rows = []
-    for number in range(draw(st.integers(0, max_size))):
-        prompt = draw(st.sampled_from(KEYS))
-        rows.append(
-            {
-                "row": number, "source": "a.jsonl", "line": number + 1, "task_name": draw(st.sampled_from(("math", "code", None))), "agent_name": "agent",
-                "task_key": draw(st.sampled_from(KEYS[:2])), "prompt_key": prompt, "messages_key": prompt[::-1],
-                "attempt": draw(st.none() | st.integers(0, 3)), "reward": draw(st.sampled_from((0.0, 0.25, 0.5, 0.75, 1.0, -1.0, 0.9999999999999998))),
-                "completion_key": draw(st.integers(0, 3)), "response_key": draw(st.integers(0, 2)), "completion_chars": draw(st.integers(0, 9)),
-                "prompt_text": draw(st.sampled_from(("What is 2 + 2?", "what is 2+2", "a b c d", "x a b c y", "", None))),
-            }
-        )
-    return rows
-
-
-def frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema={name: SCHEMA[name] for name in COLUMNS})
-
-
-def rows_left(lazy: pl.LazyFrame) -> list[int]:
-    return lazy.collect()["row"].to_list()
 
 
 @QUICK
@@ -94,65 +58,6 @@ def test_copies(rows: list[dict[str, Any]], of: str) -> None:
     once = dedup.without_copies(frame(rows).lazy(), of)
     assert rows_left(once) == [row["row"] for row in plain.without_copies(rows, of)]
     assert rows_left(dedup.without_copies(once, of)) == rows_left(once)
-
-
-STRATEGIES = (
-    "same_prompt", "best-worst", "best-second", "ranked", "adjacent", "all", "top-k-bottom-k", "best-vs-mean-minus-2-sigma", "random-negative", "stratified",
-)
-
-
-@QUICK
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@given(rows=rollouts(), gap=st.sampled_from((0.0, 0.25, 0.5)), ties=st.sampled_from(("first", "shorter", "longer")), cross=st.booleans())
-def test_strategies(strategy: Any, rows: list[dict[str, Any]], gap: float, ties: Any, cross: bool) -> None:
-    options = DpoOptions(strategy=strategy, min_gap=gap, ties=ties, cross_prompt=cross and strategy == "stratified")
-    pairs, combinations = pair_rollouts(frame(rows), options)
-    wanted = plain.all_pairs(rows, options)
-    found = list(pairs.select("chosen_row", "rejected_row").iter_rows())
-    possible = [(a["row"], b["row"]) for a, b in wanted]
-    if strategy == "random-negative":
-        assert set(found) <= set(possible)
-        assert Counter(a for a, _ in found) == Counter({a for a, _ in possible})
-    else:
-        assert found == sorted(possible)
-    assert combinations == len(possible)
-    by_row = {row["row"]: row for row in rows}
-    for a, b, better, worse, apart, longer, shorter in pairs.select(
-        "chosen_row", "rejected_row", "chosen_reward", "rejected_reward", "reward_gap", "chosen_chars", "rejected_chars"
-    ).iter_rows():
-        assert (by_row[a]["reward"], by_row[b]["reward"]) == (better, worse) and apart == better - worse
-        assert (by_row[a]["completion_chars"], by_row[b]["completion_chars"]) == (longer, shorter)
-
-
-@QUICK
-@given(rows=rollouts(40), limit=st.integers(1, 6), uses=st.integers(1, 3), seed=st.integers(0, 3), strategy=st.sampled_from(("all", "top-k-bottom-k", "ranked", "adjacent")))
-def test_limits_of_pairs(rows: list[dict[str, Any]], limit: int, uses: int, seed: int, strategy: Any) -> None:
-    options = DpoOptions(strategy=strategy, pairs_per_group=limit, max_uses=uses, seed=seed, top_k=3)
-    pairs, _ = pair_rollouts(frame(rows), options)
-    by_row = {row["row"]: row for row in rows}
-    group = {row["row"]: (row["task_key"], row["prompt_key"]) for row in rows}
-    possible = Counter(group[a["row"]] for a, _ in plain.all_pairs(rows, options))
-    assert pairs.select("chosen_row", "rejected_row").is_duplicated().sum() == 0
-    assert Counter(group[row] for row in pairs["chosen_row"]) == {key: min(count, limit) for key, count in possible.items()}
-    made = [(by_row[a], by_row[b]) for a, b in pairs.select("chosen_row", "rejected_row").iter_rows()]
-    worn = pairs.filter("is_overused").select("chosen_row", "rejected_row").rows()
-    assert sorted(worn) == sorted(plain.overused(made, uses))
-    left = pairs.filter(~pl.col("is_overused"))
-    assert max(Counter([*left["chosen_row"], *left["rejected_row"]]).values(), default=0) <= uses
-
-
-def test_pairs_of_a_group_stay_when_other_groups_come() -> None:
-    def group(prompt: str) -> list[dict[str, Any]]:
-        return [{"task_key": KEYS[0], "prompt_key": prompt, "reward": i / 10, "attempt": i, "completion_key": i, "source": "a", "completion_chars": 1} for i in range(10)]
-
-    def chosen(prompts: list[str]) -> set[tuple[float, float]]:
-        rows = [{**row, "row": number, "line": number} for number, row in enumerate(row for prompt in prompts for row in group(prompt))]
-        pairs, _ = pair_rollouts(pl.DataFrame(rows, schema_overrides={"completion_key": pl.UInt64}), DpoOptions(strategy="all", pairs_per_group=4, seed=5))
-        first = [row["row"] for row in rows if row["prompt_key"] == KEYS[2]]
-        return set(pairs.filter(pl.col("chosen_row").is_in(first)).select("chosen_reward", "rejected_reward").iter_rows())
-
-    assert len(chosen([KEYS[2]])) == 4
-    assert chosen([KEYS[2]]) == chosen([KEYS[0], KEYS[2], KEYS[3]])
 
 
 @QUICK
@@ -248,46 +153,6 @@ def test_shares_do_not_change_between_versions() -> None:
 def test_excluded_prompts(rows: list[dict[str, Any]], benchmark: list[str], size: int) -> None:
     found = rows_left(without_prompts(frame(rows).lazy(), pl.Series(benchmark, dtype=pl.String), size))
     assert found == [row["row"] for row in rows if not plain.is_excluded(row["prompt_text"], benchmark, size)]
-
-
-@QUICK
-@given(rows=rollouts(), kind=st.sampled_from(("grpo", "rloo", "max-rl")))
-def test_advantages(rows: list[dict[str, Any]], kind: Any) -> None:
-    found = rewards.with_advantage(frame(rows).lazy(), kind).collect()
-    by_row = dict(zip(found["row"], found["advantage"], strict=True))
-    for group in plain.groups_of(rows):
-        wanted = plain.advantage([row["reward"] for row in group], kind)
-        assert [by_row[row["row"]] for row in group] == pytest.approx(wanted, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("0.5*correct + 0.5*style", [0.75, None]),
-        ("metrics.correct * 2 - reward", [1.0, 2.0]),
-        ("case when correct < 0.5 then 0.3 * reward else reward end", [1.0, 0.0]),
-        ("2 * correct * style / (correct + style)", [2 / 3, None]),
-        ("reward / 0", [None, None]),
-    ],
-)
-def test_formulas(text: str, wanted: list[float | None]) -> None:
-    table = pl.LazyFrame(
-        {"reward": [1.0, 0.0], "is_nonfinite": [False, False], "task_name": ["a", "b"], "metrics": ['{"correct":1,"style":0.5}', '{"correct":1,"styles":3}']}
-    )
-    assert rewards.rescored(table, text).collect()["reward"].to_list() == pytest.approx(wanted)
-
-
-def test_scales_clamp_and_count() -> None:
-    table = pl.LazyFrame({"reward": [0.0, 5.0, 12.0, None, 0.25], "is_nonfinite": [False] * 5, "task_name": ["a", "a", "a", "a", None], "metrics": ["{}"] * 5})
-    found = rewards.rescored(table, None, ("a=0,10:-1,1", "0,1:0,2")).collect()
-    assert found["reward"].to_list() == [-1.0, 0.0, 1.0, None, 0.5]
-    assert found["is_clamped"].to_list() == [False, False, True, False, False]
-
-
-def test_weights_that_do_not_sum_to_1() -> None:
-    assert "sum to 0.9" in str(rewards.weights_warning("0.6*correctness + 0.3*efficiency"))
-    assert rewards.weights_warning("0.6*correctness + 0.4*efficiency") is None
-    assert rewards.weights_warning("case when a < 0.5 then 0.3 * b else b end") is None
 
 
 @pytest.mark.parametrize(

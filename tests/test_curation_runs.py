@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +18,9 @@ from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
 from rollout_etl.run import Run, execute
+from tests.command import COMMAND, ROOT
 
-ROOT = Path(__file__).parent.parent
 REAL = (ROOT.parent / "shared" / "rollouts").resolve()
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
 
 
 def rollout(task: int, attempt: int, *, agent: str, question: str | None = None, **fields: Any) -> dict[str, Any]:

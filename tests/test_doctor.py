@@ -12,7 +12,7 @@ import pytest
 
 from rollout_etl.doctor.examine import examine
 from rollout_etl.doctor.run_file import keys_of
-from tests.test_cli import run
+from tests.command import run
 from tests.test_stats import DEMO
 
 TOOL = {"type": "function", "name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "number"}}}}

@@ -7,7 +7,6 @@ import json
 import math
 import resource
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import pytest
 
 from rollout_etl.curate.rules import RULES
 from rollout_etl.read.repair import look_again
+from tests.command import COMMAND
 from tests.hostile import MUTATIONS, mutated_lines, rollout
 from tests.oracle.reading import parsed
 
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
 LOOSE = [argument for name in RULES if name not in ("empty_answer", "missing_reward", "nonfinite_reward", "missing_ground_truth") for argument in ("--keep", name)]
 """Nothing is dropped that can be kept: hostile rows shall get through to the output."""
 RUNS = {

@@ -20,7 +20,7 @@ from rollout_etl.explore.session import Session, connect
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
 from tests import test_oracle
-from tests.test_cli import ROOT, run, tree
+from tests.command import ROOT, run, tree
 
 
 def frame_of(path: Path) -> tuple[pl.DataFrame, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import pytest
 from rollout_etl.progress import LOG, Stage
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.run import Run, execute
+from tests.command import COMMAND, ROOT
 
-ROOT = Path(__file__).parent.parent
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
 DEMO = str(ROOT / "demo" / "rollouts.jsonl")
 DPO = ["dpo", DEMO, "-o", "out.jsonl", "--max-bad-fraction", "0.05"]
 
@@ -82,6 +80,29 @@ def test_the_profile_says_where_time_and_memory_went(tmp_path: Path) -> None:
     assert 0 < sum(stage["seconds"] for stage in profile["stages"]) <= profile["seconds"]
     assert all(stage["waited_seconds"] <= stage["seconds"] + 0.01 for stage in profile["stages"])
     assert 50e6 < profile["stages"][0]["peak_memory"] <= profile["peak_memory"] < 4e9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "in.jsonl"], "in.jsonl is there already, and is no profile; give the profile another name"),
+        (["stats", "in.jsonl", "--profile", "in.jsonl"], "in.jsonl is there already, and is no profile; give the profile another name"),
+        (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "out.jsonl"], "out.jsonl is named by another option already; give the profile another name"),
+        (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "."], ". is there already, and is no profile; give the profile another name"),
+        (["sft", "gone.jsonl", "-o", "out.jsonl", "--profile", "in.jsonl/p.json"], "no such file or folder: gone.jsonl"),
+    ],
+)
+def test_a_profile_takes_the_place_of_a_profile_only(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "in.jsonl").write_bytes(Path(DEMO).read_bytes())
+    code, _, err = said(tmp_path, *arguments)
+    assert (code, err) == (2, f"rollout-etl: {message}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"] and (tmp_path / "in.jsonl").read_bytes() == Path(DEMO).read_bytes()
+
+
+def test_a_profile_is_written_anew_and_makes_its_folder(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert said(tmp_path, *DPO, "--quiet", "--profile", "deep/profile.json")[::2] == (0, "")
+    assert json.loads((tmp_path / "deep" / "profile.json").read_text())["stages"]
 
 
 def test_python_hears_of_stages_through_logging(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

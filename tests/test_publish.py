@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all: killed runs, full disks, failures at every step of publishing."""
+"""Outputs appear whole or not at all: full disks, failures at every step of publishing."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import hashlib
 import json
 import os
 import random
-import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,166 +15,18 @@ import pytest
 
 from rollout_etl.errors import RolloutETLError, WriteError
 from rollout_etl.publish.outputs import RowsFile
-from rollout_etl.read.inputs import MANIFEST_SUFFIX
-from rollout_etl.recipes.options import SftOptions
-from rollout_etl.run import Run, execute
-
-COMMAND = [str(Path(sys.executable).with_name("rollout-etl"))]
-OUTPUTS = ("out.jsonl", "out.jsonl.nemo-rl.yaml", f"out.jsonl{MANIFEST_SUFFIX}")
-KILLS = 14
-
-
-def rollouts(word: str, count: int = 40) -> str:
-    rows: list[dict[str, Any]] = [
-        {
-            "responses_create_params": {"input": f"Problem {number}?"},
-            "response": {"output": [{"type": "message", "role": "assistant", "content": f"{word} {number} " * 20}]},
-            "reward": 1.0,
-        }
-        for number in range(count)
-    ]
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    return {name: data for name, data in files(folder).items() if not name.startswith("in")}
-
-
-def sft(folder: Path, rows: str, output: str = "out.jsonl", command: list[str] | None = None) -> subprocess.Popen[bytes]:
-    """A run over `rows` that is under way in `folder`."""
-    (folder / "in.jsonl").write_text(rows, encoding="utf-8")
-    arguments = [*(command or COMMAND), "sft", "in.jsonl", "-o", output]
-    return subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def finished(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    _, said = process.communicate(timeout=120)
-    return process.returncode, said.decode("utf-8")
-
-
-@dataclass(frozen=True)
-class Known:
-    """What an old and a new run write into a folder, and how long a run takes."""
-
-    folder: Path
-    old: dict[str, bytes]
-    new: dict[str, bytes]
-    seconds: float
+from tests.command import COMMAND
+from tests.publishing import OUTPUTS, Known, files, finished, outputs, rollouts, run, sft
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
-    folder = tmp_path_factory.mktemp("publish")
-    written = []
-    for word in ("old", "new"):
-        start = time.monotonic()
-        assert finished(sft(folder, rollouts(word)))[0] == 0
-        written.append(outputs(folder))
-    assert set(written[0]) == set(written[1]) == set(OUTPUTS)
-    return Known(folder, written[0], written[1], time.monotonic() - start)
+    return Known.of(tmp_path_factory.mktemp("publish"))
 
 
 @pytest.fixture
 def folder(known: Known) -> Path:
-    """A folder with the old output and nothing else."""
-    shutil.rmtree(known.folder)
-    known.folder.mkdir()
-    for name, data in known.old.items():
-        (known.folder / name).write_bytes(data)
-    return known.folder
-
-
-def run(folder: Path, rows: str, output: Path | None = None, **options: Any) -> None:
-    source = folder / "in.jsonl"
-    source.write_text(rows, encoding="utf-8")
-    execute(Run(inputs=[str(source)], output=output or folder / "out.jsonl", options=SftOptions(**options)))
-
-
-# Killed runs
-
-
-def check_next_run(known: Known) -> None:
-    """It sets everything right, and removes what was left over."""
-    assert finished(sft(known.folder, rollouts("new")))[0] == 0
-    assert outputs(known.folder) == known.new
-
-
-def test_killed_at_any_moment(folder: Path, known: Known) -> None:
-    rng = random.Random(0)
-    killed = 0
-    for number in range(KILLS):
-        for name in OUTPUTS:
-            (folder / name).write_bytes(known.old[name])
-        process = sft(folder, rollouts("new"))
-        time.sleep(known.seconds * (0.3 + 0.7 * rng.random()))
-        process.send_signal(signal.SIGKILL)
-        killed += finished(process)[0] == -signal.SIGKILL
-        for name in OUTPUTS:
-            assert (folder / name).read_bytes() in (known.old[name], known.new[name]), f"{name} after kill {number}"
-    assert killed
-    check_next_run(known)
-
-
-# The command, killed just before or after the n-th time that a file goes to its place.
-KILLED = """
-import os, signal, sys
-
-step, after = int(sys.argv[1]), sys.argv[2] == "after"
-calls, replace = [], os.replace
-
-def dying(source, target):
-    calls.append(target)
-    if len(calls) == step and not after:
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-    if len(calls) == step:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-os.replace = dying
-from rollout_etl.cli.main import main
-main(sys.argv[3:])
-"""
-
-
-@pytest.mark.parametrize(("step", "when", "moved"), [(1, "before", 0), (1, "after", 1), (2, "after", 2), (3, "before", 2), (3, "after", 3)])
-def test_killed_while_publishing(step: int, when: str, moved: int, folder: Path, known: Known) -> None:
-    code, _ = finished(sft(folder, rollouts("new"), command=[sys.executable, "-c", KILLED, str(step), when]))
-    assert code == -signal.SIGKILL
-    found = files(folder)
-    assert [found[name] == known.new[name] for name in OUTPUTS[:moved]] == [True] * moved
-    assert [found[name] == known.old[name] for name in OUTPUTS[moved:]] == [True] * (3 - moved)
-    if when == "before":
-        check_next_run(known)
-
-
-def test_interrupted(folder: Path, known: Known) -> None:
-    """Ctrl-C in the middle of the work."""
-    (folder / "in.jsonl").write_text(rollouts("new", 60_000), encoding="utf-8")
-    process = subprocess.Popen([*COMMAND, "sft", "in.jsonl", "-o", "out.jsonl"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not any(name.endswith(".partial") for name in os.listdir(folder)) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    assert finished(process) == (130, "rollout-etl: interrupted; nothing was published\n")
-    assert outputs(folder) == known.old
-
-
-def test_leftovers_of_the_dead_go(folder: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    stale, live, foreign = (folder / f".out.jsonl.{name}.partial" for name in (dead.pid, os.getppid(), "x"))
-    other = folder / f".other.jsonl.{dead.pid}.partial"
-    for path in (stale, live, foreign, other):
-        path.touch()
-    run(folder, rollouts("new"))
-    assert [path.exists() for path in (stale, live, foreign, other)] == [False, True, True, True]
-
-
-# Disks that are full
+    return known.laid_out()
 
 
 @pytest.fixture
@@ -230,15 +77,12 @@ def test_files_that_may_not_grow(output: str, tmp_path: Path) -> None:
     (tmp_path / output).write_text("old")
     rng = random.Random(0)
     rows = "".join(rollouts("".join(rng.choices("abcdefghij", k=500)), 1) for _ in range(60))
-    code, said = finished(sft(tmp_path, rows, output, ["sh", "-c", 'ulimit -f 8; exec "$@" --format simple', "sh", *COMMAND]))
+    code, said = finished(sft(tmp_path, rows, output, ["sh", "-c", 'ulimit -f 8; exec "$@" --format simple', "sh", COMMAND]))
     assert code == 3
     assert said.startswith(f"rollout-etl: cannot write {output}: ")
     assert said.endswith("; what was there before is untouched\n")
     assert said.count("\n") == 1
     assert outputs(tmp_path) == {output: b"old"}
-
-
-# Failures
 
 
 def test_missing_folder_is_made(tmp_path: Path) -> None:

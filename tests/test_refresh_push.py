@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.test_refresh import COMMAND, SHARDED, laid_out, lines
+from tests.command import COMMAND
+from tests.pipelines import SHARDED, laid_out, lines
 
 TOKEN = "hf_thisIsNoToken"
 
@@ -144,4 +145,5 @@ def test_hub(folder: Path, hub: Any) -> None:
 def test_wrong_places(folder: Path, url: str) -> None:
     code, _, said = push(folder, url)
     assert (code, said.count("\n"), f"--push {url}" in said) == (2, 1, True)
+    assert "pip install" not in said
     assert not (folder / "training").exists()

@@ -23,7 +23,8 @@ from rollout_etl.errors import WriteError
 from rollout_etl.publish.files import StagedFile
 from rollout_etl.refresh.versions import Versions
 from rollout_etl.validate.validate import validate
-from tests.test_refresh import COMMAND, SHARDED, laid_out, lines, published, refresh, refreshed
+from tests.command import COMMAND
+from tests.pipelines import SHARDED, laid_out, lines, published, refresh, refreshed
 
 EXHAUSTIVE = bool(os.environ.get("EXHAUSTIVE"))
 

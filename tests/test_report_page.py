@@ -17,8 +17,8 @@ from rollout_etl.report_html.groups import ATTEMPTS, GROUPS, sample
 from rollout_etl.report_html.page import check_place, page
 from rollout_etl.stats.narrow import narrow
 from rollout_etl.stats.profile import profile
+from tests.command import run
 from tests.oracle.recipes import _pairs, dropped_by
-from tests.test_cli import run
 from tests.test_stats import DEMO, REAL, needs_real, rows_of
 
 HOSTILE = ["<script>alert(1)</script>", "</style><img src=x onerror=alert(1)>", "javascript:alert(1)", "\x1b[31mred\x1b[0m", "{{ 7 * 7 }}", "</details></svg>", "\u202egnp.exe"]

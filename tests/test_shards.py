@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +19,7 @@ from rollout_etl.publish.cuts import Cuts
 from rollout_etl.publish.outputs import RowsFile, ShardedRows, Sharding
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, find_inputs
-
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
+from tests.command import COMMAND
 
 
 def rollouts(prompts: int = 60, attempts: int = 4) -> str:

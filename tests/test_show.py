@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rollout_etl.stats.conversation import cut, harmless
-from tests.test_cli import COMMAND, run
+from tests.command import COMMAND, run
 
 DEMO = str(Path(__file__).parents[1] / "demo" / "rollouts.jsonl")
 RELAXED = ("--max-bad-fraction", "0.05")

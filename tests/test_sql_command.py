@@ -17,7 +17,7 @@ import pytest
 import rollout_etl
 from rollout_etl.explore import library
 from rollout_etl.explore.ingest import ingest
-from tests.test_cli import COMMAND, ROOT, run, tree
+from tests.command import COMMAND, ROOT, run, tree
 
 INPUT = ("rollouts.jsonl", "--max-bad-fraction", "0.05")
 QUESTION = "SELECT agent_name, count(*) AS n, avg(reward) AS mean FROM rollouts GROUP BY ALL ORDER BY ALL"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rollout_etl.explore.shell import is_complete
-from tests.test_cli import COMMAND, ROOT
+from tests.command import COMMAND, ROOT
 
 pexpect = pytest.importorskip("pexpect")
 

@@ -12,7 +12,7 @@ from rollout_etl.errors import UsageError
 from rollout_etl.explore.ingest import ingest
 from rollout_etl.explore.safety import Limits
 from rollout_etl.explore.session import Session, connect
-from tests.test_cli import ROOT, run, tree
+from tests.command import ROOT, run, tree
 
 REFUSED = {
     "read a file": "SELECT * FROM read_text('secret.txt')",

@@ -6,7 +6,6 @@ import json
 import os
 import resource
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,7 @@ from rollout_etl.errors import UnreadableError
 from rollout_etl.read import scan
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.run import Run, execute
-
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
+from tests.command import COMMAND
 
 
 def row(prompt: int, attempt: int) -> str:

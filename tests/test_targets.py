@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from rollout_etl.run import Run, execute, job_of
 from tests.oracle.targets import Chat, Json, line_of, rows_of
 from tests.strategies import rollout_groups
 from tests.test_oracle import BATCH, REAL, expected, real_copy  # noqa: F401
-
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
 
 OPTIONS: dict[str, AnyOptions] = {
     "sft": SftOptions(reward_threshold=0.5),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from rollout_etl import targets
 from rollout_etl.publish.rows import Field
 from rollout_etl.recipes.options import RECIPES
 from rollout_etl.targets.target import Job, Loader, Rows
+from tests.command import COMMAND, ROOT
 
-ROOT = Path(__file__).parent.parent
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
 TRAINERS = ("nemo-rl", "trl", "verl", "openrlhf")
 GYM = {
     "prompt": "`responses_create_params.input`, `instructions`",

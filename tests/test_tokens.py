@@ -13,7 +13,7 @@ import rollout_etl
 from rollout_etl import Curation, SftOptions
 from rollout_etl.curate.tokens import with_tokens
 from rollout_etl.errors import UsageError
-from tests.test_cli import run
+from tests.command import run
 
 DEMO = Path(__file__).parent.parent / "demo" / "rollouts.jsonl"
 

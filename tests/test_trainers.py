@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,9 @@ import pytest
 from rollout_etl import targets
 from rollout_etl.errors import ExitCode
 from rollout_etl.targets.target import Missing
+from tests.command import ROOT, run
 
-ROOT = Path(__file__).parent.parent
-COMMAND = str(Path(sys.executable).with_name("rollout-etl"))
 RELAXED = ("--max-bad-fraction", "0.05", "--quiet")
-
-
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", timeout=120)
 
 
 @pytest.fixture
@@ -68,6 +62,10 @@ def test_recipes_that_a_trainer_lacks(name: str, recipe: str, folder: Path) -> N
         (["grpo", "in.jsonl", "-o", "o.jsonl", "--target", "openrlhf", "--extra", "metrics.images"], 2, "named 'images'"),
         (["grpo", "in.jsonl", "-o", "o.parquet", "--target", "verl", "--extra", "task_key"], 2, "'task_key', which the rows have already"),
         (["grpo", "in.jsonl", "-o", "o.parquet", "--target", "verl", "--extra", "metrics.tools_kwargs"], 2, "named 'tools_kwargs'"),
+        (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "openrlhf", "--keep", "media"], 2, "--keep media: the messages of these rows hold text alone"),
+        (["grpo", "in.jsonl", "-o", "o.jsonl", "--target", "openrlhf", "--keep", "media"], 2, "--keep media: the messages of these rows hold text alone"),
+        (["ppo", "in.jsonl", "-o", "o.parquet", "--target", "verl", "--keep", "media"], 2, "--keep media: the messages of these rows hold text alone"),
+        (["sft", "in.jsonl", "-o", "o.parquet", "--target", "verl", "--as", "messages", "--keep", "media"], 2, "--keep media: the messages of these rows"),
         (["grpo", "in.jsonl", "-o", "o.parquet", "--target", "verl", "--keep", "tool_prompt"], 2, "cannot hold such rollouts"),
         (["sft", "in.jsonl", "-o", "o.parquet", "--target", "trl", "--token-ids", "--as", "text"], 2, "leave --as, --think and --arguments out"),
         (["sft", "in.jsonl", "-o", "a,b.jsonl", "--target", "openrlhf"], 2, "splits paths at commas"),
@@ -197,6 +195,13 @@ def test_config_with_everything(folder: Path) -> None:
         assert part in text
     done = run("config", "grpo", "--train", "out.jsonl", "--batch-size", "64", folder=folder)
     assert (done.returncode, "11 row(s), fewer than one batch of 64" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("target", "suffix"), [("nemo-rl", ".jsonl"), ("trl", ".parquet"), ("verl", ".parquet"), ("openrlhf", ".jsonl")])
+def test_a_launch_command_is_one_for_the_shell(target: str, suffix: str, folder: Path) -> None:
+    done = run("sft", "in.jsonl", "-o", f"my runs/it's out{suffix}", "--target", target, *RELAXED, "--json", folder=folder)
+    words = shlex.split(json.loads(done.stdout)["launch"])
+    assert any(word.startswith(f"{folder / 'my runs'}") for word in words)
 
 
 def test_targets_as_json(folder: Path) -> None:

@@ -17,7 +17,7 @@ from rollout_etl.recipes.options import RECIPES
 from rollout_etl.run import Run, execute
 from rollout_etl.targets.target import Loader
 from rollout_etl.validate.validate import validate
-from tests.test_cli import run
+from tests.command import run
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 DEMO = Path(__file__).parents[1] / "demo" / "rollouts.jsonl"

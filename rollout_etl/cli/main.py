@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 
 from rollout_etl import __version__
 from rollout_etl.cli import doctor, explore, insight, merging, recipes, trainers, updating, validation
+from rollout_etl.cli.runner import parse_error
 from rollout_etl.errors import ExitCode
 
 app = typer.Typer(
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> Any:
         print("interrupted", file=sys.stderr)
         code = ExitCode.INTERRUPTED
     except TyperException as error:
-        print(f"rollout-etl: {error.format_message()}", file=sys.stderr)
+        print(f"rollout-etl: {parse_error(error)}", file=sys.stderr)
         code = ExitCode.USAGE
     except typer.Exit as error:
         code = error.exit_code

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,8 @@ from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
 from rollout_etl.sizes import bytes_of
 
 if TYPE_CHECKING:
+    from typer.exceptions import TyperException
+
     from rollout_etl.publish.outputs import Sharding
     from rollout_etl.run import Run
 
@@ -30,6 +33,7 @@ def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoRe
 def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     """Run and exit. What goes wrong is said in one line."""
     said = ""
+    _quieten_libraries()
     try:
         with Listener():
             code = run()
@@ -52,6 +56,18 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
             stream.flush()
     # Native threads may still hold on to what Python would tear down; all files are closed by now.
     os._exit(int(code))
+
+
+def _quieten_libraries() -> None:
+    """What libraries warn developers of is no line of this program's; the errors that follow are told."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+
+
+def parse_error(error: TyperException) -> str:
+    """What is wrong with the options, in the words of people."""
+    return error.format_message().replace("Value error, ", "")
 
 
 def _refuse_nemo_rl_options(given: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rollout_etl.cli.recipes import STATED
-from rollout_etl.cli.runner import run_of
+from rollout_etl.cli.runner import parse_error, run_of
 from rollout_etl.cli.talk import OPTIONS
 from rollout_etl.errors import UsageError
 from rollout_etl.refresh.pipeline import FILES, refuse_unknown, replaced
@@ -53,7 +53,7 @@ def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence
     try:
         given = dict(known[recipe].make_context(recipe, arguments).params)
     except TyperException as error:
-        raise UsageError(f"{path}: output {output.name}: {error.format_message()}") from error
+        raise UsageError(f"{path}: output {output.name}: {parse_error(error)}") from error
     return run_of(recipe, {**given, "inputs": list(inputs), "input": [], "output": str(output), "quarantine": None}, STATED[recipe])
 
 

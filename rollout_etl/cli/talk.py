@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from rollout_etl.cli import options as o
 from rollout_etl.cli.options import LogFormat, ProgressName
+from rollout_etl.errors import UsageError, WriteError
 
 if TYPE_CHECKING:
     from rollout_etl.progress import Stage
@@ -24,6 +27,7 @@ _PLAIN_EVERY = 5.0
 """Seconds between two lines of plain progress, and of JSON."""
 
 
+_PROFILE_BEGINS = '{\n  "seconds": '
 OPTIONS: dict[str, tuple[Any, Any]] = {"progress": (o.Progress, ProgressName.auto), "log_format": (o.LogAs, LogFormat.text), "profile": (o.Profile, None)}
 
 
@@ -34,11 +38,21 @@ class Talk:
         self.format = LogFormat.text
         self.progress = ProgressName.none
         self.profile: Path | None = None
+        self._named: set[str] = set()
 
-    def choose(self, progress: ProgressName, log_format: LogFormat, profile: Path | None, quiet: bool) -> None:
-        """Speak in this way from now on. With `quiet` nothing moves on a terminal."""
-        self.format, self.profile = log_format, profile
+    def choose(self, progress: ProgressName, log_format: LogFormat, profile: Path | None, quiet: bool, named: Collection[object] = ()) -> None:
+        """Speak in this way from now on. With `quiet` nothing moves on a terminal. `named` are other options of the command, files among them."""
+        self.format, self.profile, self._named = log_format, profile, {os.path.realpath(name) for name in named if isinstance(name, str | Path)}
         self.progress = ProgressName.none if quiet and progress is ProgressName.auto and log_format is LogFormat.text else progress
+
+    def check_profile(self) -> None:
+        """Raise `UsageError` for a profile that would take the place of anything but a profile."""
+        if self.profile is None:
+            return
+        if os.path.realpath(self.profile) in self._named:
+            raise UsageError(f"{self.profile} is named by another option already; give the profile another name")
+        if self.profile.exists() and not (self.profile.is_file() and _begins_as_profile(self.profile)):
+            raise UsageError(f"{self.profile} is there already, and is no profile; give the profile another name")
 
     def error(self, message: str, code: int) -> None:
         """Say what went wrong, in one line."""
@@ -53,6 +67,11 @@ class Talk:
         print(json.dumps({"time": now, "event": event, **fields}, ensure_ascii=False), file=sys.stderr, flush=True)
 
 
+def _begins_as_profile(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_PROFILE_BEGINS)) == _PROFILE_BEGINS.encode()
+
+
 TALK = Talk()
 
 
@@ -62,7 +81,7 @@ def heard(command: Callable[..., None]) -> Callable[..., None]:
     kinds = get_type_hints(command, include_extras=True)
 
     def speaking(**given: Any) -> None:
-        TALK.choose(**{name: given.pop(name) for name in OPTIONS}, quiet=bool(given.get("quiet")))
+        TALK.choose(**{name: given.pop(name) for name in OPTIONS}, quiet=bool(given.get("quiet")), named=given.values())
         command(**given)
 
     stated = [parameter.replace(annotation=kinds[name]) for name, parameter in own.parameters.items()]
@@ -104,6 +123,7 @@ class Listener(logging.Handler):
     def __enter__(self) -> Self:
         from rollout_etl.progress import LOG
 
+        TALK.check_profile()
         if self._moving or self._lines or TALK.profile is not None:
             LOG.setLevel(logging.DEBUG)
             LOG.addHandler(self)
@@ -113,9 +133,21 @@ class Listener(logging.Handler):
         from rollout_etl.progress import LOG, peak_memory
 
         LOG.removeHandler(self)
-        if TALK.profile is not None:
-            whole = {"seconds": round(time.monotonic() - self._start, 3), "cpu_seconds": round(time.process_time(), 3), "peak_memory": peak_memory()}
-            TALK.profile.write_text(json.dumps({**whole, "stages": self._ended}, indent=2) + "\n", encoding="utf-8")
+        if TALK.profile is None:
+            return
+        whole = {"seconds": round(time.monotonic() - self._start, 3), "cpu_seconds": round(time.process_time(), 3), "peak_memory": peak_memory()}
+        # What went wrong before is what people must hear of.
+        with contextlib.suppress(WriteError) if error is not None else contextlib.nullcontext():
+            _write(TALK.profile, json.dumps({**whole, "stages": self._ended}, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    from rollout_etl.publish.files import StagedFile
+
+    with StagedFile(path) as file:
+        file.write(text.encode())
+        file.finish()
+        file.publish()
 
 
 def described(stage: Stage) -> str:

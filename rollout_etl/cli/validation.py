@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
 from rollout_etl.errors import ExitCode, UsageError
 
@@ -20,7 +19,7 @@ def validate(
     recipe: Annotated[
         str | None, typer.Option("--recipe", metavar="RECIPE", help="What they are for: sft, dpo, grpo, kto, rm, ppo or prm.", show_default=False)
     ] = None,
-    target: o.Target = "nemo-rl",
+    target: Annotated[str, typer.Option("--target", metavar="TRAINER", help="Trainer that is to load them: nemo-rl, trl, verl or openrlhf.")] = "nemo-rl",
     train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training file, to compare with --val.", show_default=False)] = None,
     val: Annotated[
         Path | None, typer.Option("--val", metavar="FILE", help="Validation file: its prompts must not stand in --train.", show_default=False)

@@ -9,8 +9,8 @@ import re
 
 import polars as pl
 
-from rollout_etl.curate.conditions import nearest
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import did_you_mean
 from rollout_etl.read.schema import SCHEMA
 
 SOURCE = "task_name"
@@ -42,7 +42,7 @@ def caps(texts: tuple[str, ...]) -> dict[str, int]:
         if not re.fullmatch(r"[1-9]\d*", number):
             raise UsageError(f"--cap {text}: write COLUMN=N, as in task_name=100")
         if column not in SCHEMA or column == "row":
-            raise UsageError(f"--cap {text}: there is no column '{column}'{nearest(column, list(SCHEMA))}")
+            raise UsageError(f"--cap {text}: there is no column '{column}'{did_you_mean(column, SCHEMA)}")
         found[column] = int(number)
     return found
 
@@ -54,6 +54,13 @@ def shares(text: str | None) -> dict[str, float]:
     found = named_numbers("--mix", text)
     total = sum(found.values())
     return {name: value / total for name, value in found.items()}
+
+
+def absent(examples: pl.DataFrame, text: str | None) -> list[str]:
+    """Warnings for names of a mix that no example has: their share would go to the others."""
+    wanted = shares(text)
+    there = examples[SOURCE].drop_nulls().unique().to_list() if wanted else []
+    return [f"--mix names '{name}', of which there is no example{did_you_mean(name, there)}" for name in wanted if name not in there]
 
 
 def sample_size(text: str | None) -> tuple[int | None, float | None]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection
-from difflib import get_close_matches
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import did_you_mean
 from rollout_etl.read.schema import SCHEMA
 
 _QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\""
@@ -27,12 +27,6 @@ def metric(name: str, of: pl.Expr) -> pl.Expr:
     # Keys of a JSON object of numbers: an unescaped quote ends a key and nothing else.
     key = re.escape(json.dumps(name, ensure_ascii=False))
     return of.str.extract(rf"[{{,]{key}:(-?[0-9][0-9.eE+-]*)").cast(pl.Float64)
-
-
-def nearest(name: str, names: Collection[str]) -> str:
-    """The names that may have been meant, as the end of a message; empty where none comes near."""
-    close = get_close_matches(name, names, n=3, cutoff=0.6) if name not in names else []
-    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def metrics_of(names: Collection[str]) -> list[str]:
@@ -70,7 +64,7 @@ def condition(text: str, option: str = "--where", schema: Callable[[str], _Dtype
     dtypes = {name: of(name) for name in used}
     for name, dtype in dtypes.items():
         if dtype is None:
-            raise UsageError(f"{option} names '{name}'{nearest(name, names)}; columns are {', '.join(names)}" + ("" if schema else " and metrics.NAME"))
+            raise UsageError(f"{option} names '{name}'{did_you_mean(name, names)}; columns are {', '.join(names)}" + ("" if schema else " and metrics.NAME"))
     try:
         frame = pl.DataFrame(schema={**{name: dtype for name, dtype in dtypes.items() if dtype is not None}, " ": pl.Int8})
         dtype = frame.select(value=expression).schema["value"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import nearest
 
 VIEWS = ("rollouts", "verdicts", "groups", "messages", "tool_calls", "metrics", "pairs", "drops", "quarantine")
 """The views, each after those it is made of."""
@@ -73,8 +73,7 @@ def query(name: str) -> Query:
     """A query by its name. Raises `UsageError` with the nearest name for one that is not there."""
     names = query_names()
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0)
-        raise UsageError(f"no query '{name}'; the nearest is {near[0]}, --queries lists all")
+        raise UsageError(f"no query '{name}'; the nearest is {nearest(name, names)}, --queries lists all")
     sql = (folder() / "queries" / f"{name}.sql").read_text(encoding="utf-8")
     title = re.match(rf"-- {name}: (.*)\n", sql)
     if title is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 import re
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ import duckdb
 from rollout_etl.errors import UsageError
 from rollout_etl.explore import ingested, library, safety
 from rollout_etl.explore.safety import Limits
+from rollout_etl.publish.files import refuse_input
 from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.stored import is_stored
 
@@ -123,9 +123,9 @@ class Session:
 
     def refuse_overwriting(self, path: Path) -> None:
         """Raise `UsageError` for an output that is an input, or lies among what was ingested."""
-        read = {os.path.realpath(item.path) for item in self._inputs if not item.is_remote}
-        if os.path.realpath(path) in read or is_stored(str(path.parent)):
-            raise UsageError(f"{path} is an input; give the output another name")
+        refuse_input(path, (item.local_path for item in self._inputs))
+        if is_stored(str(path.parent)):
+            raise UsageError(f"{path} would lie among what was ingested; name another folder")
 
     def columns(self) -> dict[str, list[str]]:
         """Columns of each view, and of what was made in the session, for completion and `.columns`."""

@@ -9,14 +9,14 @@ import os
 import re
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rollout_etl.errors import WriteError
+from rollout_etl.errors import UsageError, WriteError
 
 _WRITES_AHEAD = 3
 
@@ -41,6 +41,12 @@ def plain_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise WriteError(f"cannot write {path}: {reason}; what was there before is untouched") from error
 
 
+def refuse_input(path: str | os.PathLike[str], inputs: Iterable[str | None], kind: str = "output") -> None:
+    """Raise `UsageError` where `path`, which a file of this `kind` is for, is one of `inputs` (None: not on this machine)."""
+    if os.path.realpath(path) in {os.path.realpath(local) for local in inputs if local is not None}:
+        raise UsageError(f"{path} is an input; give the {kind} another name")
+
+
 class StagedFile:
     """A file written beside its place and moved there on `publish`. Left without publishing, it goes."""
 
@@ -50,6 +56,9 @@ class StagedFile:
         self._digest = hashlib.sha256()
         self._bytes = 0
         self._staged = staged_path(self.path)
+        # What is moved to the place of a device or a pipe would take it away from everybody.
+        if self.path.exists() and not self.path.is_file() and not self.path.is_dir():
+            raise WriteError(f"cannot write {self.path}: it is no regular file")
         with plain_write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.path)

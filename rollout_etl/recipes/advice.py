@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from difflib import get_close_matches
+from dataclasses import fields
 
 import polars as pl
 
+from rollout_etl.curate.options import Curation
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
 from rollout_etl.report import Report, by_count
 
 FEW_SFT_EXAMPLES = 100
+_OF_STRATEGIES = {
+    "high_threshold": ("stratified",), "low_threshold": ("stratified",), "top_k": ("top-k-bottom-k",),
+    "max_pairs": ("stratified", "all", "top-k-bottom-k"),
+}
+"""Options of pairing that some strategies alone look at."""
+
+
+_KNOBS = {
+    "gap_too_small": "lower --min-gap {min_gap:g}", "length_mismatch": "raise --match-length", "too_alike": "lower --min-distance",
+    "out_of_mix": "name the sources that there are in --mix", "identical_sides": "collect at a higher temperature",
+}
+"""What lets more pairs through, by the reason that most were dropped for."""
 
 
 def advise(report: Report, options: AnyOptions) -> None:
@@ -39,7 +51,9 @@ def _no_pairs(report: Report, options: DpoOptions) -> str:
     if report.built == 0:
         knob = "lower --high-threshold or raise --low-threshold" if options.strategy == "stratified" else "collect several rollouts of each prompt"
         return f"no pairs: {report.kept} rollouts in {report.groups} groups gave no candidates; {knob}" + _largest(report)
-    return f"no pairs: {report.built} candidates, but none is left ({_counts(report.examples_dropped)}); lower --min-gap {options.min_gap:g}"
+    lost = by_count(report.examples_dropped)
+    knob = _KNOBS.get(next(iter(lost)), "").format(min_gap=options.min_gap)
+    return f"no pairs: {report.built} candidates, but none is left ({_counts(lost)})" + (f"; {knob}" if knob else "")
 
 
 def _no_prompts(report: Report, options: GrpoOptions) -> str:
@@ -51,18 +65,25 @@ def _no_prompts(report: Report, options: GrpoOptions) -> str:
     return "no prompts" + (_largest(report) if options else "")
 
 
+def without_effect(options: AnyOptions, curation: Curation) -> list[str]:
+    """Warnings for options that were changed and that nothing looks at: they would look as if they had worked."""
+    idle: list[tuple[AnyOptions | Curation, str, str]] = []
+    if isinstance(options, DpoOptions):
+        idle += [(options, name, f"--strategy {' or '.join(used)}") for name, used in _OF_STRATEGIES.items() if options.strategy not in used]
+    if not curation.split_near and not any(of.startswith("near-") for of in curation.dedup):
+        idle.append((curation, "near", "--dedup near-response, near-prompt or --split-near"))
+    if curation.exclude_prompts is None:
+        idle.append((curation, "exclude_ngram", "--exclude-prompts"))
+    defaults = {f.name: f.default for of in (options, curation) for f in fields(of)}
+    return [f"--{name.replace('_', '-')} has no effect without {way}" for of, name, way in idle if getattr(of, name) != defaults[name]]
+
+
 def _largest(report: Report) -> str:
     return f" (dropped: {_counts(report.dropped)})" if report.dropped else ""
 
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in list(by_count(counts).items())[:3])
-
-
-def nearest(path: str, names: Sequence[str]) -> str:
-    """The fields that may have been meant."""
-    close = get_close_matches(path.partition(".")[0], names, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close and path.partition(".")[0] not in names else ""
 
 
 def disagreeing(statics: pl.Series) -> list[str]:

@@ -14,7 +14,6 @@ environment, and what it stands for is written nowhere.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import nearest
 from rollout_etl.read.inputs import NAMED
 from rollout_etl.refresh.gates import GATES, Bounds
 
@@ -135,9 +135,8 @@ def refuse_unknown(path: Path, where: str, found: Mapping[str, Any], known: Iter
     names = list(known)
     for name in found:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0)
             place = f"[{where}] " if where else ""
-            raise UsageError(f"{path}: {place}has no key '{name}'; the nearest is {near[0]}")
+            raise UsageError(f"{path}: {place}has no key '{name}'; the nearest is {nearest(name, names)}")
 
 
 def replaced(text: str) -> str:

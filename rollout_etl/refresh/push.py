@@ -29,8 +29,10 @@ def check(urls: Sequence[str]) -> None:
             raise UsageError(f"--push {_shown(url)}: name hf://datasets/ORG/NAME, s3://BUCKET/PATH or another URL")
         try:
             _ = _hub() if url.startswith(_HUB) else _file_system(url)
-        except (ImportError, ValueError) as error:
+        except ImportError as error:
             raise UsageError(f"--push {_shown(url)} needs more: pip install 'rollout-etl[push]'") from error
+        except ValueError as error:
+            raise UsageError(f"--push {_shown(url)}: {_shown(str(error).splitlines()[0])}") from error
 
 
 def push(versions: Versions, urls: Sequence[str]) -> list[str]:

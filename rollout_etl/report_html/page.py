@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rollout_etl.errors import UsageError
+from rollout_etl.publish.files import StagedFile, refuse_input
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.stats.narrow import Narrow
@@ -25,14 +25,11 @@ def check_place(path: Path, inputs: Sequence[Input]) -> None:
         raise UsageError(f"the report {path} must end with .html")
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file that ends with .html")
-    if os.path.realpath(path) in {os.path.realpath(local) for item in inputs if (local := item.local_path) is not None}:
-        raise UsageError(f"{path} is an input; give the report another name")
+    refuse_input(path, (item.local_path for item in inputs), "report")
 
 
 def write_page(path: Path, found: dict[str, Any], data: Narrow, rollouts: Rollouts) -> None:
     """Write the report of a profile, whole or not at all. Raises `WriteError`."""
-    from rollout_etl.publish.files import StagedFile
-
     with StagedFile(path) as file:
         file.write(page(found, data, rollouts).encode())
         file.finish()

@@ -8,13 +8,14 @@ import polars as pl
 
 from rollout_etl.curate.conditions import metric
 from rollout_etl.curate.groups import GROUP
+from rollout_etl.curate.rewards import Advantage, advantage
 from rollout_etl.errors import UsageError
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.targets.target import Job
 
 STATISTICS: dict[str, tuple[type[pl.DataType], str]] = {
-    "pass_rate": (pl.Float64, "share of the group's rollouts whose reward is at least 0.5"),
+    "pass_rate": (pl.Float64, "share of the group's rollouts whose reward is at least `--success`"),
     "mean_reward": (pl.Float64, "mean reward of the group"),
     "group_size": (pl.Int64, "rollouts of the group that have a sound reward"),
     "advantage": (pl.Float64, "advantage of the rollout over its group, by `--advantage`"),
@@ -70,8 +71,10 @@ def needs_statistics(columns: Iterable[str]) -> bool:
     return any(name.removeprefix("chosen_").removeprefix("rejected_") in STATISTICS for name in columns)
 
 
-def with_statistics(frame: pl.DataFrame, groups: pl.DataFrame, advantage: pl.Expr | None) -> pl.DataFrame:
-    """`frame` (columns `GROUP` and `reward`) with the statistics of each rollout's group out of `groups` (see `group_table`)."""
+def with_statistics(frame: pl.DataFrame, groups: pl.DataFrame, kind: Advantage | None) -> pl.DataFrame:
+    """`frame` (columns `GROUP` and `reward`) with the statistics of each rollout's group out of `groups` (see `group_table`), and its
+    advantage of that `kind`.
+    """
     joined = frame.join(groups, on=GROUP, how="left", maintain_order="left").with_columns(group_size="n")
-    joined = joined if advantage is None else joined.with_columns(advantage=advantage)
+    joined = joined if kind is None else joined.with_columns(advantage=advantage(kind))
     return joined.select(*frame.columns, *(name for name in STATISTICS if name in joined.columns))

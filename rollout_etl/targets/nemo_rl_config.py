@@ -7,6 +7,7 @@ commit 7ea279abf (2026-08-22); the older layout is that of v0.5.0.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def launch_command(options: AnyOptions, config: Path, layout: str = "current") -
         script = "examples/run_grpo_math.py"
     else:
         script = f"examples/run_{options.recipe}.py"
-    return f"NEMO_RL_ROOT=$PWD uv run {script} --config {config.resolve()}"
+    return f"NEMO_RL_ROOT=$PWD uv run {script} --config {shlex.quote(str(config.resolve()))}"
 
 
 def _path(data: Path) -> str:

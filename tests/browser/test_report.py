@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_cli import run
+from tests.command import run
 from tests.test_report_page import hostile_rollouts
 from tests.test_stats import DEMO
 

@@ -1,0 +1,177 @@
+"""What the command says about inputs, options and outputs that make no sense, and that it touches nothing then."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rollout_etl.errors import ExitCode, UnreadableError
+from rollout_etl.read.inputs import find_inputs
+from tests.command import run, tree
+
+TO = ("-o", "out.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nope"], 2, "nope"),
+        (["sft"], 2, "no input given"),
+        (["sft", "good.jsonl"], 2, "no output given"),
+        (["sft", "good.jsonl", *TO, "--nope"], 2, "--nope"),
+        (["sft", "nope.jsonl", *TO], 2, "no such file or folder: nope.jsonl"),
+        (["sft", "*.nope", *TO], 2, "nothing to read in *.nope"),
+        (["sft", "folder", *TO], 2, "nothing to read in folder"),
+        (["sft", "good.jsonl", "-o", "out.txt"], 2, "must end with .jsonl or .parquet"),
+        (["sft", "good.jsonl", "-o", "folder"], 2, "folder is a folder"),
+        (["sft", "good.jsonl", "-o", "good.jsonl"], 2, "good.jsonl is an input"),
+        (["sft", "good.jsonl", "-o", "folder/../good.jsonl"], 2, "is an input"),
+        (["sft", "good.jsonl", *TO, "--quarantine", "good.jsonl"], 2, "good.jsonl is an input"),
+        (["sft", "good.jsonl", *TO, "--quarantine", "out.jsonl"], 2, "both the output and the quarantine"),
+        (["sft", "good.jsonl", *TO, "--quarantine", "out.jsonl.manifest.json"], 2, "both the output and the quarantine"),
+        (["sft", "good.jsonl", "-o", "prompts.jsonl", "--exclude-prompts", "prompts.jsonl"], 2, "prompts.jsonl is an input"),
+        (["sft", "good.jsonl", *TO, "--quarantine", "prompts.jsonl", "--exclude-prompts", "prompts.jsonl"], 2, "prompts.jsonl is an input"),
+        (["merge", "a=good.jsonl", *TO, "--reward-scale", "b=0,1:-1,1"], 2, "--reward-scale names 'b', of which there is no rollout"),
+        (["stats", "good.jsonl", "--for", "rm"], 2, "Invalid value for '--for': 'rm' is not one of 'sft', 'dpo', 'grpo', 'ppo', 'kto'."),
+        (["sft", "good.jsonl", "-o", "tasks.jsonl", "--task-inputs", "tasks.jsonl"], 2, "tasks.jsonl is an input"),
+        (["sft", "tasks.jsonl", "-o", "tasks_materialized_inputs.jsonl"], 2, "tasks_materialized_inputs.jsonl is an input"),
+        (["sft", "list.jsonl.manifest.json", "-o", "list.jsonl"], 2, "list.jsonl.manifest.json is an input"),
+        (["sft", "good.jsonl", "-o", "out.parquet"], 2, "from JSONL only"),
+        (["grpo", "good.jsonl", "-o", "out.parquet", "--format", "gym"], 2, "from JSONL only"),
+        (["sft", "good.jsonl", *TO, "--keep", "nope"], 2, "no rule 'nope'; rules are failure_row, masked"),
+        (["sft", "good.jsonl", *TO, "--drop", "nope"], 2, "no rule 'nope'"),
+        (["sft", "good.jsonl", *TO, "--keep", "empty_answer"], 2, "cannot hold such rollouts"),
+        (["sft", "good.jsonl", *TO, "--think", "nope"], 2, "'keep', 'strip', 'move'"),
+        (["sft", "good.jsonl", *TO, "--reward-threshold", "nope"], 2, "--reward-threshold"),
+        (["sft", "good.jsonl", *TO, "--max-bad-fraction", "2"], 2, "--max-bad-fraction"),
+        (["dpo", "good.jsonl", *TO, "--min-gap", "-1"], 2, "must not be negative"),
+        (["dpo", "good.jsonl", *TO, "--cross-prompt"], 2, "needs --strategy stratified"),
+        (["dpo", "good.jsonl", *TO, "--strategy", "stratified", "--low-threshold", "0.9"], 2, "must be under --high-threshold"),
+        (["dpo", "good.jsonl", *TO, "--max-pairs", "0"], 2, "at least 1"),
+        (["sft", "rollouts.jsonl", *TO], 3, "1 of 49 lines are no rollouts, more than --max-bad-fraction 0.01"),
+        (["sft", "text.jsonl", *TO], 3, "text.jsonl:1 (not JSON"),
+        (["sft", "cut.jsonl.gz", *TO], 3, "cannot read cut.jsonl.gz"),
+        (["sft", "text.parquet", *TO], 3, "cannot read text.parquet"),
+        (["sft", "good.jsonl", "-o", "text.jsonl/out.jsonl"], 3, "cannot write text.jsonl/out.jsonl"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_errors(arguments: list[str], code: int, said: str, folder: Path) -> None:
+    before = tree(folder)
+    done = run(*arguments, folder=folder)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("rollout-etl: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert tree(folder) == before
+
+
+BROKEN = """
+import sys
+from rollout_etl.cli.main import main
+from rollout_etl.read.scan import Rollouts
+
+def broken(*arguments, **options):
+    raise TypeError("first line" + chr(10) + "second line")
+
+Rollouts.batches = broken
+main(sys.argv[1:])
+"""
+
+
+def test_a_bug_is_one_line_and_not_the_code_of_nothing_to_write(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", BROKEN, "sft", "good.jsonl", *TO], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == ExitCode.INTERNAL
+    assert done.stderr == "rollout-etl: internal error, please report it: TypeError at <string>:7: first line\n"
+
+
+def test_a_bad_option_is_told_what_was_meant(folder: Path) -> None:
+    done = run("grpo", "good.jsonl", *TO, "--group-by", "expected_answr,nosuch", "--json", folder=folder)
+    assert json.loads(done.stdout)["warnings"][-2:] == [
+        "--group-by expected_answr: no rollout has this field; did you mean expected_answer?",
+        "--group-by nosuch: no rollout has this field",
+    ]
+    done = run("sft", "good.jsonl", *TO, "--ground-truth-field", "expected_answer", "--group-by", "agent_ref.name", "--json", folder=folder)
+    assert not any("no rollout has this field" in warning for warning in json.loads(done.stdout)["warnings"])
+    done = run("grpo", "good.jsonl", *TO, "--ground-truth-field", "verifier_metadata.nope", "--json", folder=folder)
+    assert "--ground-truth-field verifier_metadata.nope: no rollout has this field" in json.loads(done.stdout)["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warning"),
+    [
+        (["sft", "--near", "0.5"], "--near has no effect without --dedup near-response, near-prompt or --split-near"),
+        (["sft", "--exclude-ngram", "5"], "--exclude-ngram has no effect without --exclude-prompts"),
+        (["dpo", "--high-threshold", "0.8"], "--high-threshold has no effect without --strategy stratified"),
+        (["dpo", "--strategy", "all", "--top-k", "3"], "--top-k has no effect without --strategy top-k-bottom-k"),
+        (["dpo", "--strategy", "ranked", "--max-pairs", "3"], "--max-pairs has no effect without --strategy stratified or all or top-k-bottom-k"),
+        (["sft", "--mix", "math=0.5,code=0.5"], "--mix names 'code', of which there is no example"),
+        (["sft", "--mix", "maths=1"], "--mix names 'maths', of which there is no example; did you mean math?"),
+        (["sft", "--where", "metrics.mask_sampel = 0"], "--where names the metric mask_sampel, which none of the first rollouts has; did you mean mask_sample?"),
+        (["sft", "--reward", "0.5*style"], "--reward names the metric style, which none of the first rollouts has"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_an_option_that_does_nothing_is_warned_about(arguments: list[str], warning: str, folder: Path) -> None:
+    recipe, *options = arguments
+    done = run(recipe, "math=good.jsonl", *TO, *options, "--json", "--quiet", folder=folder)
+    assert warning in json.loads(done.stdout)["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (["--mix", "code=1"], "(out_of_mix 8, gap_too_small 2); name the sources that there are in --mix"),
+        (["--min-gap", "5"], "(gap_too_small 10); lower --min-gap 5"),
+        (["--match-length", "1"], "(length_mismatch 8, gap_too_small 2); raise --match-length"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_no_pairs_names_the_option_that_dropped_most(options: list[str], advice: str, folder: Path) -> None:
+    done = run("dpo", "math=good.jsonl", *TO, *options, "--json", "--quiet", folder=folder)
+    assert json.loads(done.stdout)["warnings"][-1] == f"no pairs: 10 candidates, but none is left {advice}"
+
+
+def test_options_that_are_looked_at_are_not_warned_about(folder: Path) -> None:
+    used = ["--strategy", "top-k-bottom-k", "--top-k", "3", "--max-pairs", "3", "--exclude-prompts", "prompts.jsonl", "--exclude-ngram", "5", "--mix", "math=1"]
+    done = run("dpo", "math=good.jsonl", *TO, *used, "--where", "metrics.mask_sample is null", "--json", "--quiet", folder=folder)
+    assert (done.returncode, json.loads(done.stdout)["warnings"]) == (0, [])
+
+
+@pytest.mark.parametrize("option", ["--quarantine", "--profile"])
+def test_a_pipe_is_not_replaced_by_a_file(option: str, folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    done = run("sft", "good.jsonl", *TO, option, "pipe", folder=folder)
+    assert done.returncode in (ExitCode.USAGE, ExitCode.UNREADABLE) and done.stderr.startswith(("rollout-etl: cannot write pipe", "rollout-etl: pipe is there"))
+    assert (folder / "pipe").is_fifo() and not (folder / "out.jsonl").exists()
+
+
+def test_what_libraries_warn_of_is_not_said(folder: Path) -> None:
+    warning = "import sys, warnings; from rollout_etl.cli.main import main; from rollout_etl.read import scan\n" \
+        "scan.Rollouts.batches = lambda *a, **b: warnings.warn('for developers') or sys.exit(3)\nmain(sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", warning, "sft", "good.jsonl", *TO], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_file_url_is_an_input_too(folder: Path) -> None:
+    done = run("sft", (folder / "good.jsonl").as_uri(), "-o", "good.jsonl", folder=folder)
+    assert (done.returncode, done.stderr) == (ExitCode.USAGE, "rollout-etl: good.jsonl is an input; give the output another name\n")
+
+
+def test_a_folder_that_cannot_be_searched_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "folder" / "deeper").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("deeper"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UnreadableError, match=r"cannot read .*deeper: Permission denied"):
+        find_inputs(folder)

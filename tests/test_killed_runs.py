@@ -1,0 +1,105 @@
+"""Killed and interrupted runs leave the old output or the new one, and the next run tidies up."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.command import COMMAND
+from tests.publishing import OUTPUTS, Known, files, finished, outputs, rollouts, run, sft
+
+KILLS = 14
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
+    return Known.of(tmp_path_factory.mktemp("publish"))
+
+
+@pytest.fixture
+def folder(known: Known) -> Path:
+    return known.laid_out()
+
+
+def check_next_run(known: Known) -> None:
+    """It sets everything right, and removes what was left over."""
+    assert finished(sft(known.folder, rollouts("new")))[0] == 0
+    assert outputs(known.folder) == known.new
+
+
+def test_killed_at_any_moment(folder: Path, known: Known) -> None:
+    rng = random.Random(0)
+    killed = 0
+    for number in range(KILLS):
+        for name in OUTPUTS:
+            (folder / name).write_bytes(known.old[name])
+        process = sft(folder, rollouts("new"))
+        time.sleep(known.seconds * (0.3 + 0.7 * rng.random()))
+        process.send_signal(signal.SIGKILL)
+        killed += finished(process)[0] == -signal.SIGKILL
+        for name in OUTPUTS:
+            assert (folder / name).read_bytes() in (known.old[name], known.new[name]), f"{name} after kill {number}"
+    assert killed
+    check_next_run(known)
+
+
+# The command, killed just before or after the n-th time that a file goes to its place.
+KILLED = """
+import os, signal, sys
+
+step, after = int(sys.argv[1]), sys.argv[2] == "after"
+calls, replace = [], os.replace
+
+def dying(source, target):
+    calls.append(target)
+    if len(calls) == step and not after:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+    if len(calls) == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = dying
+from rollout_etl.cli.main import main
+main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(("step", "when", "moved"), [(1, "before", 0), (1, "after", 1), (2, "after", 2), (3, "before", 2), (3, "after", 3)])
+def test_killed_while_publishing(step: int, when: str, moved: int, folder: Path, known: Known) -> None:
+    code, _ = finished(sft(folder, rollouts("new"), command=[sys.executable, "-c", KILLED, str(step), when]))
+    assert code == -signal.SIGKILL
+    found = files(folder)
+    assert [found[name] == known.new[name] for name in OUTPUTS[:moved]] == [True] * moved
+    assert [found[name] == known.old[name] for name in OUTPUTS[moved:]] == [True] * (3 - moved)
+    if when == "before":
+        check_next_run(known)
+
+
+def test_interrupted(folder: Path, known: Known) -> None:
+    """Ctrl-C in the middle of the work."""
+    (folder / "in.jsonl").write_text(rollouts("new", 60_000), encoding="utf-8")
+    process = subprocess.Popen([COMMAND, "sft", "in.jsonl", "-o", "out.jsonl"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not any(name.endswith(".partial") for name in os.listdir(folder)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert finished(process) == (130, "rollout-etl: interrupted; nothing was published\n")
+    assert outputs(folder) == known.old
+
+
+def test_leftovers_of_the_dead_go(folder: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stale, live, foreign = (folder / f".out.jsonl.{name}.partial" for name in (dead.pid, os.getppid(), "x"))
+    other = folder / f".other.jsonl.{dead.pid}.partial"
+    for path in (stale, live, foreign, other):
+        path.touch()
+    run(folder, rollouts("new"))
+    assert [path.exists() for path in (stale, live, foreign, other)] == [False, True, True, True]
