@@ -70,7 +70,7 @@ other_responses: Strategy = st.one_of(
     st.lists(items, max_size=2),
     chat_assistant,
     st.none(),
-    st.fixed_dictionaries({"choices": st.lists(st.fixed_dictionaries({"message": chat_assistant}), max_size=2)}),
+    st.fixed_dictionaries({"choices": st.lists(st.fixed_dictionaries({"message": chat_assistant}, optional={"finish_reason": st.sampled_from(["stop", "length", "tool_calls", None, 1])}), max_size=2)}),
     st.fixed_dictionaries({"message": chat_assistant | texts}),
     some(response_fields),
 )

@@ -25,7 +25,7 @@ TO = ("-o", "out.jsonl")
         (["sft", "good.jsonl"], 2, "no output given"),
         (["sft", "good.jsonl", *TO, "--nope"], 2, "--nope"),
         (["sft", "nope.jsonl", *TO], 2, "no such file or folder: nope.jsonl"),
-        (["sft", "*.nope", *TO], 2, "nothing to read in *.nope"),
+        (["sft", "*.nope", *TO], 2, "no file or folder matches *.nope"),
         (["sft", "folder", *TO], 2, "nothing to read in folder"),
         (["sft", "good.jsonl", "-o", "out.txt"], 2, "must end with .jsonl or .parquet"),
         (["sft", "good.jsonl", "-o", "folder"], 2, "folder is a folder"),

@@ -15,7 +15,8 @@ from rollout_etl.stats.narrow import narrow
 from rollout_etl.stats.profile import profile
 from tests.command import run
 from tests.oracle import comparison as oracle
-from tests.test_stats import DEMO, MIXED, REAL, close, line, made, needs_real, rows_of
+from tests.scored import MIXED, line, made
+from tests.test_stats import DEMO, REAL, close, needs_real, rows_of
 
 
 def found_in(path: Path) -> Any:

@@ -51,6 +51,13 @@ def test_a_group_is_shown_whole() -> None:
     assert done.stdout.count(f"group {key[1]}") == 4 == len(rewards(done.stdout))
 
 
+def test_a_task_index_is_no_beginning_of_a_key(tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": "user", "content": "q"}], "response": {"output_text": "a"}, "reward": 1, "_ng_task_index": number} for number in range(40)]
+    (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for index in ("1", "3", "7"):
+        assert run("show", str(tmp_path), "--group", index).stderr.startswith("1 of 1 matching")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

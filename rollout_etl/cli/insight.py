@@ -94,7 +94,7 @@ def show(
     best: Annotated[bool, typer.Option("--best", help="Largest rewards first.")] = False,
     worst: Annotated[bool, typer.Option("--worst", help="Smallest rewards first.")] = False,
     random: Annotated[int | None, typer.Option("--random", metavar="N", min=1, help="N rollouts drawn by --seed.", show_default=False)] = None,
-    group: Annotated[str | None, typer.Option("--group", metavar="KEY", help="All attempts of a group: start of its key, or its task index.")] = None,
+    group: Annotated[str | None, typer.Option("--group", metavar="KEY", help="All attempts of a group: its task index, or the start of its key.")] = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Rollouts to show.")] = 5,
     chars: Annotated[int, typer.Option("--chars", min=0, help="Characters of a text to show; 0 for all.")] = 500,
     group_by: o.GroupBy = None,

@@ -177,6 +177,8 @@ def _expand(path: str) -> tuple[list[str], list[str]]:
         return [path], []
     if any(c in path for c in "*?["):
         matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            raise UsageError(f"no file or folder matches {path}")
         return [], [f for m in matches for f in (_in_folder(m) if os.path.isdir(m) else [m])]
     raise UsageError(f"no such file or folder: {path}")
 

@@ -95,6 +95,7 @@ COLUMNS: dict[str, Column] = {
     "is_unverified": Column("is_true(x.verification_skipped)", pl.Boolean, "the reward is a constant, not a score"),
     "is_truncated": Column(
         """x.response.incomplete_details.reason IS NOT NULL OR coalesce(x.response.status = 'incomplete', false)
+        OR coalesce(json_extract_string(x.response.choices, '$[0].finish_reason') = 'length', false)
         OR is_true(x.context_length_exceeded_error)
         OR CASE WHEN ends_with(completion_kinds, 'A') AND contains(last_text, '<think>') THEN NOT contains(last_text, '</think>') ELSE false END""",
         pl.Boolean,

@@ -77,6 +77,7 @@ def _structure() -> dict[str, Any]:
             "status": _TEXT,
             "incomplete_details": {"reason": _TEXT},
             "tools": _JSON,
+            "choices": _JSON,
             "expected_answer": _JSON,
             "usage": {"input_tokens": _INT, "output_tokens": _INT, "prompt_tokens": _INT, "completion_tokens": _INT},
         },

@@ -24,7 +24,7 @@ class Selection:
     """A condition over canonical columns, in the SQL of Polars."""
     order: Literal["first", "best", "worst", "random"] = "first"
     group: str | None = None
-    """The beginning of a `task_key` or `prompt_key`, or a whole `_ng_task_index`."""
+    """A whole `_ng_task_index`; where there is none, the beginning of a `task_key` or `prompt_key`."""
     count: int = 5
     seed: int = 0
 
@@ -47,6 +47,8 @@ def pick(rollouts: Rollouts, asked: Selection) -> Picked:
     names = wanted.meta.root_names()
     frames = (with_metrics(frame, names) for frame in rollouts.batches(list(dict.fromkeys([*_NARROW, *source_columns(names)]))))
     found = pl.concat([SCHEMA.to_frame().select(_NARROW), *(frame.filter(wanted).select(_NARROW) for frame in frames)])
+    if asked.group is not None and (named := found.filter(pl.col("task_index") == asked.group)).height:
+        found = named
     account = rollouts.account
     assert account is not None
     ordered = _ordered(found, asked)

@@ -33,6 +33,9 @@ def is_truncated(x: Object, completion: list[Unit]) -> bool:
     """The response says that it is incomplete, or its reasoning never ends."""
     if get(x, "response", "incomplete_details", "reason") is not None or get(x, "response", "status") == "incomplete":
         return True
+    choices = get(x, "response", "choices")
+    if isinstance(choices, list) and choices and get(choices[0], "finish_reason") == "length":
+        return True
     if is_true(get(x, "context_length_exceeded_error")):
         return True
     last = completion[-1] if completion else Unit("X")
