@@ -19,6 +19,12 @@ _OF_STRATEGIES = {
 """Options of pairing that some strategies alone look at."""
 
 
+_NO_TRUTH = "missing_ground_truth"
+_WAYS_TO_TRUTH = (
+    "name its field with --ground-truth-field, the dataset the rollouts were made from with --task-inputs, or do without by --no-ground-truth"
+)
+_MANY_WITHOUT_TRUTH = 0.1
+"""A larger share of rollouts without ground truth is worth a word: their reward is no reason to leave them out."""
 _KNOBS = {
     "gap_too_small": "lower --min-gap {min_gap:g}", "length_mismatch": "raise --match-length", "too_alike": "lower --min-distance",
     "out_of_mix": "name the sources that there are in --mix", "identical_sides": "collect at a higher temperature",
@@ -42,6 +48,9 @@ def _warnings(report: Report, options: AnyOptions) -> list[str]:
             return [_no_pairs(report, options)]
     elif report.written == 0:
         return [_no_prompts(report, options)] if isinstance(options, GrpoOptions) else ["no answers: no rollout was kept" + _largest(report)]
+    missing = report.dropped.get(_NO_TRUTH, 0)
+    if missing > _MANY_WITHOUT_TRUTH * (missing + report.kept):
+        return [f"{missing} of {missing + report.kept} rollouts have no ground truth: {_WAYS_TO_TRUTH}"]
     return []
 
 
@@ -57,11 +66,8 @@ def _no_pairs(report: Report, options: DpoOptions) -> str:
 
 
 def _no_prompts(report: Report, options: GrpoOptions) -> str:
-    if report.dropped.get("missing_ground_truth"):
-        return (
-            "no prompts: no ground truth was found; name its field with --ground-truth-field, the dataset the rollouts were made from "
-            "with --task-inputs, or do without by --no-ground-truth"
-        )
+    if report.dropped.get(_NO_TRUTH):
+        return f"no prompts: no ground truth was found; {_WAYS_TO_TRUTH}"
     return "no prompts" + (_largest(report) if options else "")
 
 

@@ -214,8 +214,8 @@ _LOST_IF_KEPT = ("tool_prompt", "tool_completion", "tool_schemas", "reasoning", 
 def refuse_kept(target: Target, job: Job) -> None:
     """Raise `UsageError` for a `--keep` that would lose calls, schemas or reasoning in silence, or write media as text."""
     rows = target.rows(job, longer_prompts=False)
-    if "media" in job.options.keep and any(field.kind == "chat" for field in rows.fields):
-        raise UsageError("--keep media: the messages of these rows hold text alone")
+    if "media" in job.options.keep and (rows.flat or any(field.kind == "chat" for field in rows.fields)):
+        raise UsageError("--keep media: these rows hold text alone")
     for name in rows.cannot_hold or ():
         if name in _LOST_IF_KEPT and name in job.options.keep:
             raise UsageError(f"--keep {name}: these rows cannot hold such rollouts")
