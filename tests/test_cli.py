@@ -148,3 +148,13 @@ def test_nothing_is_cut_off_at_80_columns(arguments: list[str], folder: Path, mo
     shown = [line for line in (done.stdout + done.stderr).splitlines() if not line.startswith(("launch", "output"))]
     assert max(map(len, shown)) <= 80
     assert not any(line.endswith(("...", "…")) for line in shown if not line.startswith("Usage: "))
+
+
+@pytest.mark.parametrize(("without", "warns"), [(1, False), (3, True)])
+def test_much_without_ground_truth_is_said(tmp_path: Path, without: int, warns: bool) -> None:
+    rows = [{"messages": [{"role": "user", "content": f"q{number}"}], "response": {"output_text": "a"}, "reward": 1, "expected_answer": "4"} for number in range(6)]
+    for row in rows[:without]:
+        del row["expected_answer"]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = " ".join(run("grpo", "in.jsonl", "-o", "out.jsonl", folder=tmp_path).stderr.split())
+    assert (f"{without} of 6 rollouts have no ground truth: name its field with --ground-truth-field" in said) is warns

@@ -23,7 +23,7 @@ _NO_TRUTH = "missing_ground_truth"
 _WAYS_TO_TRUTH = (
     "name its field with --ground-truth-field, the dataset the rollouts were made from with --task-inputs, or do without by --no-ground-truth"
 )
-_MANY_WITHOUT_TRUTH = 0.1
+_MANY_WITHOUT_TRUTH = 0.25
 """A larger share of rollouts without ground truth is worth a word: their reward is no reason to leave them out."""
 _KNOBS = {
     "gap_too_small": "lower --min-gap {min_gap:g}", "length_mismatch": "raise --match-length", "too_alike": "lower --min-distance",
