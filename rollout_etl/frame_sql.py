@@ -5,13 +5,21 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pyarrow as pa
 
 if TYPE_CHECKING:
     import duckdb
 
 
-def selected(frame: pa.Table, query: str, macros: str = "") -> pa.Table:
+def selected(frame: pl.DataFrame, query: str, macros: str = "") -> pl.DataFrame:
+    """`selected_arrow` for Polars frames."""
+    found = pl.from_arrow(selected_arrow(frame.to_arrow(compat_level=pl.CompatLevel.oldest()), query, macros))
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+def selected_arrow(frame: pa.Table, query: str, macros: str = "") -> pa.Table:
     """What `query` makes of the rows of `frame`, in their order where it does not say otherwise. `macros` are statements that it needs."""
     with _database(macros).cursor() as connection:
         connection.register("frame", frame)

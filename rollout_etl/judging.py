@@ -35,6 +35,7 @@ class Judge:
         self.rollouts, self.curation, self.report = rollouts, curation, report
         self._rescores = curation.reward is not None or bool(curation.reward_scale)
         self._rewards: list[pl.DataFrame] | None = [] if curation.where_group is not None else None
+
     def over(self, inputs: Sequence[Input]) -> Judge:
         """The same for some of the inputs, or ranges of them, with a report of its own."""
         # Benchmarks and tokenizers are loaded once.

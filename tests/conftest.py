@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import DEMO
+from tests.publishing import Known
 
 
 @pytest.fixture
@@ -25,3 +26,15 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / name).write_text('{"expected_answer": "4"}\n')
     (tmp_path / "prompts.jsonl").write_text('{"question": "What is 2 + 2?"}\n')
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
+    """Runs over rollouts whose outputs are known."""
+    return Known.of(tmp_path_factory.mktemp("publish"))
+
+
+@pytest.fixture
+def laid_out(known: Known) -> Path:
+    """The folder of `known` with the old output and nothing else."""
+    return known.laid_out()

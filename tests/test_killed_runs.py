@@ -18,34 +18,24 @@ from tests.publishing import OUTPUTS, Known, files, finished, outputs, rollouts,
 KILLS = 14
 
 
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
-    return Known.of(tmp_path_factory.mktemp("publish"))
-
-
-@pytest.fixture
-def folder(known: Known) -> Path:
-    return known.laid_out()
-
-
 def check_next_run(known: Known) -> None:
     """It sets everything right, and removes what was left over."""
     assert finished(sft(known.folder, rollouts("new")))[0] == 0
     assert outputs(known.folder) == known.new
 
 
-def test_killed_at_any_moment(folder: Path, known: Known) -> None:
+def test_killed_at_any_moment(laid_out: Path, known: Known) -> None:
     rng = random.Random(0)
     killed = 0
     for number in range(KILLS):
         for name in OUTPUTS:
-            (folder / name).write_bytes(known.old[name])
-        process = sft(folder, rollouts("new"))
+            (laid_out / name).write_bytes(known.old[name])
+        process = sft(laid_out, rollouts("new"))
         time.sleep(known.seconds * (0.3 + 0.7 * rng.random()))
         process.send_signal(signal.SIGKILL)
         killed += finished(process)[0] == -signal.SIGKILL
         for name in OUTPUTS:
-            assert (folder / name).read_bytes() in (known.old[name], known.new[name]), f"{name} after kill {number}"
+            assert (laid_out / name).read_bytes() in (known.old[name], known.new[name]), f"{name} after kill {number}"
     assert killed
     check_next_run(known)
 
@@ -72,34 +62,34 @@ main(sys.argv[3:])
 
 
 @pytest.mark.parametrize(("step", "when", "moved"), [(1, "before", 0), (1, "after", 1), (2, "after", 2), (3, "before", 2), (3, "after", 3)])
-def test_killed_while_publishing(step: int, when: str, moved: int, folder: Path, known: Known) -> None:
-    code, _ = finished(sft(folder, rollouts("new"), command=[sys.executable, "-c", KILLED, str(step), when]))
+def test_killed_while_publishing(step: int, when: str, moved: int, laid_out: Path, known: Known) -> None:
+    code, _ = finished(sft(laid_out, rollouts("new"), command=[sys.executable, "-c", KILLED, str(step), when]))
     assert code == -signal.SIGKILL
-    found = files(folder)
+    found = files(laid_out)
     assert [found[name] == known.new[name] for name in OUTPUTS[:moved]] == [True] * moved
     assert [found[name] == known.old[name] for name in OUTPUTS[moved:]] == [True] * (3 - moved)
     if when == "before":
         check_next_run(known)
 
 
-def test_interrupted(folder: Path, known: Known) -> None:
+def test_interrupted(laid_out: Path, known: Known) -> None:
     """Ctrl-C in the middle of the work."""
-    (folder / "in.jsonl").write_text(rollouts("new", 60_000), encoding="utf-8")
-    process = subprocess.Popen([COMMAND, "sft", "in.jsonl", "-o", "out.jsonl"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    (laid_out / "in.jsonl").write_text(rollouts("new", 60_000), encoding="utf-8")
+    process = subprocess.Popen([COMMAND, "sft", "in.jsonl", "-o", "out.jsonl"], cwd=laid_out, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while not any(name.endswith(".partial") for name in os.listdir(folder)) and time.monotonic() < deadline:
+    while not any(name.endswith(".partial") for name in os.listdir(laid_out)) and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     assert finished(process) == (130, "rollout-etl: interrupted; nothing was published\n")
-    assert outputs(folder) == known.old
+    assert outputs(laid_out) == known.old
 
 
-def test_leftovers_of_the_dead_go(folder: Path) -> None:
+def test_leftovers_of_the_dead_go(laid_out: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    stale, live, foreign = (folder / f".out.jsonl.{name}.partial" for name in (dead.pid, os.getppid(), "x"))
-    other = folder / f".other.jsonl.{dead.pid}.partial"
+    stale, live, foreign = (laid_out / f".out.jsonl.{name}.partial" for name in (dead.pid, os.getppid(), "x"))
+    other = laid_out / f".other.jsonl.{dead.pid}.partial"
     for path in (stale, live, foreign, other):
         path.touch()
-    run(folder, rollouts("new"))
+    run(laid_out, rollouts("new"))
     assert [path.exists() for path in (stale, live, foreign, other)] == [False, True, True, True]

@@ -19,16 +19,6 @@ from tests.command import COMMAND
 from tests.publishing import OUTPUTS, Known, files, finished, outputs, rollouts, run, sft
 
 
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
-    return Known.of(tmp_path_factory.mktemp("publish"))
-
-
-@pytest.fixture
-def folder(known: Known) -> Path:
-    return known.laid_out()
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, which can be made larger with `resize`."""
@@ -90,7 +80,7 @@ def test_missing_folder_is_made(tmp_path: Path) -> None:
     assert set(files(tmp_path / "a" / "b")) == set(OUTPUTS)
 
 
-def test_manifest_is_last(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manifest_is_last(laid_out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moved: list[tuple[str, bool]] = []
     replace = os.replace
 
@@ -100,12 +90,12 @@ def test_manifest_is_last(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", recorded)
-    run(folder, rollouts("new"))
+    run(laid_out, rollouts("new"))
     assert moved == [(name, True) for name in OUTPUTS]
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
-def test_moving_fails(step: int, folder: Path, monkeypatch: pytest.MonkeyPatch, known: Known) -> None:
+def test_moving_fails(step: int, laid_out: Path, monkeypatch: pytest.MonkeyPatch, known: Known) -> None:
     replace, calls = os.replace, 0
 
     def failing(source: Path, target: Path) -> None:
@@ -117,14 +107,14 @@ def test_moving_fails(step: int, folder: Path, monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(WriteError, match="Permission denied"):
-        run(folder, rollouts("new"))
-    found = outputs(folder)
+        run(laid_out, rollouts("new"))
+    found = outputs(laid_out)
     assert set(found) == set(OUTPUTS)
     assert [found[name] == known.old[name] for name in OUTPUTS[step - 1 :]] == [True] * (4 - step)
 
 
 @pytest.mark.parametrize("name", ["fsync", "write"])
-def test_writing_fails(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, known: Known) -> None:
+def test_writing_fails(name: str, laid_out: Path, monkeypatch: pytest.MonkeyPatch, known: Known) -> None:
     def failing(*arguments: Any, **options: Any) -> None:
         raise OSError(5, "Input/output error")
 
@@ -133,24 +123,24 @@ def test_writing_fails(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch,
     else:
         monkeypatch.setattr(RowsFile, "append", failing)
     with pytest.raises((WriteError, OSError), match="Input/output error"):
-        run(folder, rollouts("new"))
-    assert outputs(folder) == known.old
+        run(laid_out, rollouts("new"))
+    assert outputs(laid_out) == known.old
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_permission_denied(folder: Path) -> None:
-    locked = folder / "locked"
+def test_permission_denied(laid_out: Path) -> None:
+    locked = laid_out / "locked"
     locked.mkdir(mode=0o500)
     with pytest.raises(WriteError, match="Permission denied") as caught:
-        run(folder, rollouts("new"), locked / "out.jsonl")
+        run(laid_out, rollouts("new"), locked / "out.jsonl")
     assert caught.value.exit_code == 3
 
 
-def test_a_file_where_a_folder_should_be(folder: Path, known: Known) -> None:
+def test_a_file_where_a_folder_should_be(laid_out: Path, known: Known) -> None:
     with pytest.raises(WriteError, match=r"Not a directory|File exists") as caught:
-        run(folder, rollouts("new"), folder / "out.jsonl" / "deeper.jsonl")
+        run(laid_out, rollouts("new"), laid_out / "out.jsonl" / "deeper.jsonl")
     assert caught.value.exit_code == 3
-    assert outputs(folder) == known.old
+    assert outputs(laid_out) == known.old
 
 
 @pytest.mark.parametrize(
@@ -164,19 +154,19 @@ def test_a_file_where_a_folder_should_be(folder: Path, known: Known) -> None:
     ],
     ids=["nothing is good enough", "nothing to read", "no such rule", "no rollouts", "too many bad lines"],
 )
-def test_failing_runs_leave_the_old_output(rows: str, options: dict[str, Any], code: int | None, folder: Path, known: Known) -> None:
+def test_failing_runs_leave_the_old_output(rows: str, options: dict[str, Any], code: int | None, laid_out: Path, known: Known) -> None:
     if code is None:
-        run(folder, rows, **options)
+        run(laid_out, rows, **options)
     else:
         with pytest.raises(RolloutETLError) as caught:
-            run(folder, rows, **options)
+            run(laid_out, rows, **options)
         assert caught.value.exit_code == code
-    assert outputs(folder) == known.old
+    assert outputs(laid_out) == known.old
 
 
-def test_the_manifest_tells_what_was_written(folder: Path) -> None:
-    run(folder, rollouts("new"))
-    manifest = json.loads((folder / OUTPUTS[2]).read_bytes())
+def test_the_manifest_tells_what_was_written(laid_out: Path) -> None:
+    run(laid_out, rollouts("new"))
+    manifest = json.loads((laid_out / OUTPUTS[2]).read_bytes())
     for written in manifest["outputs"]:
         data = Path(written["path"]).read_bytes()
         assert (written["bytes"], written["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())

@@ -71,7 +71,6 @@ def with_tokens(rollouts: pl.LazyFrame, tokenizer: str) -> pl.LazyFrame:
 def _texts(messages: pl.Series) -> pl.Series:
     """The texts of JSON lists of messages, a line for each."""
     parts = ", ".join(f"json_extract_string(j, '{path}')" for path in _PATHS)
-    table = pl.DataFrame({"j": messages}).with_row_index().to_arrow()
-    joined = pl.from_arrow(selected(table, f"SELECT index, array_to_string(flatten([{parts}]), chr(10)) AS texts FROM frame ORDER BY index"))
-    assert isinstance(joined, pl.DataFrame)
+    numbered = pl.DataFrame({"j": messages}).with_row_index()
+    joined = selected(numbered, f"SELECT index, array_to_string(flatten([{parts}]), chr(10)) AS texts FROM frame ORDER BY index")
     return joined["texts"].fill_null("")

@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 import pyarrow as pa
 
-from rollout_etl.frame_sql import selected
+from rollout_etl.frame_sql import selected_arrow
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _elements(lists: pa.Array, kind: str) -> pa.ListArray:
     """JSON lists as Arrow lists of JSON values, of messages, or of integers."""
     cast = "::VARCHAR[]" if kind == "json" else ""
     query = f"SELECT json_transform(j, '{_LISTS[kind]}'){cast} FROM frame"
-    split = selected(pa.table({"j": lists}), query).column(0).combine_chunks()
+    split = selected_arrow(pa.table({"j": lists}), query).column(0).combine_chunks()
     if kind != "json":
         return split
     split = split if isinstance(split, pa.ListArray) else split.cast(pa.list_(pa.string()))

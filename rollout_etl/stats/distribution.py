@@ -18,7 +18,7 @@ DISCRETE = 20
 _NUMBERS = ("mean", "std", "min", "p25", "median", "p75", "max")
 
 
-def moments(values: pl.Expr, prefix: str = "") -> list[pl.Expr]:
+def moments(values: pl.Expr) -> list[pl.Expr]:
     """`count`, `mean`, `std` (ddof 1, null for one value), `min`, `p25`, `median`, `p75`, `max`; quartiles are linear. Nulls do not count.
 
     Equal values have that value as their mean and no spread at all, however many there are: sums of millions drift.
@@ -32,12 +32,12 @@ def moments(values: pl.Expr, prefix: str = "") -> list[pl.Expr]:
         **{name: values.quantile(q, "linear") for name, q in (("p25", 0.25), ("median", 0.5), ("p75", 0.75))},
         "max": values.max(),
     }
-    return [expression.alias(prefix + name) for name, expression in found.items()]
+    return [expression.alias(name) for name, expression in found.items()]
 
 
-def as_dict(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def as_dict(row: dict[str, Any]) -> dict[str, Any]:
     """The moments of one scope."""
-    return {name: row[prefix + name] for name in ("count", *_NUMBERS)}
+    return {name: row[name] for name in ("count", *_NUMBERS)}
 
 
 def value_counts(frame: pl.DataFrame) -> dict[Any, list[dict[str, float]] | None]:

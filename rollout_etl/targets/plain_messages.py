@@ -47,7 +47,5 @@ CREATE OR REPLACE MACRO plain_messages(j) AS concat('[', array_to_string(list_tr
 def with_plain_messages(frame: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     """`frame` with further columns of plain messages: `columns` maps each new name to the column of JSON messages it is made of."""
     made_of = ", ".join(f'plain_messages("{source}") AS "{name}"' for name, source in columns.items())
-    sources = frame.select(set(columns.values())).to_arrow(compat_level=pl.CompatLevel.oldest())
-    made = pl.from_arrow(selected(sources, f"SELECT {made_of} FROM frame", _MACROS % _STRUCTURE))
-    assert isinstance(made, pl.DataFrame)
+    made = selected(frame.select(set(columns.values())), f"SELECT {made_of} FROM frame", _MACROS % _STRUCTURE)
     return frame.with_columns(made.get_columns())

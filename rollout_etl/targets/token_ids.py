@@ -51,7 +51,5 @@ def with_token_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
     The state is `whole`, `missing` or `broken`; the lists are null where it is not `whole`.
     """
-    calls = frame.select("token_calls").with_row_index("row").to_arrow(compat_level=pl.CompatLevel.oldest())
-    made = pl.from_arrow(selected(calls, _QUERY))
-    assert isinstance(made, pl.DataFrame)
+    made = selected(frame.select("token_calls").with_row_index("row"), _QUERY)
     return frame.with_columns(made.get_columns())
