@@ -26,7 +26,7 @@ def check(folder: Path, lines: list[str]) -> None:
     for number, metrics in found.iter_rows():
         wanted = canonical(lines[number - 1].encode(), source=str(path), line_number=number, namespace="rollouts")
         assert wanted is not None
-        assert json.loads(metrics) == json.loads(wanted["metrics"]), lines[number - 1]
+        assert metrics == wanted["metrics"], lines[number - 1]
     assert len(found) == len(lines)
 
 

@@ -16,38 +16,54 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NO_METRIC = re.compile(r"^_|^reward$|(?i:^(id|uid|uuid|seed)$|_(id|idx|index|seed)$)")
 _MANY = 40
 """Beyond so many fields, parsing each in every row is no gain."""
+_LISTS = 8
+"""Lists of fields that rows are compared with as they stand."""
 
 
 @dataclass(frozen=True)
 class SeenFields:
-    """Top-level fields of the first rows of a scan: `values` can be metrics, the `others` cannot."""
+    """Top-level fields of the first rows of a scan: `values` can be metrics, the `others` cannot. `lists` are the fields of whole rows, in their order."""
 
     others: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    lists: tuple[tuple[str, ...], ...] = ()
 
 
 def seen_fields(lines: Iterable[bytes], structure: dict[str, Any]) -> SeenFields:
     """The fields of some lines; none where they are too many, or where two differ in case only, which SQL cannot tell apart."""
     names: dict[str, None] = {}
+    lists: dict[tuple[str, ...], None] = {}
     for line in lines:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        names |= dict.fromkeys(row if isinstance(row, dict) else ())
+        if isinstance(row, dict):
+            names |= dict.fromkeys(row)
+            lists |= {tuple(row): None} if row else {}
     known = [name for name in names if _NAME.fullmatch(name)]
     values = tuple(name for name in known if not (_NO_METRIC.search(name) or isinstance(structure.get(name), dict)))
     if len(values) > _MANY or len({name.lower() for name in (*structure, *values)}) < len({*structure, *values}):
         return SeenFields()
-    return SeenFields(tuple(name for name in known if name not in values), values)
+    return SeenFields(
+        tuple(name for name in known if name not in values), values, tuple(fields for fields in lists if set(fields) <= set(known))[:_LISTS]
+    )
 
 
 def metrics_sql(seen: SeenFields) -> str:
     """SQL for the column, over the parsed row `x` and its `text`."""
-    known = ", ".join(f"'{name}'" for name in (*seen.others, *seen.values))
-    if not known:
+    known = _list((*seen.others, *seen.values))
+    if known == "[]":
         return "metrics_of(text)"
-    numbers = ", ".join(f"struct_pack(key := '{name}', value := metric_text(x.\"{name}\"::VARCHAR))" for name in seen.values)
-    found = f"object_of(list_filter([{numbers}], lambda e: e.value IS NOT NULL))" if numbers else "'{}'"
-    return f"""CASE WHEN list_transform([json_keys(text)], lambda names: list_has_all([{known}], names) AND list_unique(names) = len(names))[1]
-        THEN {found} ELSE metrics_of(text) END"""
+    # The closing quote comes before any letter of a longer name, so this is the order that `object_of` gives.
+    numbers = ", ".join(f"""'"{name}":' || metric_text(x."{name}"::VARCHAR)""" for name in sorted(seen.values))
+    found = f"concat('{{', array_to_string([{numbers}], ','), '}}')" if numbers else "'{}'"
+    # Comparing whole lists costs a third of comparing sets, which tell rows with the same fields in another order, or with some of them.
+    is_known = f"list_has_all({known}, names) AND list_unique(names) = len(names)"
+    if seen.lists:
+        is_known = f"CASE WHEN names IN ({', '.join(map(_list, seen.lists))}) THEN true ELSE {is_known} END"
+    return f"CASE WHEN list_transform([json_keys(text)], lambda names: {is_known})[1] THEN {found} ELSE metrics_of(text) END"
+
+
+def _list(names: Iterable[str]) -> str:
+    return "[" + ", ".join(f"'{name}'" for name in names) + "]"
