@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -73,6 +74,27 @@ def test_every_column_of_random_lines(tmp_path_factory: pytest.TempPathFactory, 
     path = tmp_path_factory.mktemp("lines") / "rollouts.jsonl"
     path.write_bytes(b"\n".join(lines))
     check_columns(path, style)
+
+
+TEXT, IMAGE = {"type": "output_text", "text": "said"}, {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+CONTENTS = (ABSENT := object(), None, "said", " ", [], [TEXT], [TEXT, TEXT], [IMAGE], [TEXT, IMAGE], [{"type": "refusal", "refusal": "no"}], [{}], ["said"], [None], 5, {"text": "said"})
+
+
+def test_every_shape_of_messages_and_reasoning(tmp_path: Path) -> None:
+    """One odd item in a rollout that is plain otherwise: what is read in a hurry is what is read with care."""
+
+    def item(**fields: object) -> dict[str, object]:
+        return {name: value for name, value in fields.items() if value is not ABSENT}
+
+    roles = ("user", "system", "developer", "assistant", "critic", None, ABSENT)
+    messages = [item(type=kind, role=role, content=content) for kind in ("message", ABSENT) for role in roles for content in CONTENTS]
+    # Content that is no list beside a summary: no writer is known, and looking for it would cost every row.
+    thoughts = [item(type="reasoning", summary=summary, content=content) for summary in CONTENTS for content in CONTENTS if summary != [TEXT] or not isinstance(content, str)]
+    question, answer = {"role": "user", "content": "q"}, {"type": "message", "role": "assistant", "content": [TEXT]}
+    rows = [([question, odd, question], [answer]) for odd in messages] + [([question], [odd, answer]) for odd in (*messages, *thoughts)]
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text("".join(json.dumps({"responses_create_params": {"input": asked}, "response": {"output": said}, "reward": 1.0}) + "\n" for asked, said in rows))
+    check_columns(path, Style())
 
 
 @pytest.fixture(scope="module")

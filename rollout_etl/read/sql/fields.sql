@@ -42,10 +42,15 @@ CREATE OR REPLACE MACRO metadata_of(metadata) AS CASE WHEN starts_with(metadata:
 )), ','), '') END;
 
 -- Calls without a result although something other than reasoning and calls follows them, and results that answer no call.
-CREATE OR REPLACE MACRO ids_of(units, ks, prefix, wanted) AS list_transform(
-    list_filter(CASE WHEN lacks_ids(units) THEN with_ids(units, ks, prefix) ELSE units END, lambda u: strpos(wanted, u.k) > 0), lambda u: u.id
+CREATE OR REPLACE MACRO recorded_ids(units, wanted) AS list_filter(
+    list_transform(units, lambda u: CASE WHEN strpos(wanted, u.k) > 0 THEN u.id END), lambda id: id IS NOT NULL
 );
-CREATE OR REPLACE MACRO without_answer(asked, given) AS len(list_filter(asked, lambda id: NOT list_contains(given, id)));
+CREATE OR REPLACE MACRO ids_of(units, ks, prefix, wanted) AS recorded_ids(
+    CASE WHEN lacks_ids(units) THEN with_ids(units, ks, prefix) ELSE units END, wanted
+);
+-- Most calls have their answers, which is cheap to see.
+CREATE OR REPLACE MACRO without_answer(asked, given) AS CASE WHEN list_has_all(given, asked) THEN 0
+    ELSE len(list_filter(asked, lambda id: NOT list_contains(given, id))) END;
 CREATE OR REPLACE MACRO calls_followed(ks) AS length(regexp_replace(regexp_extract(ks, '^(.*)[OUSDMA]', 1), '[^Cc]', '', 'g'));
 CREATE OR REPLACE MACRO count_letter(ks, letter) AS strlen(ks) - strlen(replace(ks, letter, ''));
 CREATE OR REPLACE MACRO count_unanswered(units, ks, prefix) AS CASE WHEN strpos(ks, 'C') + strpos(ks, 'c') = 0 OR NOT regexp_matches(ks, '[Cc].*[OUSDMA]') THEN 0

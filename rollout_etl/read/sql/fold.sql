@@ -29,7 +29,7 @@ CREATE OR REPLACE MACRO with_ids(units, ks, prefix) AS list_transform(units, lam
     END,
     name := u.name
 ));
-CREATE OR REPLACE MACRO lacks_ids(units) AS len(list_filter(units, lambda u: u.id IS NULL AND u.k IN ('C', 'c', 'O'))) > 0;
+CREATE OR REPLACE MACRO lacks_ids(units) AS list_contains(list_transform(units, lambda u: u.id IS NULL AND u.k IN ('C', 'c', 'O')), true);
 
 -- A message is its head, its value and its tail. pk is the kind before and the kind itself, kn the kind itself and the next.
 CREATE OR REPLACE MACRO head(k, pk) AS CASE

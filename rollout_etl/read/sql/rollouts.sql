@@ -21,7 +21,8 @@ lettered AS (
 looked_at AS (
     SELECT *,
         strpos(input_letters, '?') = 0 AND strpos(input_letters, '0') = 0 AS plain_input,
-        output_letters <> '' AND strpos(output_letters, '?') = 0 AS plain_output,
+        output_letters <> '' AND strpos(output_letters, '?') = 0
+            AND CASE WHEN contains(output_letters, 'e') THEN NOT list_contains(json_type(text, '$.response.output[*].content'), 'VARCHAR') ELSE true END AS plain_output,
         replace(input_letters, '0', '') <> '' AS input_listed
     FROM lettered
 ),

@@ -79,7 +79,7 @@ CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
 
 -- Most rollouts are plain: messages with one text, reasoning with a summary, calls with an id. They were parsed with their
 -- texts already, and need no second look at the JSON. A letter for each item tells: the kind of a plain item (C for every
--- call), `?` for any other item, `0` for none.
+-- call), L a message whose content is a list, e reasoning that seems empty, `?` any other item, `0` none.
 CREATE OR REPLACE MACRO is_plain_message(x) AS coalesce(
     (x.type IS NULL OR x.type = 'message') AND is_string(x.content::VARCHAR) AND x.tool_calls IS NULL AND x.reasoning_content IS NULL, false
 );
@@ -90,14 +90,24 @@ CREATE OR REPLACE MACRO is_plain_answer(x) AS coalesce(
 CREATE OR REPLACE MACRO is_plain_reasoning(x) AS coalesce(
     x.type = 'reasoning' AND len(x.summary) = 1 AND is_string(x.summary[1].text::VARCHAR) AND len(coalesce(x.content, [])) = 0, false
 );
+-- The list is small, and is looked into without the rest of the row.
+CREATE OR REPLACE MACRO is_listed_message(x) AS coalesce(
+    (x.type IS NULL OR x.type = 'message') AND starts_with(x.content::VARCHAR, '[') AND x.role IN ('user', 'system', 'developer', 'assistant')
+    AND x.tool_calls IS NULL AND x.reasoning_content IS NULL, false
+);
+-- Content that is no list does not show in what was parsed.
+CREATE OR REPLACE MACRO is_bare_reasoning(x) AS coalesce(x.type = 'reasoning' AND len(x.summary) = 0 AND len(coalesce(x.content, [])) = 0, false);
 CREATE OR REPLACE MACRO input_letter(x) AS CASE
     WHEN x IS NULL THEN '0'
-    WHEN NOT is_plain_message(x) THEN '?'
-    ELSE CASE x.role WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' WHEN 'assistant' THEN CASE WHEN is_blank(x.content::VARCHAR) THEN 'E' ELSE 'A' END ELSE '?' END
+    WHEN is_plain_message(x) THEN
+        CASE x.role WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' WHEN 'assistant' THEN CASE WHEN is_blank(x.content::VARCHAR) THEN 'E' ELSE 'A' END ELSE '?' END
+    WHEN is_listed_message(x) THEN 'L'
+    ELSE '?'
 END;
 CREATE OR REPLACE MACRO output_letter(x) AS coalesce(CASE x.type
     WHEN 'message' THEN CASE WHEN is_plain_answer(x) THEN CASE WHEN is_blank(x.content[1].text::VARCHAR) THEN 'E' ELSE 'A' END END
-    WHEN 'reasoning' THEN CASE WHEN is_plain_reasoning(x) THEN CASE WHEN is_blank(x.summary[1].text::VARCHAR) THEN 'r' ELSE 'R' END END
+    WHEN 'reasoning' THEN CASE WHEN is_plain_reasoning(x) THEN CASE WHEN is_blank(x.summary[1].text::VARCHAR) THEN 'r' ELSE 'R' END
+        WHEN is_bare_reasoning(x) THEN 'e' END
     WHEN 'function_call' THEN CASE WHEN is_name(x.name::VARCHAR) AND is_name(x.call_id::VARCHAR) THEN 'C' END
     WHEN 'function_call_output' THEN CASE WHEN is_string(x.output::VARCHAR) AND is_name(x.call_id::VARCHAR) THEN 'O' END
 END, '?');
@@ -117,16 +127,23 @@ CREATE OR REPLACE MACRO is_simple_completion(items) AS CASE len(items)
         AND is_plain_reasoning(items[1]) AND NOT is_blank(items[1].summary[1].text::VARCHAR)
     ELSE false
 END;
-CREATE OR REPLACE MACRO plain_input_units(items) AS list_transform(items, lambda x: struct_pack(
-    k := CASE x.role WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' ELSE CASE WHEN is_blank(x.content::VARCHAR) THEN 'E' ELSE 'A' END END,
-    t := x.content::VARCHAR, id := NULL::VARCHAR, name := NULL::VARCHAR
-));
+CREATE OR REPLACE MACRO plain_input_units(items) AS list_transform(
+    list_transform(items, lambda x: struct_pack(
+        k := CASE WHEN is_string(x.content::VARCHAR) OR NOT holds_media(x.content) THEN x.role ELSE 'M' END, content := x.content, role := x.role
+    )),
+    lambda y: struct_pack(
+        k := CASE y.k WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' WHEN 'M' THEN 'M'
+            ELSE CASE WHEN is_blank(content_text(y.content)) THEN 'E' ELSE 'A' END END,
+        t := CASE y.k WHEN 'M' THEN y.content::VARCHAR ELSE content_text(y.content) END,
+        id := NULL::VARCHAR, name := CASE y.k WHEN 'M' THEN y.role END
+    )
+);
 CREATE OR REPLACE MACRO plain_output_units(items) AS list_transform(
     list_transform(items, lambda x: struct_pack(
         k := CASE x.type WHEN 'message' THEN 'A' WHEN 'reasoning' THEN 'R' WHEN 'function_call' THEN 'C' ELSE 'O' END,
         t := CASE x.type
             WHEN 'message' THEN x.content[1].text::VARCHAR
-            WHEN 'reasoning' THEN x.summary[1].text::VARCHAR
+            WHEN 'reasoning' THEN coalesce(x.summary[1].text::VARCHAR, '""')
             WHEN 'function_call' THEN arguments_object(x.arguments)
             ELSE x.output::VARCHAR
         END,
