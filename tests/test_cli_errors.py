@@ -112,8 +112,8 @@ def test_a_bad_option_is_told_what_was_meant(folder: Path) -> None:
         (["dpo", "--strategy", "ranked", "--max-pairs", "3"], "--max-pairs has no effect without --strategy stratified or all or top-k-bottom-k"),
         (["sft", "--mix", "math=0.5,code=0.5"], "--mix names 'code', of which there is no example"),
         (["sft", "--mix", "maths=1"], "--mix names 'maths', of which there is no example; did you mean math?"),
-        (["sft", "--where", "metrics.mask_sampel = 0"], "--where names the metric mask_sampel, which none of the first rollouts has; did you mean mask_sample?"),
-        (["sft", "--reward", "0.5*style"], "--reward names the metric style, which none of the first rollouts has"),
+        (["sft", "--where", "metrics.mask_sampel = 0"], "--where metrics.mask_sampel: no rollout has this metric; did you mean mask_sample?"),
+        (["sft", "--reward", "0.5*style"], "--reward metrics.style: no rollout has this metric"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -74,10 +74,12 @@ class Session:
 
     def _fill(self, columns: list[str] | None) -> None:
         from rollout_etl.explore.canonical_table import fill
+        from rollout_etl.named_fields import looked_up
         from rollout_etl.read.scan import Rollouts
 
         rollouts = Rollouts(self._paths, lookup=self._lookup, task_inputs=self._task_inputs, threads=self.limits.threads)
         fill(self.connection, rollouts, columns, self._max_bad_fraction)
+        self.notes = [*rollouts.notes, *looked_up(rollouts)]
 
     def run(self, sql: str, values: Mapping[str, Any] | None = None, *, as_relation: bool = False) -> Iterator[Any]:
         """Run the statements of a text in turn, and give the connection after each that has a result to fetch; with `as_relation`

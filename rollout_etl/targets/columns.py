@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -45,13 +46,13 @@ def extras(job: Job) -> list[Field]:
     """Fields for `--extra`. Of a pair, what differs between the sides is written for both."""
     fields = []
     for name in dict.fromkeys(job.extra):
-        plain = column(name)
+        plain, option = column(name), f"--extra {name}"
         if job.per != "pair":
-            fields.append(plain)
+            fields.append(replace(plain, option=option))
         elif name in OF_THE_GROUP:
-            fields.append(column(name, "chosen_"))
+            fields.append(replace(column(name, "chosen_"), option=option))
         else:
-            fields += [Field(f"{side}_{plain.name}", plain.kind, column(name, f"{side}_").value) for side in ("chosen", "rejected")]
+            fields += [Field(f"{side}_{plain.name}", plain.kind, column(name, f"{side}_").value, option=option) for side in ("chosen", "rejected")]
     return fields
 
 

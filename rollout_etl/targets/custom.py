@@ -19,6 +19,7 @@ Run: rows of TRL and OpenRLHF 0.9.5 (its KTO trainer), written with `--map`, thr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -72,7 +73,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
 
 
 def _fields(job: Job) -> list[Field]:
-    return [_field(job, *_split(entry)) for entry in job.mapping]
+    return [replace(_field(job, *_split(entry)), option=f"--map {entry}") for entry in job.mapping]
 
 
 def _split(entry: str) -> tuple[str, str]:
