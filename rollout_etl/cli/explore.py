@@ -206,7 +206,7 @@ def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, 
             note = show(result, sys.stdout, how)
         else:
             size, note = write(result, output, how)
-            notes += [] if quiet else [f"wrote {output} ({size:,} bytes)"]
+            notes += [] if quiet else [f"wrote {output} ({size:,} bytes)", *session.searched_note(output)]
         # A result that is cut must not look whole, however quiet.
         notes += [note] if note else []
     sys.stdout.flush()
