@@ -6,6 +6,8 @@ import os
 import re
 from typing import Literal
 
+REFRESH_STATE = ".refresh"
+"""Folder in which a refresh keeps what it knows, in the one where it publishes."""
 Kind = Literal["profile", "quarantine", "run file"]
 _BEGINNINGS: dict[Kind, re.Pattern[bytes]] = {
     "profile": re.compile(rb'\{\n  "seconds": '),
@@ -24,6 +26,6 @@ def begins_as(path: str | os.PathLike[str], *kinds: Kind) -> bool:
     return any(_BEGINNINGS[kind].match(beginning) for kind in kinds)
 
 
-def is_unfinished(name: str) -> bool:
-    """Whether a folder of that name is what a run that died has left, or one that is under way."""
-    return _UNFINISHED.fullmatch(name) is not None
+def is_own_folder(path: str) -> bool:
+    """Whether a folder is one that a refresh publishes in, or what a run that died has left, or one that is under way."""
+    return _UNFINISHED.fullmatch(os.path.basename(path)) is not None or os.path.isdir(os.path.join(path, REFRESH_STATE))

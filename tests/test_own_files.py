@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout_etl.own_files import begins_as, is_unfinished
+from rollout_etl.own_files import begins_as, is_own_folder
 from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.quarantine import BadLine
 from tests.command import DEMO, run
@@ -44,6 +44,16 @@ def test_whatever_a_run_leaves_among_its_inputs_the_next_run_reads_the_same(here
     assert notes == ["left out 14 file(s) that rollout-etl wrote: asked.jsonl, bad.jsonl, profile.json, ... (name a file to read it all the same)"]
 
 
+def test_a_refresh_may_publish_among_its_inputs(here: Path) -> None:
+    (here / "in" / "pipeline.toml").write_text(
+        'inputs = ["."]\npublish = "training"\n[options]\nmax-bad-fraction = 0.05\n[[output]]\nfile = "sft.jsonl"\nrecipe = "sft"\n'
+    )
+    said = [run("refresh", "in/pipeline.toml", folder=here) for _ in range(2)]
+    assert [done.returncode for done in said] == [0, 0]
+    assert "version 1" in said[0].stderr and "nothing new; current is version 1" in said[1].stderr
+    assert [Path(item.path).name for item in find_inputs([here / "in"])[0]] == ["rollouts.jsonl"]
+
+
 def test_what_is_taken_for_rollouts_is_spoken_of_when_it_is_written(here: Path) -> None:
     said = "lies in in, which was searched for rollouts: the next search will find it there"
     assert f"in/all.jsonl {said}" in run("merge", "a=in", "-o", "in/all.jsonl", *LOOSE, folder=here).stderr
@@ -74,4 +84,4 @@ def test_beginnings(tmp_path: Path) -> None:
     for text in ("", "{", '{"source": "web", "line": "3", "reward": 1}', json.dumps({"seconds": 3})):
         file.write_text(text)
         assert not begins_as(file, "quarantine", "profile", "run file")
-    assert not any(map(is_unfinished, ("partial", "a.partial", ".a.partial", ".git", "a.12.partial")))
+    assert not any(map(is_own_folder, ("partial", "a.partial", ".a.partial", ".git", "a.12.partial")))

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from rollout_etl.errors import UnreadableError, UsageError
-from rollout_etl.own_files import begins_as, is_unfinished
+from rollout_etl.own_files import begins_as, is_own_folder
 from rollout_etl.read.stored import Stored, is_stored, load
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
@@ -111,7 +111,7 @@ def _in_folder(folder: str) -> list[str]:
 
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not is_unfinished(name))
+        folders[:] = sorted(name for name in folders if not is_own_folder(os.path.join(parent, name)))
         found += [os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIXES)]
     return found
 
