@@ -113,7 +113,7 @@ def _look(path: Path) -> _Data:
         else:
             found = _look_at_lines(path, files)
     except (duckdb.Error, OSError, ValueError) as error:
-        raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+        raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0].removeprefix('Invalid Input Error: ').strip()}") from error
     if not found.rows:
         raise UsageError(f"{path} has no rows")
     return found

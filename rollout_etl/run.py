@@ -199,4 +199,4 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], c
     if run.output.is_dir():
         raise UsageError(f"{run.output} is a folder; name a file that ends with .jsonl or .parquet, or {run.output}/ for shards in it")
     if run.output.suffix not in (SUFFIXES[0], SUFFIXES[-1]):
-        raise UsageError(f"the output {run.output} must end with .jsonl or .parquet; {run.output}/ is a folder of shards")
+        raise UsageError(f"the output {run.output} must end with .jsonl or .parquet, or with / where a folder of shards is meant")

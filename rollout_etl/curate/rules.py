@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import meant_or_all
 
 TOLERANCE = 1e-9
 """Rewards are compared with this much slack: verifiers write 0.9999999999999998 and mean 1."""
@@ -98,7 +99,7 @@ def chosen_rules(defaults: Iterable[str], keep: Sequence[str], drop: Sequence[st
     names = [*RULES, *(rule.name for rule in extras)]
     for name in [*keep, *drop]:
         if name not in names and not (name in OF_EXAMPLES and name in keep):
-            raise UsageError(f"no rule '{name}'; rules are {', '.join([*names, *OF_EXAMPLES])}")
+            raise UsageError(f"no rule '{name}'{meant_or_all(name, [*names, *OF_EXAMPLES], 'rules')}")
     for name in keep:
         if name in fixed:
             raise UsageError(f"--keep {name}: this format cannot hold such rollouts")

@@ -11,6 +11,7 @@ from rollout_etl.curate.conditions import metric
 from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.rewards import Advantage, advantage
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import meant_or_all
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.targets.target import Job
@@ -38,7 +39,8 @@ def column(name: str, prefix: str = "") -> Field:
         return Field(short, "number", metric(short, pl.col(f"{prefix}metrics")))
     dtype = STATISTICS[name][0] if name in STATISTICS else SCHEMA.get(name)
     if dtype is None or name == "row":
-        raise UsageError(f"no column '{name}'; there are {', '.join(n for n in [*SCHEMA, *STATISTICS] if n != 'row')} and metrics.NAME")
+        known = [known for known in (*SCHEMA, *STATISTICS) if known != "row"]
+        raise UsageError(f"no column '{name}'{meant_or_all(name, known, 'columns', ' and metrics.NAME')}")
     return Field(name, _KINDS[dtype], pl.col(f"{prefix}{name}"))  # type: ignore[arg-type]
 
 

@@ -25,11 +25,12 @@ from pathlib import Path
 import polars as pl
 
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import meant_or_all
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.canonical import Style
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.recipes.dpo import identical_sides, without_ids
-from rollout_etl.targets.columns import OF_THE_GROUP, column, extras, refuse_names
+from rollout_etl.targets.columns import OF_THE_GROUP, STATISTICS, column, extras, refuse_names
 from rollout_etl.targets.messages import joined
 from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
@@ -110,8 +111,8 @@ def _field(job: Job, name: str, source: str) -> Field:
     try:
         found = column(wanted, prefix)
     except UsageError as error:
-        known = ["input", "output", "messages", "response", *(n for n in SCHEMA if n != "row"), "metrics.NAME"]
-        raise UsageError(f"--map {name}={source}: no such source; there are {', '.join(known)}") from error
+        known = ["input", "output", "messages", "response", *(n for n in [*SCHEMA, *STATISTICS] if n != "row")]
+        raise UsageError(f"--map {name}={source}: no such source{meant_or_all(source, known, 'sources', ' and metrics.NAME')}") from error
     return Field(name, found.kind, found.value)
 
 
