@@ -191,7 +191,7 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], c
         if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(written):
             raise UsageError(f"{written} cannot be both the output and the quarantine")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(run.output), re.IGNORECASE):
-        raise UsageError(f"{run.output} is a URL; write to a local file")
+        raise UsageError(f"{str(run.output).replace(':/', '://', 1)} is a URL; write to a local file")
     if run.sharding is not None:
         for path in outputs:
             check_replaceable(path)

@@ -136,7 +136,7 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         if is_stored(path):
             stored = load(path)
             for number, source in enumerate(stored.sources):
-                found.setdefault(f"{os.path.realpath(path)}#{number}", Input(source.path, stored, number, name))
+                _add(found, f"{os.path.realpath(path)}#{number}", Input(source.path, stored, number, name))
             continue
         named, searched = _expand(path)
         kept = list(named)
@@ -146,8 +146,17 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
             others = " but sidecars and what rollout-etl wrote" if searched else ""
             raise UsageError(f"nothing to read in {path}: no file ends with {', '.join(SUFFIXES)}{others}")
         for p in kept:
-            found.setdefault(p if _URL.match(p) else os.path.realpath(p), Input(p, name=name))
+            _add(found, p if _URL.match(p) else os.path.realpath(p), Input(p, name=name))
     return list(found.values()), [*_note(sidecars, "sidecar file(s)"), *_note(own, "file(s) that rollout-etl wrote")]
+
+
+def _add(found: dict[str, Input], key: str, item: Input) -> None:
+    """Add an input, once; a name is more than none. Raises `UsageError` for one that has another name already."""
+    known = found.setdefault(key, item)
+    if known.name is None:
+        found[key] = item
+    elif item.name not in (None, known.name):
+        raise UsageError(f"{item.path} is named twice, as {known.name} and as {item.name}")
 
 
 def searched_note(paths: Iterable[str], output: str | os.PathLike[str]) -> list[str]:
