@@ -10,8 +10,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
+from rollout_etl.bounded.memory import limit_of
 from rollout_etl.errors import UsageError
 from rollout_etl.nearest import did_you_mean
+from rollout_etl.option_values import checked
+from rollout_etl.read.inputs import each_path
 from rollout_etl.recipes.options import RECIPES, AnyOptions
 from rollout_etl.run import Run, execute
 
@@ -46,11 +49,15 @@ def write(
     if recipe not in RECIPES:
         raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
     wanted = RECIPES[recipe]
-    if options is not None and options.recipe != recipe:
-        raise UsageError(f"options are those of {options.recipe}; {recipe} takes {wanted.__name__}")
+    if options is not None and getattr(options, "recipe", None) != recipe:
+        raise UsageError(f"options are {type(options).__name__}; {recipe} takes {wanted.__name__}")
     _refuse_unknown(run, [f.name for f in fields(Run) if f.name not in ("inputs", "output", "options")], f"; options of the recipe go into {wanted.__name__}")
-    inputs = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    return execute(Run(inputs=[os.fspath(p) for p in inputs], output=Path(output), options=options or wanted(), **run)).to_json()
+    for of in (options, run.get("curation")):
+        if of is not None:
+            checked(vars(of), type(of))
+    if isinstance(limit := run.get("memory_limit"), str):
+        run["memory_limit"] = limit_of(limit)
+    return execute(Run(inputs=each_path(paths), output=Path(output), options=options or wanted(), **checked(run, Run))).to_json()
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], way_out: str = "") -> None:
@@ -75,7 +82,7 @@ def transform_rollouts(rollouts: Iterable[Mapping[str, Any]], target_format: str
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder, "rollouts.jsonl"), Path(folder, "rows.jsonl")
         source.write_text("".join(json.dumps(row) + "\n" for row in rollouts), encoding="utf-8")
-        chosen = RECIPES[recipe](**{"format": shape, **options})
+        chosen = RECIPES[recipe](**{"format": shape, **checked(options, RECIPES[recipe])})
         report = execute(Run(inputs=[str(source)], output=output, options=chosen, config=False, max_bad_fraction=1.0, refuse_dates=False))
         if not report.written:
             return []

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from rollout_etl import targets
 from rollout_etl.errors import UnreadableError, UsageError
+from rollout_etl.own_files import begins_as
 from rollout_etl.publish.files import StagedFile
 from rollout_etl.publish.folders import files_of
 from rollout_etl.read.canonical import quoted
@@ -112,7 +113,7 @@ def _look(path: Path) -> _Data:
         else:
             found = _look_at_lines(path, files)
     except (duckdb.Error, OSError, ValueError) as error:
-        raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+        raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0].removeprefix('Invalid Input Error: ').strip()}") from error
     if not found.rows:
         raise UsageError(f"{path} has no rows")
     return found
@@ -203,6 +204,17 @@ def _schema(data: _Data) -> str:
     return f"format='newline_delimited', maximum_object_size=1000000000, columns={{{columns}}}"
 
 
+def _refuse_replacing(path: Path) -> None:
+    """Raise `UsageError` for a file that would be lost. What cannot be written at all is told when that is tried."""
+    if path.is_file():
+        try:
+            is_own = begins_as(path, "run file")
+        except OSError as error:
+            raise UnreadableError(f"cannot read {path}: {error.strerror}") from error
+        if not is_own:
+            raise UsageError(f"{path} is there already, and is no run file; give the run file another name")
+
+
 def _write(target: Target, job: Job, settings: Settings) -> Configured:
     texts = dict(target.run_files(job, settings))
     if not texts:
@@ -217,6 +229,7 @@ def _write(target: Target, job: Job, settings: Settings) -> Configured:
         for path, text in texts.items():
             if path.resolve() in data:
                 raise UsageError(f"{path} is the data; give the run file another name")
+            _refuse_replacing(path)
             file = stack.enter_context(StagedFile(path))
             file.write(text.encode())
             file.finish()

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
+from rollout_etl import named_fields
 from rollout_etl.curate import near, plan, rewards, split
 from rollout_etl.curate.groups import GROUP, group_table
 from rollout_etl.curate.options import Curation
@@ -77,12 +78,13 @@ class Judge:
         """Every rollout once, counted; those that no rule drops, with `columns`."""
         where, derived = plan.where_rules(self.curation)
         texts, from_texts = self._text_rules
-        asked = [*rules, *where]
+        asked, named = [*rules, *where], named_fields.of_curation(self.curation)
         for frame in self.read(self._wanted([*columns, *(["row"] if texts else [])], [*asked, *texts], [*derived, *from_texts]), min_reward=min_reward):
             if self._rescores:
                 self.report.clamped += int(frame[rewards.CLAMPED].sum())
             if self._rewards is not None:
                 self._rewards.append(frame.filter(verdict(_SOUND).is_null()).select(*GROUP, "reward"))
+            self.report.held.update(named_fields.count(frame, named))
             for one in derived:
                 frame = one.add(frame)
             judged = frame.with_columns(verdict(asked))

@@ -14,6 +14,7 @@ from rollout_etl.curate import rewards
 from rollout_etl.errors import UsageError
 from rollout_etl.nearest import did_you_mean
 from rollout_etl.publish.files import StagedFile, refuse_input
+from rollout_etl.read.inputs import each_path, searched_note
 from rollout_etl.read.scan import Rollouts
 
 
@@ -27,6 +28,7 @@ class Merged:
     rollouts: dict[str, int] = field(default_factory=dict)
     """Rollouts by `task_name`; those without one are counted under the empty name."""
     output: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 def merge(
@@ -46,13 +48,14 @@ def merge(
     if target.suffix != ".jsonl":
         raise UsageError(f"the output {target} must end with .jsonl")
     scales = rewards.scales(tuple(reward_scale))
-    rollouts = Rollouts(paths, threads=threads)
+    given = each_path(paths)
+    rollouts = Rollouts(given, threads=threads)
     refuse_input(target, (item.local_path for item in rollouts.inputs))
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file that ends with .jsonl")
     namespaces = {item.path: item.namespace for item in rollouts.inputs}
     first = _first_indices(rollouts, namespaces)
-    done, counts = Merged(output=str(target)), Counter[str]()
+    done, counts = Merged(output=str(target), notes=[*rollouts.notes, *searched_note(given, target)]), Counter[str]()
     wanted = list(dict.fromkeys(["source", "task_name", "task_index", "unnamed_row", *rewards.RESCORED_FROM]))
     with StagedFile(target) as file:
         for frame in rollouts.batches([*wanted, "recorded_reward"]):

@@ -11,6 +11,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return get_close_matches(name, list(names), n=1, cutoff=0)[0]
 
 
+def meant_or_all(name: str, names: Iterable[str], what: str, more: str = "") -> str:
+    """`did_you_mean`, or where none comes near all the names, `what` they are."""
+    known = list(names)
+    return did_you_mean(name, known) or f"; {what} are {', '.join(known)}{more}"
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """The names that may have been meant, as the end of a message; empty where none comes near, or `name` is there."""
     known = list(names)

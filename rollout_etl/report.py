@@ -52,6 +52,8 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     launch: str | None = None
+    held: Counter[str] = field(default_factory=Counter)
+    """In how many rollouts each column that an option names holds something, by option and name; no part of the record."""
     remarks: list[str] = field(default_factory=list)
     """How the run went, how fast, from where it went on: shown, but no part of the record, which is the same for the same run."""
 

@@ -10,16 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import polars as pl
-
-from rollout_etl import targets
+from rollout_etl import named_fields, targets
 from rollout_etl.bounded.memory import default_limit, shuffle_buckets
 from rollout_etl.bounded.setup import judge_of
 from rollout_etl.curate import rewards
-from rollout_etl.curate.conditions import condition, metrics_of
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
-from rollout_etl.nearest import did_you_mean
 from rollout_etl.progress import Stage
 from rollout_etl.publish.files import refuse_input
 from rollout_etl.publish.folders import check_replaceable
@@ -127,31 +123,12 @@ def execute(run: Run) -> Report:
         rollouts.check_unchanged()
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
-        _warn_of_missing_fields(run, rollouts, report)
+        report.warnings += named_fields.looked_up(rollouts) + steps.missing_fields()
         if report.written and not run.dry_run:
             with Stage("publish"):
                 publish(run, steps, parts, stack)
     advice.advise(report, run.options)
     return report
-
-
-def _warn_of_missing_fields(run: Run, rollouts: Rollouts, report: Report) -> None:
-    account = rollouts.account
-    if account is None or not account.rollouts:
-        return
-    for option, paths in (("--group-by", run.lookup.group_by), ("--ground-truth-field", (run.lookup.ground_truth_field,))):
-        for path in paths:
-            looked_up_elsewhere = option == "--ground-truth-field" and bool(rollouts.task_inputs)
-            if path is not None and not account.found[path] and not looked_up_elsewhere:
-                report.warnings.append(f"{option} {path}: no rollout has this field" + did_you_mean(path.partition(".")[0], rollouts.glimpse.field_names()))
-    asked = {"--where": run.curation.where and condition(run.curation.where), "--reward": run.curation.reward and rewards.formula(run.curation.reward)}
-    metrics = {option: metrics_of(wanted.meta.root_names()) for option, wanted in asked.items() if isinstance(wanted, pl.Expr)}
-    if any(metrics.values()) and not report.kept:
-        names = rollouts.glimpse.field_names()
-        report.warnings += [
-            f"{option} names the metric {name}, which none of the first rollouts has{did_you_mean(name, names)}"
-            for option, found in metrics.items() for name in found if name not in names
-        ]
 
 
 def job_of(run: Run) -> Job:
@@ -214,7 +191,7 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], c
         if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(written):
             raise UsageError(f"{written} cannot be both the output and the quarantine")
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(run.output), re.IGNORECASE):
-        raise UsageError(f"{run.output} is a URL; write to a local file")
+        raise UsageError(f"{str(run.output).replace(':/', '://', 1)} is a URL; write to a local file")
     if run.sharding is not None:
         for path in outputs:
             check_replaceable(path)
@@ -222,4 +199,4 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], c
     if run.output.is_dir():
         raise UsageError(f"{run.output} is a folder; name a file that ends with .jsonl or .parquet, or {run.output}/ for shards in it")
     if run.output.suffix not in (SUFFIXES[0], SUFFIXES[-1]):
-        raise UsageError(f"the output {run.output} must end with .jsonl or .parquet; {run.output}/ is a folder of shards")
+        raise UsageError(f"the output {run.output} must end with .jsonl or .parquet, or with / where a folder of shards is meant")

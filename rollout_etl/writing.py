@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from rollout_etl import named_fields
 from rollout_etl.curate import plan, split
 from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.options import Curation
@@ -87,7 +88,13 @@ class Writer:
     def _counts(self, rows: Rows) -> dict[str, pl.Expr]:
         """What is counted of the rows that are written."""
         lossy = {LOSSY: pl.col("num_messages") > 1} if rows.flat and self.job.per != "pair" else {}
-        return {**rows.counts, **lossy, **({GOOD: pl.col("label")} if isinstance(self.job.options, KtoOptions) else {})}
+        return {**rows.counts, **lossy, **named_fields.of_rows(rows.fields), **({GOOD: pl.col("label")} if isinstance(self.job.options, KtoOptions) else {})}
+
+    def missing_fields(self) -> list[str]:
+        """Warnings for what options name and no rollout, or no example that was written, has."""
+        rollouts, written = self.judge.rollouts, named_fields.of_rows(self.target.rows(self.job, longer_prompts=False).fields)
+        found = named_fields.warnings(rollouts, self.report.held) if self.report.kept + self.report.dropped.total() else []
+        return found + (named_fields.warnings(rollouts, {name: self.counts[name] for name in written}, "example") if self.report.written else [])
 
     def _columns(self, rows: Rows) -> list[str]:
         """Canonical columns to read for the rows, without the side they are for."""

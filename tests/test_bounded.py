@@ -7,20 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from rollout_etl.bounded import memory
-from rollout_etl.bounded.ranges import count_lines, cut
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import ExitCode, LockedError, RolloutETLError, UnreadableError, UsageError
 from rollout_etl.progress import Stage
-from rollout_etl.publish.partitioned import PART, PartitionedFile, PartitionedWriter
-from rollout_etl.read.inputs import find_inputs
-from rollout_etl.read.lines import line_batches
-from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, KtoOptions, PpoOptions, RmOptions, SftOptions
 from rollout_etl.run import Run, execute
 from tests.strategies import bad_lines, rollout_groups, rollout_lines
@@ -118,94 +111,9 @@ def test_random_rollouts_in_ranges(tmp_path_factory: pytest.TempPathFactory, gro
         check_same([path], folder / "out", options, max(path.stat().st_size // parts, 1), config=False)
 
 
-# Ranges
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from((b"", b" ", b"a", b"longer line", b"x" * 60)), max_size=30), st.integers(1, 100), st.booleans())
-def test_ranges_are_all_lines_once(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], size: int, last: bool) -> None:
-    folder = tmp_path_factory.mktemp("ranges")
-    (folder / "a.jsonl").write_bytes(b"\n".join(lines) + (b"\n" if last else b""))
-    (folder / "b.jsonl").write_bytes(b"b\n")
-    inputs, _ = find_inputs([folder / "a.jsonl", folder / "b.jsonl"])
-
-    def texts(items: Any) -> list[tuple[str, str]]:
-        return [(items[batch.column(1)[at].as_py()].path, batch.column(3)[at].as_py().rstrip("\n")) for batch in line_batches(items) for at in range(len(batch))]
-
-    ranges = cut(inputs, size)
-    assert [found for each in ranges for found in texts(each)] == texts(inputs)
-    pieces = [each[0] for each in ranges if each[0].end is not None]
-    assert [piece.start for piece in pieces[1:]] == [piece.end for piece in pieces[:-1]]
-    if pieces:
-        assert sum(count_lines(piece) for piece in pieces) == (folder / "a.jsonl").read_bytes().count(b"\n")
-
-
-def test_small_files_go_together(tmp_path: Path) -> None:
-    for number in range(20):
-        (tmp_path / f"{number:02}.jsonl").write_text("0123456789\n")
-    ranges = cut(find_inputs(tmp_path)[0], 50)
-    assert [len(each) for each in ranges] == [5, 5, 5, 5]
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.text(max_size=3) | st.none()), min_size=1), max_size=4))
-def test_parts_of_a_file(tmp_path_factory: pytest.TempPathFactory, frames: list[list[tuple[int, str | None]]]) -> None:
-    path = tmp_path_factory.mktemp("parts") / "file.parquet"
-    with PartitionedWriter(path) as file:
-        for rows in frames:
-            file.append(pl.DataFrame(rows, schema={PART: pl.Int64, "text": pl.String}, orient="row"))
-        assert not path.exists()
-        file.finish({"rows": 3})
-    found = PartitionedFile(path)
-    assert found.facts == {"rows": 3} and list(path.parent.iterdir()) == [path]
-    for part in range(4):
-        assert [text for frame in found.frames(part) for text in frame["text"]] == [text for rows in frames for at, text in rows if at == part]
-
-
-# Memory
-
-
-def test_limits() -> None:
-    assert memory.limit_of("1.5GiB") == 3 * 2**29
-
-
-@pytest.mark.parametrize("text", ["", "2 apples", "500MB", "0"])
-def test_limits_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--memory-limit"):
-        memory.limit_of(text)
-
-
-def test_memory_of_a_container(tmp_path: Path) -> None:
-    own, root = tmp_path / "cgroup", tmp_path / "fs"
-    everything = memory.available(root, own)
-    own.write_text("0::/job/step\n")
-    (root / "job" / "step").mkdir(parents=True)
-    (root / "job" / "step" / "memory.max").write_text("max\n")
-    assert memory.available(root, own) == everything
-    (root / "job" / "memory.max").write_text("5000000\n")
-    assert memory.available(root, own) == 5_000_000
-    own.write_text("3:cpu:/x\n2:memory:/job\n")
-    (root / "memory" / "job").mkdir(parents=True)
-    (root / "memory" / "job" / "memory.limit_in_bytes").write_text("4000000\n")
-    (root / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
-    assert memory.available(root, own) == 4_000_000
-
-
-def test_statistics_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "in.jsonl"
-    path.write_text(json.dumps({"reward": 1.0}) + "\n")
-    memory.check_statistics(451_000_000, [Rollouts(path)])
-    path.write_text((json.dumps({"reward": 1.0}) + "\n") * 20_000)
-    with pytest.raises(UsageError, match="more than --memory-limit 451 MB"):
-        memory.check_statistics(451_000_000, [Rollouts(path)])
-
-
 def test_a_run_that_fits_stays_in_memory(files: list[Path], tmp_path: Path) -> None:
     report = execute(Run(inputs=[str(files[0])], output=tmp_path / "out.jsonl", options=DpoOptions(), max_bad_fraction=1.0))
     assert not any("on disk" in note for note in report.notes)
-
-
-# The folder for temporary files
 
 
 def test_another_run_for_the_same_output(files: list[Path], tmp_path: Path) -> None:
@@ -231,9 +139,6 @@ def test_ray_that_is_not_there(others: dict[str, Any], said: str, files: list[Pa
     with pytest.raises(UsageError, match=said):
         execute(Run(inputs=[str(files[0])], output=tmp_path / "out.jsonl", options=GrpoOptions(), **others))
     assert list(tmp_path.iterdir()) == []
-
-
-# Files that change
 
 
 @pytest.mark.parametrize("change", ["append", "vanish", "replace", "shorten"])

@@ -181,4 +181,4 @@ def test_commands(tmp_path: Path) -> None:
     # A search for rollouts does not find them twice.
     (tmp_path / "from_in.jsonl").unlink(), (tmp_path / "from_file.jsonl").unlink()
     found = run("sql", ".", "SELECT count(*) AS n FROM rollouts", "--format", "csv", "--max-bad-fraction", "0.5", folder=tmp_path)
-    assert (found.stdout, "sidecar" in found.stderr) == ("n\n48\n", True)
+    assert (found.stdout, "file(s) that rollout-etl wrote" in found.stderr) == ("n\n48\n", True)

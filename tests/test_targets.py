@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from rollout_etl import targets
 from rollout_etl.errors import GateError
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, KtoOptions, PpoOptions, RmOptions, SftOptions
 from rollout_etl.run import Run, execute, job_of
+from rollout_etl.targets.plain_messages import cut_thinking, with_plain_messages
 from tests.oracle.targets import Chat, Json, line_of, rows_of
 from tests.strategies import rollout_groups
 from tests.test_oracle import BATCH, REAL, expected, real_copy  # noqa: F401
@@ -90,3 +93,34 @@ def test_rows_of_random_groups(
 @pytest.mark.parametrize(("target", "recipe", "form", "suffix"), CASES, ids=NAMES)
 def test_rows_of_real_rollouts(real_copy: Path, tmp_path: Path, target: str, recipe: str, form: Any, suffix: str) -> None:  # noqa: F811
     check(real_copy, tmp_path, target, recipe, form, suffix)
+
+
+PIECES = st.lists(st.sampled_from(["<think>", "</think>", "so", " ", "\n", "\t", '"', "\\", "ä", "content"]), max_size=8).map("".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(thought=st.none() | PIECES, said=PIECES, asked=PIECES)
+def test_openrlhf_leaves_out_what_a_template_would_cut(thought: str | None, said: str, asked: str) -> None:
+    """And nothing else: a text is cut if the parts that Qwen3's template finds in it are not all of it."""
+    messages = json.dumps([{"role": "user", "content": asked}, {"role": "assistant", "reasoning_content": thought, "content": said}], ensure_ascii=False)
+    frame = with_plain_messages(pl.DataFrame({"messages": [messages]}), {"plain": "messages"})
+    text = json.loads(frame["plain"].item())[1]["content"]
+    shown = text.split("</think>")[0].split("<think>")[-1] + text.split("</think>")[-1] if "</think>" in text else text
+    tags = "<think>" in text.split("</think>")[0] and "</think>" in text
+    whole = "".join(shown.split()) == "".join(text.replace("<think>", "", int(tags)).replace("</think>", "", 1).split())
+    assert frame.select(cut_thinking(["plain"]).drops).item() == (not whole)
+
+
+def test_an_answer_with_tags_is_kept_for_openrlhf_where_a_template_shows_it(tmp_path: Path) -> None:
+    reasoned = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Close the tag."}]}
+    answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Write </think> at the end."}]}
+    row = {"responses_create_params": {"input": [{"role": "user", "content": "How?"}]}, "response": {"output": [reasoned, answer]}, "reward": 1.0}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row) + "\n")
+
+    def report(*keep: str) -> Any:
+        options = SftOptions(keep=keep)
+        return execute(Run(inputs=[str(tmp_path / "in.jsonl")], output=tmp_path / "out.jsonl", options=options, target="openrlhf", config=False))
+
+    assert (report().written, report().examples_dropped) == (0, {"think_tag": 1})
+    assert report("think_tag").written == 1
+    assert "<think>\\nClose the tag.\\n</think>\\n\\nWrite </think> at the end." in (tmp_path / "out.jsonl").read_text()

@@ -56,7 +56,7 @@ def test_recipes_that_a_trainer_lacks(name: str, recipe: str, folder: Path) -> N
         (["sft", "in.jsonl", "-o", "o.jsonl", "--extra", "reward"], 2, "--extra is not for NeMo RL"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--map", "a=input"], 2, "--map is for --target custom"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--as", "json"], 2, "--as json is not for TRL"),
-        (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--extra", "nope"], 2, "no column 'nope'; there are source"),
+        (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--extra", "nope"], 2, "no column 'nope'; columns are source"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--extra", "metrics.label"], 2, "cannot write a column named 'label'"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--extra", "metrics.input_ids"], 2, "cannot write a column named 'input_ids'"),
         (["grpo", "in.jsonl", "-o", "o.jsonl", "--target", "openrlhf", "--extra", "metrics.images"], 2, "named 'images'"),

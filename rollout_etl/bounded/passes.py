@@ -93,14 +93,14 @@ def _facts(judge: Judge, files: Range) -> dict[str, Any]:
     return {
         "lines": count_lines(files[0]) if files[0].end is not None else 0,
         "dropped": report.dropped, "kept": report.kept, "shapes": report.shapes, "left_out": report.left_out, "clamped": report.clamped,
-        "remarks": report.remarks, "read": account.read, "rollouts": account.rollouts, "repairs": account.repairs, "found": account.found,
+        "remarks": report.remarks, "held": report.held, "read": account.read, "rollouts": account.rollouts, "repairs": account.repairs, "found": account.found,
         "quarantined": [[bad.source, bad.line, bad.reason, bad.text.decode("latin-1"), bad.row, bad.input] for bad in account.quarantined],
     }
 
 
 def add_facts(report: Report, account: Account, facts: dict[str, Any], span: Span) -> None:
     """Count what a task counted."""
-    for name in ("dropped", "shapes", "left_out"):
+    for name in ("dropped", "shapes", "left_out", "held"):
         getattr(report, name).update(facts[name])
     report.kept += facts["kept"]
     report.clamped += facts["clamped"]

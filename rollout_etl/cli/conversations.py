@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from rollout_etl.cli.summary import plain
 from rollout_etl.stats.conversation import conversation
 from rollout_etl.stats.selection import Picked
 
@@ -20,4 +21,6 @@ def print_conversations(picked: Picked, limit: int) -> None:
         for style, text in conversation(row, limit):
             print(f"{_STYLES[style]}{text}{_RESET}" if colour and _STYLES[style] else text)
     sys.stdout.flush()
+    for warning in picked.warnings:
+        print(f"rollout-etl: {plain(warning)}", file=sys.stderr)
     print(f"{len(picked.rollouts):,} of {picked.matching:,} matching rollouts, {picked.read:,} read", file=sys.stderr)

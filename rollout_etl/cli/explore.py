@@ -75,6 +75,7 @@ def sql(
         from rollout_etl.explore.interrupt import Interrupts
         from rollout_etl.explore.safety import Limits
         from rollout_etl.explore.session import Session
+        from rollout_etl.read.inputs import find_inputs
 
         given = _pairs(values or [])
         if query is not None:
@@ -82,6 +83,9 @@ def sql(
             question, bound = named.sql, named.values_of(given)
         else:
             bound = {name: library.value_of(text) for name, text in given.items()}
+        if question is None:
+            # A misspelt question looks like one more path.
+            find_inputs(paths)
         if question is None and not sys.stdin.isatty():
             question = sys.stdin.read()
             if not question.strip():
@@ -206,7 +210,7 @@ def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, 
             note = show(result, sys.stdout, how)
         else:
             size, note = write(result, output, how)
-            notes += [] if quiet else [f"wrote {output} ({size:,} bytes)"]
+            notes += [] if quiet else [f"wrote {output} ({size:,} bytes)", *session.searched_note(output)]
         # A result that is cut must not look whole, however quiet.
         notes += [note] if note else []
     sys.stdout.flush()

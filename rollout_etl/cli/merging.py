@@ -45,7 +45,8 @@ def merge(
             lines = [f"read         {done.read:>10,} lines", f"  quarantined{done.quarantined:>10,}"]
             lines += [f"  merged     {count:>10,} {name or '(no task_name)'}" for name, count in done.rollouts.items()]
             lines += [f"clamped      {done.clamped:>10,}"] if done.clamped else []
-            print("\n".join(plain(line) for line in [*lines, f"output       {done.output}"]), file=sys.stderr)
+            lines += [*(f"note         {note}" for note in done.notes), f"output       {done.output}"]
+            print("\n".join(plain(line) for line in lines), file=sys.stderr)
         if json:
             print(json_text.dumps(done.__dict__, ensure_ascii=False), flush=True)
         return ExitCode.DONE

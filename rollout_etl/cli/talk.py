@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, get_type_hints
 from rollout_etl.cli import options as o
 from rollout_etl.cli.options import LogFormat, ProgressName
 from rollout_etl.errors import UsageError, WriteError
+from rollout_etl.own_files import begins_as
 
 if TYPE_CHECKING:
     from rollout_etl.progress import Stage
@@ -26,8 +27,6 @@ _COUNTED = {"read": "rollouts read", "fetch": "rollouts fetched"}
 _PLAIN_EVERY = 5.0
 """Seconds between two lines of plain progress, and of JSON."""
 
-
-_PROFILE_BEGINS = '{\n  "seconds": '
 OPTIONS: dict[str, tuple[Any, Any]] = {"progress": (o.Progress, ProgressName.auto), "log_format": (o.LogAs, LogFormat.text), "profile": (o.Profile, None)}
 
 
@@ -51,7 +50,7 @@ class Talk:
             return
         if os.path.realpath(self.profile) in self._named:
             raise UsageError(f"{self.profile} is named by another option already; give the profile another name")
-        if self.profile.exists() and not (self.profile.is_file() and _begins_as_profile(self.profile)):
+        if self.profile.exists() and not (self.profile.is_file() and begins_as(self.profile, "profile")):
             raise UsageError(f"{self.profile} is there already, and is no profile; give the profile another name")
 
     def error(self, message: str, code: int) -> None:
@@ -65,11 +64,6 @@ class Talk:
         """One JSON line."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         print(json.dumps({"time": now, "event": event, **fields}, ensure_ascii=False), file=sys.stderr, flush=True)
-
-
-def _begins_as_profile(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_PROFILE_BEGINS)) == _PROFILE_BEGINS.encode()
 
 
 TALK = Talk()

@@ -10,7 +10,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from rollout_etl.errors import UsageError
-from rollout_etl.nearest import did_you_mean
+from rollout_etl.nearest import meant_or_all
 from rollout_etl.read.schema import SCHEMA
 
 _QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\""
@@ -64,7 +64,7 @@ def condition(text: str, option: str = "--where", schema: Callable[[str], _Dtype
     dtypes = {name: of(name) for name in used}
     for name, dtype in dtypes.items():
         if dtype is None:
-            raise UsageError(f"{option} names '{name}'{did_you_mean(name, names)}; columns are {', '.join(names)}" + ("" if schema else " and metrics.NAME"))
+            raise UsageError(f"{option} names '{name}', which is no column{meant_or_all(name, names, 'columns', '' if schema else ' and metrics.NAME')}")
     try:
         frame = pl.DataFrame(schema={**{name: dtype for name, dtype in dtypes.items() if dtype is not None}, " ": pl.Int8})
         dtype = frame.select(value=expression).schema["value"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any, Literal
 
 from rollout_etl.errors import UsageError
+from rollout_etl.option_values import check_values
 
 DEDUPS = ("rollout", "response", "prompt", "near-response", "near-prompt")
 """What can stand twice: see `rollout_etl.curate.dedup` and `rollout_etl.curate.near`."""
@@ -64,10 +64,7 @@ class Curation:
     """Rollouts with more tokens are dropped."""
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, float) and not isfinite(value):
-                raise UsageError(f"--{f.name.replace('_', '-')} {value} is no number to compare with")
+        check_values(self)
         for name in self.dedup:
             if name not in DEDUPS:
                 raise UsageError(f"--dedup {name}: copies are of {', '.join(DEDUPS)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import meant_or_all
 
 TOLERANCE = 1e-9
 """Rewards are compared with this much slack: verifiers write 0.9999999999999998 and mean 1."""
@@ -80,6 +81,9 @@ SOUND = ("failure_row", "masked", "verification_skipped", "nonfinite_reward", "m
 TRAINABLE = ("truncated", "media", "empty_prompt", "unfinished", "empty_answer", "invalid_tool_call", "unanswered_tool_call", "orphan_tool_result")
 """The completion is fit to be learnt from."""
 
+OF_EXAMPLES = ("think_tag",)
+"""Rules that a target asks of examples, which can be kept as well."""
+
 
 def below_threshold(threshold: float) -> Rule:
     """Rewards under a threshold that itself is good enough."""
@@ -94,8 +98,8 @@ def chosen_rules(defaults: Iterable[str], keep: Sequence[str], drop: Sequence[st
     extras = list(extra)
     names = [*RULES, *(rule.name for rule in extras)]
     for name in [*keep, *drop]:
-        if name not in names:
-            raise UsageError(f"no rule '{name}'; rules are {', '.join(names)}")
+        if name not in names and not (name in OF_EXAMPLES and name in keep):
+            raise UsageError(f"no rule '{name}'{meant_or_all(name, [*names, *OF_EXAMPLES], 'rules')}")
     for name in keep:
         if name in fixed:
             raise UsageError(f"--keep {name}: this format cannot hold such rollouts")

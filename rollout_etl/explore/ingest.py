@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from rollout_etl import named_fields
 from rollout_etl.errors import UsageError
 from rollout_etl.explore import ingested
 from rollout_etl.explore.canonical_table import create_views, fill
@@ -69,7 +70,7 @@ def ingest(
                 os.replace(staging, database)
     account = rollouts.account
     assert account is not None
-    return Ingested(account.read, account.rollouts, len(account.quarantined), outputs, tuple(rollouts.notes))
+    return Ingested(account.read, account.rollouts, len(account.quarantined), outputs, (*rollouts.notes, *named_fields.looked_up(rollouts)))
 
 
 def _refuse(rollouts: Rollouts, folder: Path | None, database: Path | None) -> None:

@@ -17,7 +17,7 @@ from rollout_etl.errors import UsageError
 from rollout_etl.explore import ingested, library, safety
 from rollout_etl.explore.safety import Limits
 from rollout_etl.publish.files import refuse_input
-from rollout_etl.read.inputs import find_inputs
+from rollout_etl.read.inputs import each_path, find_inputs, searched_note
 from rollout_etl.read.stored import is_stored
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Session:
         lookup: Lookup | None = None, task_inputs: str | None = None, max_bad_fraction: float = 0.01,
     ) -> None:
         self.limits = limits or Limits()
-        self._paths, self._lookup, self._task_inputs = paths, lookup, task_inputs
-        self._inputs, self.notes = find_inputs(paths)
+        self._paths, self._lookup, self._task_inputs = each_path(paths), lookup, task_inputs
+        self._inputs, self.notes = find_inputs(self._paths)
         self._max_bad_fraction = max_bad_fraction
         self._temporary = tempfile.mkdtemp(prefix="rollout-etl-")
         # Connections are given away, and may live as long as the process.
@@ -74,10 +74,12 @@ class Session:
 
     def _fill(self, columns: list[str] | None) -> None:
         from rollout_etl.explore.canonical_table import fill
+        from rollout_etl.named_fields import looked_up
         from rollout_etl.read.scan import Rollouts
 
         rollouts = Rollouts(self._paths, lookup=self._lookup, task_inputs=self._task_inputs, threads=self.limits.threads)
         fill(self.connection, rollouts, columns, self._max_bad_fraction)
+        self.notes = [*rollouts.notes, *looked_up(rollouts)]
 
     def run(self, sql: str, values: Mapping[str, Any] | None = None, *, as_relation: bool = False) -> Iterator[Any]:
         """Run the statements of a text in turn, and give the connection after each that has a result to fetch; with `as_relation`
@@ -126,6 +128,10 @@ class Session:
         refuse_input(path, (item.local_path for item in self._inputs))
         if is_stored(str(path.parent)):
             raise UsageError(f"{path} would lie among what was ingested; name another folder")
+
+    def searched_note(self, output: Path) -> list[str]:
+        """A note for an output that a search for the same inputs will find."""
+        return searched_note(self._paths, output)
 
     def columns(self) -> dict[str, list[str]]:
         """Columns of each view, and of what was made in the session, for completion and `.columns`."""

@@ -47,8 +47,10 @@ class TypeGuesses:
         """`first` is what the first shard of several looked like: its first block decides the types of all."""
         self._fields = fields
         self._messages = messages
-        self.dates = {field.name for field in fields if field.kind == "text" or (messages and field.kind in ("json", "chat"))}
-        """Fields that held nothing but dates so far."""
+        self._undecided = {field.name for field in fields if field.kind == "text" or (messages and field.kind in ("json", "chat"))}
+        """Fields that held nothing but dates and nulls so far."""
+        self.dates: set[str] = set()
+        """Those that held a date."""
         self.late: set[str] = set()
         """With `messages`: fields whose type changed after the first block, or may have."""
         self._bytes = 0 if first is None else FIRST_BLOCK
@@ -68,9 +70,10 @@ class TypeGuesses:
 
     def look(self, frame: pl.DataFrame, sizes: pl.Series) -> None:
         """Take the rows that `frame` makes into account; `sizes` are the bytes of their lines."""
-        if self.dates:
+        if self._undecided:
             found = date_like(frame, self._fields)
-            self.dates &= found | _messages_date_like(frame, self._fields) if self._messages else found
+            self._undecided &= found | _messages_date_like(frame, self._fields) if self._messages else found
+            self.dates = {field.name for field in self._fields if field.name in self._undecided and self._holds_something(frame, field)}
         if self._messages:
             ends = sizes.cum_sum() + self._bytes
             self._bytes = int(ends[-1])
@@ -80,6 +83,9 @@ class TypeGuesses:
                 seen = _traits(frame[early:], field)
                 if seen - self._early[field.name] or '"tool_calls":[' in seen:
                     self.late.add(field.name)
+
+    def _holds_something(self, frame: pl.DataFrame, field: Field) -> bool:
+        return field.name in self.dates or bool(frame.select(field.value.is_not_null().any()).item())
 
 
 def _traits(frame: pl.DataFrame, field: Field) -> set[str]:

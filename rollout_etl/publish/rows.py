@@ -35,6 +35,8 @@ class Field:
     """Left out of the JSON rows where it is null."""
     members: tuple[Field, ...] = ()
     """Fields of a `struct`."""
+    option: str | None = None
+    """The option that names the field, and how, as in `--extra reward`."""
 
     @property
     def is_whole_row(self) -> bool:

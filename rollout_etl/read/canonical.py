@@ -44,7 +44,7 @@ class Lookup:
     @classmethod
     def spelt(cls, ground_truth_field: str | None, group_by: str | None) -> Lookup:
         """As options spell it: the fields of a group with commas between them."""
-        return cls(ground_truth_field, tuple(name for name in (group_by or "").split(",") if name))
+        return cls(ground_truth_field, () if group_by is None else tuple(name.strip() for name in group_by.split(",")))
 
     @property
     def paths(self) -> list[str]:

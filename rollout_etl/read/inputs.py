@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from rollout_etl.errors import UnreadableError, UsageError
+from rollout_etl.own_files import begins_as, is_own_folder
 from rollout_etl.read.stored import Stored, is_stored, load
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
@@ -87,10 +89,20 @@ class Input:
 
 
 def _is_sidecar(path: str) -> bool:
-    if is_stored(os.path.dirname(path)):
+    """Whether a file is what NeMo Gym writes beside rollouts, by its name."""
+    return bool(_SIDECAR.search(Input(path).stem))
+
+
+def _is_own(path: str) -> bool:
+    """Whether this program wrote a file, or ingested rollouts into it."""
+    if path.endswith(MANIFEST_SUFFIX) or is_stored(os.path.dirname(path)):
         return True
-    written = any(os.path.exists(f"{one}{MANIFEST_SUFFIX}") for one in (path, os.path.dirname(path)))
-    return bool(_SIDECAR.search(Input(path).stem)) or path.endswith(MANIFEST_SUFFIX) or written
+    if any(os.path.exists(f"{one}{MANIFEST_SUFFIX}") for one in (path, os.path.dirname(path))):
+        return True
+    # What cannot be read is told when it is.
+    with contextlib.suppress(OSError):
+        return path.lower().endswith((".json", ".jsonl")) and os.path.isfile(path) and begins_as(path, "quarantine", "profile")
+    return False
 
 
 def _in_folder(folder: str) -> list[str]:
@@ -99,9 +111,14 @@ def _in_folder(folder: str) -> list[str]:
 
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not is_own_folder(os.path.join(parent, name)))
         found += [os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIXES)]
     return found
+
+
+def each_path(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """One path or several, as texts."""
+    return [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
 
 
 def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[list[Input], list[str]]:
@@ -109,26 +126,46 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
     Raises `UsageError` for a path that does not exist or holds nothing to read.
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    given = each_path(paths)
     if not given:
         raise UsageError("no input given")
     found: dict[str, Input] = {}
-    left_out: list[str] = []
-    for name, path in [_named(os.fspath(path)) for path in given]:
+    sidecars: list[str] = []
+    own: list[str] = []
+    for name, path in map(_named, given):
         if is_stored(path):
             stored = load(path)
             for number, source in enumerate(stored.sources):
-                found.setdefault(f"{os.path.realpath(path)}#{number}", Input(source.path, stored, number, name))
+                _add(found, f"{os.path.realpath(path)}#{number}", Input(source.path, stored, number, name))
             continue
         named, searched = _expand(path)
-        sidecars = [p for p in searched if _is_sidecar(p)]
-        left_out += sidecars
-        kept = named + [p for p in searched if p not in set(sidecars)]
+        kept = list(named)
+        for p in searched:
+            (sidecars if _is_sidecar(p) else own if _is_own(p) else kept).append(p)
         if not kept:
-            raise UsageError(f"nothing to read in {path}: no file ends with {', '.join(SUFFIXES)}" + (" but sidecars" if sidecars else ""))
+            others = " but sidecars and what rollout-etl wrote" if searched else ""
+            raise UsageError(f"nothing to read in {path}: no file ends with {', '.join(SUFFIXES)}{others}")
         for p in kept:
-            found.setdefault(p if _URL.match(p) else os.path.realpath(p), Input(p, name=name))
-    return list(found.values()), _notes(left_out)
+            _add(found, p if _URL.match(p) else os.path.realpath(p), Input(p, name=name))
+    return list(found.values()), [*_note(sidecars, "sidecar file(s)"), *_note(own, "file(s) that rollout-etl wrote")]
+
+
+def _add(found: dict[str, Input], key: str, item: Input) -> None:
+    """Add an input, once; a name is more than none. Raises `UsageError` for one that has another name already."""
+    known = found.setdefault(key, item)
+    if known.name is None:
+        found[key] = item
+    elif item.name not in (None, known.name):
+        raise UsageError(f"{item.path} is named twice, as {known.name} and as {item.name}")
+
+
+def searched_note(paths: Iterable[str], output: str | os.PathLike[str]) -> list[str]:
+    """A note for an output in a folder that is searched for inputs, and that a search would take for rollouts."""
+    place = os.path.realpath(output)
+    for folder in [folder for _, folder in map(_named, paths) if os.path.isdir(folder) and not is_stored(folder)]:
+        if place.lower().endswith(SUFFIXES) and place.startswith(os.path.join(os.path.realpath(folder), "")):
+            return [f"{output} lies in {folder}, which was searched for rollouts: the next search will find it there"]
+    return []
 
 
 Stamp = tuple[int, int, int]
@@ -183,8 +220,8 @@ def _expand(path: str) -> tuple[list[str], list[str]]:
     raise UsageError(f"no such file or folder: {path}")
 
 
-def _notes(left_out: Sequence[str]) -> list[str]:
+def _note(left_out: Sequence[str], what: str) -> list[str]:
     if not left_out:
         return []
     shown = ", ".join(os.path.basename(p) for p in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-    return [f"left out {len(left_out)} sidecar file(s): {shown} (name a file to read it all the same)"]
+    return [f"left out {len(left_out)} {what}: {shown} (name a file to read it all the same)"]

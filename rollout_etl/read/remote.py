@@ -82,7 +82,8 @@ class _Body(io.RawIOBase):
                     raise OSError(f"HTTP {error.code} {error.reason}") from None
             except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
                 if pause is None:
-                    raise OSError(str(error)) from error
+                    cause = error.reason if isinstance(error, URLError) else error
+                    raise OSError(getattr(cause, "strerror", None) or str(cause)) from error
             except ValueError as error:
                 raise OSError(str(error)) from error
             time.sleep(pause)

@@ -40,6 +40,8 @@ def advise(report: Report, options: AnyOptions) -> None:
 
 
 def _warnings(report: Report, options: AnyOptions) -> list[str]:
+    if not report.read:
+        return ["the input has no lines"]
     if isinstance(options, SftOptions):
         if report.written < FEW_SFT_EXAMPLES:
             return [f"fewer than {FEW_SFT_EXAMPLES} examples ({report.written}): lower --reward-threshold, or collect more rollouts" + _largest(report)]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import isfinite
 from typing import Any, ClassVar, Literal
 
 from rollout_etl.errors import UsageError
+from rollout_etl.option_values import check_values
 
 Strategy = Literal[
     "same_prompt", "stratified", "best-worst", "best-second", "ranked", "adjacent", "all", "top-k-bottom-k", "best-vs-mean-minus-2-sigma",
@@ -27,10 +27,7 @@ class RecipeOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, float) and not isfinite(value):
-                raise UsageError(f"--{f.name.replace('_', '-')} {value} is no number to compare with")
+        check_values(self)
 
     def to_json(self) -> dict[str, Any]:
         """The options by name, for the manifest."""

@@ -1,57 +1,33 @@
-"""Which rollouts are paired: strategies, in time and memory linear in rollouts and pairs.
+"""Pairs of rollouts, counted, drawn and made in time and memory linear in rollouts and pairs.
 
 A group's rollouts stand in two rows: from the best (`best` order) and from the worst (`worst` order). For each rollout that can be
-chosen, a strategy names the stretch of the worst order that it is paired with, [start, end). So pairs are counted before any is
+chosen, a strategy (`strategies.py`) names the stretch of the worst order that it is paired with, [start, end). So pairs are counted before any is
 made, and a sample of them is drawn without making the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.order import mixed, of_key
-from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.recipes.options import DpoOptions
+from rollout_etl.recipes.strategies import CHARS, Ints, Orders, orders_of, stretches
 
 NARROW = ("row", "task_key", "prompt_key", "reward", "attempt", "completion_key", "source", "line", "completion_chars")
 """Canonical columns that pairing can look at. Lengths take a look at what was said: `narrow_columns` has them where they decide."""
-_CHARS = "completion_chars"
-_TIES = ("attempt", "completion_key", "source", "line")
-Ints = npt.NDArray[np.int64]
 Drawn = Callable[[int], Ints]
 """Given a number of pairs, the places of those that are made, in order."""
-
-
-@dataclass(frozen=True)
-class _Orders:
-    """Rollouts from best to worst, group after group, and the same from worst to best: each group has the same stretch of both."""
-
-    best: pl.DataFrame
-    worst: pl.DataFrame
-    group: Ints
-    """Number of each rollout's group; below, what that group's stretch is."""
-    start: Ints
-    size: Ints
-    place: Ints
-    """Place within the group, from 0 for the best."""
-    in_worst: Ints
-    """Where the rollouts of `best` stand in `worst`."""
-    reward: npt.NDArray[np.float64]
-    ascending: npt.NDArray[np.float64]
-    """Rewards of `worst`."""
 
 
 def narrow_columns(options: DpoOptions) -> list[str]:
     """The columns of `NARROW` that these options need."""
     by_length = options.match_length is not None or options.ties != "first"
-    return [name for name in NARROW if name != _CHARS or by_length]
+    return [name for name in NARROW if name != CHARS or by_length]
 
 
 def pair_rollouts(kept: pl.DataFrame, options: DpoOptions, drawn: Drawn | None = None) -> tuple[pl.DataFrame, int]:
@@ -62,8 +38,8 @@ def pair_rollouts(kept: pl.DataFrame, options: DpoOptions, drawn: Drawn | None =
     rollouts. Ties go by `--ties`, then by attempt, content, file and line, so the order of the files does not matter. `drawn` is given a
     number of pairs, and says which of them are made; without it, all are or as many as `--max-pairs` says.
     """
-    orders = _orders(kept, options)
-    chosen, start, end = _stretches(orders, options)
+    orders = orders_of(kept, options)
+    chosen, start, end = stretches(orders, options)
     sizes = np.maximum(end - start, 0)
     combinations = int(sizes.sum())
     picked = _picked(orders, chosen, sizes, options, drawn or partial(sample, options))
@@ -75,85 +51,10 @@ def pair_rollouts(kept: pl.DataFrame, options: DpoOptions, drawn: Drawn | None =
     return pairs.sort("chosen_row", "rejected_row"), combinations
 
 
-_KEPT = {"row": "row", "reward": "reward", "chars": _CHARS}
+_KEPT = {"row": "row", "reward": "reward", "chars": CHARS}
 
 
-def _orders(kept: pl.DataFrame, options: DpoOptions) -> _Orders:
-    first = [] if options.ties == "first" else [_CHARS]
-    ties, descending = [*first, *_TIES], [*([options.ties == "longer"] if first else []), *[False] * len(_TIES)]
-    keyed = kept.with_columns(group=pl.lit(0, dtype=pl.Int64) if options.cross_prompt else pl.struct(GROUP).rank("dense").cast(pl.Int64) - 1)
-    best = keyed.sort("group", "reward", *ties, descending=[False, True, *descending], nulls_last=True)
-    worst = keyed.sort("group", "reward", *ties, descending=[False, False, *descending], nulls_last=True)
-    group = best["group"].to_numpy().astype(np.int64)
-    sizes = np.bincount(group) if len(group) else np.empty(0, dtype=np.int64)
-    starts = np.cumsum(sizes) - sizes
-    places = worst.select("row", at=pl.int_range(pl.len()))
-    in_worst = best.select("row").join(places, on="row", how="left", maintain_order="left")["at"].to_numpy().astype(np.int64)
-    return _Orders(
-        best, worst, group, starts[group].astype(np.int64), sizes[group].astype(np.int64), np.arange(len(group)) - starts[group], in_worst,
-        best["reward"].to_numpy(), worst["reward"].to_numpy(),
-    )
-
-
-def _stretches(o: _Orders, options: DpoOptions) -> tuple[Ints, Ints, Ints]:
-    """Positions in `best` that are chosen, and for each the stretch of `worst` that it is paired with."""
-    every = np.arange(len(o.group), dtype=np.int64)
-    several, end = o.size > 1, o.start + o.size
-    strategy = options.strategy
-    if strategy in ("same_prompt", "best-worst"):
-        at = every[several & (o.place == 0)]
-        return at, o.start[at], o.start[at] + 1
-    if strategy == "best-second":
-        at = every[several & (o.place == 0)]
-        return at, o.in_worst[at + 1], o.in_worst[at + 1] + 1
-    if strategy == "adjacent":
-        at = every[o.place + 1 < o.size]
-        return at, o.in_worst[at + 1], o.in_worst[at + 1] + 1
-    if strategy == "ranked":
-        at = every[o.place < o.size // 2]
-        return at, o.start[at] + o.place[at], o.start[at] + o.place[at] + 1
-    if strategy == "top-k-bottom-k":
-        # Small groups are halved, so that no rollout is in both.
-        k = np.minimum(options.top_k, o.size // 2)
-        at = every[o.place < k]
-        return at, o.start[at], o.start[at] + k[at]
-    if strategy == "best-vs-mean-minus-2-sigma":
-        at = every[several & (o.place == 0)]
-        there = _nearest_to_mean_minus_2_sigma(o)[o.group[at]]
-        return at, there, there + 1
-    if strategy == "stratified":
-        low = o.start + _at_most(o, np.full(len(every), options.low_threshold + TOLERANCE))
-        at = every[o.reward >= options.high_threshold - TOLERANCE]
-        return at, o.start[at], low[at]
-    # all and random-negative: every rollout that is worse by the gap, or by anything where no gap is asked for.
-    gap = max(options.min_gap - TOLERANCE, TOLERANCE)
-    worse = o.start + _at_most(o, o.reward - gap)
-    at = every[(worse > o.start) & ((o.place == 0) if strategy == "random-negative" else (end > 0))]
-    return at, o.start[at], worse[at]
-
-
-def _at_most(o: _Orders, limits: npt.NDArray[np.float64]) -> Ints:
-    """How many rewards of a rollout's own group are at most its limit."""
-    # Rewards as ranks make one sorted row of all groups: the rank of the limit is looked up in the stretch of the group.
-    values = np.unique(o.ascending)
-    ranks = np.searchsorted(values, o.ascending) + 1
-    limit = np.searchsorted(values, limits, side="right")
-    width = len(values) + 2
-    return np.searchsorted(o.group * width + ranks, o.group * width + limit, side="right") - o.start
-
-
-def _nearest_to_mean_minus_2_sigma(o: _Orders) -> Ints:
-    """For each group the position in `worst` of the reward nearest to mean - 2 standard deviations; of equals the first.
-
-    The rejected side of Xiao et al. 2025 (arXiv:2502.16825), which learns better from it than from the very worst.
-    """
-    frame = o.worst.select("group", "reward", at=pl.int_range(pl.len()))
-    aim = pl.col("reward").mean().over("group") - 2 * pl.col("reward").std(ddof=0).over("group")
-    apart = frame.with_columns(apart=((pl.col("reward") - aim).abs() / TOLERANCE).round())
-    return apart.group_by("group").agg(pl.col("at").sort_by("apart", "at").first()).sort("group")["at"].to_numpy().astype(np.int64)
-
-
-def _picked(o: _Orders, chosen: Ints, sizes: Ints, options: DpoOptions, drawn: Drawn) -> Ints:
+def _picked(o: Orders, chosen: Ints, sizes: Ints, options: DpoOptions, drawn: Drawn) -> Ints:
     """Numbers of the pairs that are made, counted through all stretches, in order."""
     limit = 1 if options.strategy == "random-negative" else options.pairs_per_group
     total = int(sizes.sum())
@@ -211,7 +112,7 @@ _RANKED = ("ranked", "adjacent")
 """Strategies whose first pairs are those of the best: a limit takes them."""
 
 
-def _strides(o: _Orders, groups: Ints, counts: Ints, seed: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+def _strides(o: Orders, groups: Ints, counts: Ints, seed: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """For each group, where to start among its pairs and how far to step: a step without common divisor meets each pair once."""
     positions = np.searchsorted(o.group, groups)
     key = mixed(mixed(of_key("task_key")) ^ of_key("prompt_key") ^ pl.lit(seed, dtype=pl.UInt64))

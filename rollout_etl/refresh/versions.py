@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_etl.errors import LockedError, UnreadableError, UsageError
+from rollout_etl.own_files import REFRESH_STATE
 from rollout_etl.publish.files import StagedFile, plain_write_errors
 
 RECORD = "version.json"
@@ -34,7 +35,7 @@ class Versions:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state = folder / ".refresh"
+        self.state = folder / REFRESH_STATE
 
     def path(self, number: int) -> Path:
         """The folder of a version."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from rollout_etl import named_fields
 from rollout_etl.curate.rules import RULES, SOUND, TRAINABLE, columns_of, verdict
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes import grpo
@@ -84,7 +85,8 @@ def narrow(rollouts: Rollouts) -> Narrow:
         # One piece of memory would be a second copy for a moment.
         pl.concat(frames), pl.concat(metrics),
         added.sort("calls", "tool", "task_name", "agent_name", descending=[True, *[False] * 3]),
-        [item.path for item in rollouts.inputs], account.read, len(account.quarantined), account.reasons(), list(rollouts.notes),
+        [item.path for item in rollouts.inputs], account.read, len(account.quarantined), account.reasons(),
+        [*rollouts.notes, *named_fields.looked_up(rollouts)],
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from rollout_etl import named_fields
 from rollout_etl.curate.conditions import condition, source_columns, with_metrics
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
@@ -36,6 +38,8 @@ class Picked:
     rollouts: pl.DataFrame
     matching: int
     read: int
+    warnings: list[str]
+    """What was asked for and no rollout has."""
 
 
 def pick(rollouts: Rollouts, asked: Selection) -> Picked:
@@ -45,19 +49,23 @@ def pick(rollouts: Rollouts, asked: Selection) -> Picked:
         key = asked.group
         wanted &= pl.col("task_key").str.starts_with(key) | pl.col("prompt_key").str.starts_with(key) | (pl.col("task_index") == key)
     names = wanted.meta.root_names()
-    frames = (with_metrics(frame, names) for frame in rollouts.batches(list(dict.fromkeys([*_NARROW, *source_columns(names)]))))
-    found = pl.concat([SCHEMA.to_frame().select(_NARROW), *(frame.filter(wanted).select(_NARROW) for frame in frames)])
-    if asked.group is not None and (named := found.filter(pl.col("task_index") == asked.group)).height:
-        found = named
+    named, held, frames = named_fields.of_condition(asked.where), Counter[str](), [SCHEMA.to_frame().select(_NARROW)]
+    for frame in rollouts.batches(list(dict.fromkeys([*_NARROW, *source_columns(names)]))):
+        held.update(named_fields.count(frame, named))
+        frames.append(with_metrics(frame, names).filter(wanted).select(_NARROW))
+    found = pl.concat(frames)
+    if asked.group is not None and (numbered := found.filter(pl.col("task_index") == asked.group)).height:
+        found = numbered
     account = rollouts.account
     assert account is not None
+    warnings = [*named_fields.looked_up(rollouts), *(named_fields.warnings(rollouts, held) if account.rollouts else [])]
     ordered = _ordered(found, asked)
     # All attempts of a group belong together.
     chosen = ordered if asked.group is not None else ordered.head(asked.count)
     if chosen.is_empty():
-        return Picked(SCHEMA.to_frame().select(SHOWN), 0, account.rollouts)
+        return Picked(SCHEMA.to_frame().select(SHOWN), 0, account.rollouts, warnings)
     fetched = pl.concat(list(rollouts.batches(SHOWN, rows=chosen["row"].sort().to_numpy())))
-    return Picked(chosen.select("row").join(fetched, on="row", how="left", maintain_order="left"), len(found), account.rollouts)
+    return Picked(chosen.select("row").join(fetched, on="row", how="left", maintain_order="left"), len(found), account.rollouts, warnings)
 
 
 def _ordered(found: pl.DataFrame, asked: Selection) -> pl.DataFrame:

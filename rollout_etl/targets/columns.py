@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -10,6 +11,7 @@ from rollout_etl.curate.conditions import metric
 from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.rewards import Advantage, advantage
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import meant_or_all
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.targets.target import Job
@@ -37,7 +39,8 @@ def column(name: str, prefix: str = "") -> Field:
         return Field(short, "number", metric(short, pl.col(f"{prefix}metrics")))
     dtype = STATISTICS[name][0] if name in STATISTICS else SCHEMA.get(name)
     if dtype is None or name == "row":
-        raise UsageError(f"no column '{name}'; there are {', '.join(n for n in [*SCHEMA, *STATISTICS] if n != 'row')} and metrics.NAME")
+        known = [known for known in (*SCHEMA, *STATISTICS) if known != "row"]
+        raise UsageError(f"no column '{name}'{meant_or_all(name, known, 'columns', ' and metrics.NAME')}")
     return Field(name, _KINDS[dtype], pl.col(f"{prefix}{name}"))  # type: ignore[arg-type]
 
 
@@ -45,13 +48,13 @@ def extras(job: Job) -> list[Field]:
     """Fields for `--extra`. Of a pair, what differs between the sides is written for both."""
     fields = []
     for name in dict.fromkeys(job.extra):
-        plain = column(name)
+        plain, option = column(name), f"--extra {name}"
         if job.per != "pair":
-            fields.append(plain)
+            fields.append(replace(plain, option=option))
         elif name in OF_THE_GROUP:
-            fields.append(column(name, "chosen_"))
+            fields.append(replace(column(name, "chosen_"), option=option))
         else:
-            fields += [Field(f"{side}_{plain.name}", plain.kind, column(name, f"{side}_").value) for side in ("chosen", "rejected")]
+            fields += [Field(f"{side}_{plain.name}", plain.kind, column(name, f"{side}_").value, option=option) for side in ("chosen", "rejected")]
     return fields
 
 

@@ -19,16 +19,18 @@ Run: rows of TRL and OpenRLHF 0.9.5 (its KTO trainer), written with `--map`, thr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from rollout_etl.errors import UsageError
+from rollout_etl.nearest import meant_or_all
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.canonical import Style
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.recipes.dpo import identical_sides, without_ids
-from rollout_etl.targets.columns import OF_THE_GROUP, column, extras, refuse_names
+from rollout_etl.targets.columns import OF_THE_GROUP, STATISTICS, column, extras, refuse_names
 from rollout_etl.targets.messages import joined
 from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
@@ -72,7 +74,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
 
 
 def _fields(job: Job) -> list[Field]:
-    return [_field(job, *_split(entry)) for entry in job.mapping]
+    return [replace(_field(job, *_split(entry)), option=f"--map {entry}") for entry in job.mapping]
 
 
 def _split(entry: str) -> tuple[str, str]:
@@ -109,8 +111,8 @@ def _field(job: Job, name: str, source: str) -> Field:
     try:
         found = column(wanted, prefix)
     except UsageError as error:
-        known = ["input", "output", "messages", "response", *(n for n in SCHEMA if n != "row"), "metrics.NAME"]
-        raise UsageError(f"--map {name}={source}: no such source; there are {', '.join(known)}") from error
+        known = ["input", "output", "messages", "response", *(n for n in [*SCHEMA, *STATISTICS] if n != "row")]
+        raise UsageError(f"--map {name}={source}: no such source{meant_or_all(source, known, 'sources', ' and metrics.NAME')}") from error
     return Field(name, found.kind, found.value)
 
 

@@ -32,7 +32,7 @@ from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets.columns import extras, refuse_names
 from rollout_etl.targets.messages import joined, prompt_with_tools
-from rollout_etl.targets.plain_messages import TOOLS_TAIL, with_plain_messages
+from rollout_etl.targets.plain_messages import TOOLS_TAIL, cut_thinking, with_plain_messages
 from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "OpenRLHF"
@@ -87,8 +87,9 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
         rules = [identical_sides(pl.col("chosen_response_text"), pl.col("rejected_response_text"))] if pair else []
         cannot_hold = ("tool_prompt",) if job.per == "prompt" else ("flattened_completion", "tool_prompt")
         return Rows(fields, cannot_hold, rules, reader="guesses", flat=True)
-    rules = [identical_sides(pl.col("chosen_plain"), pl.col("rejected_plain"))] if pair else []
     made = _made(job)
+    rules = [identical_sides(pl.col("chosen_plain"), pl.col("rejected_plain"))] if pair else []
+    rules += [] if "think_tag" in job.options.keep else [cut_thinking(list(made))]
     prepared = {name: (source,) for name, source in made.items()}
     online = isinstance(job.options, GrpoOptions)
     rules += [_IMAGE_TAG] if online else []

@@ -14,10 +14,11 @@ Tool results stay messages of the role `tool`. Loaders that hand neither tools n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from rollout_etl.curate.rules import Rule
 from rollout_etl.frame_sql import selected
 
 TOOLS_TAIL = (
@@ -42,6 +43,20 @@ CREATE OR REPLACE MACRO plain_message(m) AS concat('{"role":"', m.role, '","cont
     CASE WHEN len(m.tool_calls) > 0 THEN concat(CASE WHEN inner_text(m.content) <> '' THEN '\n' END, calls_text(m)) END, '"}');
 CREATE OR REPLACE MACRO plain_messages(j) AS concat('[', array_to_string(list_transform(json_transform(j, '%s'), lambda m: plain_message(m)), ','), ']');
 """
+
+_ANY = r'(?:[^"\\]|\\.)*'
+_CUT = rf'"role":"assistant","content":"(?:{_ANY}</think>{_ANY}</think>|(?: |\\[nrt])*(?:[^"\\ ]|\\[^nrt]){_ANY}<think>{_ANY}</think>)'
+"""An assistant text of which a template would not show all (see `cut_thinking`): two closing tags, or something before the last opening one. As JSON."""
+
+
+def cut_thinking(columns: Sequence[str]) -> Rule:
+    """The rule for messages of which a template would leave something out, over columns of plain messages.
+
+    Templates such as Qwen3's take what stands between the last `<think>` and the first `</think>` for the reasoning, and what follows
+    the last `</think>` for the answer.
+    """
+    cut = pl.any_horizontal(pl.col(name).str.contains(_CUT) for name in columns)
+    return Rule("think_tag", cut, "an assistant text holds further `<think>` tags, at which templates such as Qwen3's cut it")
 
 
 def with_plain_messages(frame: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 from rollout_etl.read.canonical import Lookup, Style
 from rollout_etl.read.repair import look_again
-from rollout_etl.read.structure import GROUND_TRUTH_FIELDS, ID_FIELDS, STATIC_FIELDS
+from rollout_etl.read.structure import GROUND_TRUTH_FIELDS
 
 from .fields import count_of, extra_of, gym_row_of, is_true, metadata_of, metrics_of, number_of, tools_of
 from .flags import is_failure, is_truncated
 from .folding import fold
 from .jsontext import Number, Object, dumps, get, parse_damaged
-from .units import Unit, as_text, is_blank, is_empty, items_of, kinds, said, styled, units_of
+from .keys import lower_half, md5, printed, statics, task_key
+from .recorded import Recorded, first_filled, recorded, shape
+from .units import Unit, as_text, is_blank, is_empty, kinds, said, styled
 
 _ROLLOUT_KEYS = ("responses_create_params", "response", "output", "messages", "reward", "_ng_rollout_index", "_ng_failure_class")
 
@@ -106,115 +106,6 @@ def parsed(line: bytes) -> tuple[str, Object | None]:
     return look_again(line).text or text, x
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What was said, as recorded, and where it was found."""
-
-    prompt: list[Unit]
-    completion: list[Unit]
-    input: Any
-    output: Any
-    output_place: str | None
-
-
-def recorded(x: Object) -> Recorded:
-    """Prompt and completion of a row. Empty places are passed over."""
-    given = first_filled(x, "responses_create_params.input", "messages")
-    place, output = output_of(x)
-    asked, answered = units_of(items_of(given), "user"), units_of(items_of(output), "assistant")
-    problem = get(x, "responses_create_params", "metadata", "problem_statement")
-    if not asked:
-        opening = 0
-        while opening < len(answered) and is_opening(answered[opening]):
-            opening += 1
-        asked, answered = answered[:opening], answered[opening:]
-    if not asked and isinstance(problem, str) and not is_blank(problem):
-        asked = [Unit("U", problem)]
-    instructions = get(x, "responses_create_params", "instructions")
-    if isinstance(instructions, str) and not is_blank(instructions):
-        asked = [Unit("S", instructions), *asked]
-    return Recorded(asked, answered, given, output, place)
-
-
-def is_opening(unit: Unit) -> bool:
-    return unit.kind in ("U", "S", "D") or (unit.kind == "M" and unit.name != "assistant")
-
-
-def output_of(x: Object) -> tuple[str | None, Any]:
-    """What the model gave back, and the place where it was found."""
-    response = x.get("response")
-    choices = get(response, "choices")
-    places = {
-        "response.output": get(response, "output"),
-        "output": x.get("output"),
-        "response.choices": get(choices[0], "message") if isinstance(choices, list) and choices else None,
-        "response.output_text": get(response, "output_text"),
-        "response.message": get(response, "message"),
-    }
-    if isinstance(response, (str, list)) or get(response, "role") is not None or get(response, "content") is not None:
-        places["response"] = response
-    for place, value in places.items():
-        if not is_empty(value):
-            return place, value
-    return None, None
-
-
-def shape(x: Object, found: Recorded) -> str:
-    """Where the row keeps what was said."""
-    has_params, has_messages = get(x, "responses_create_params") is not None, get(x, "messages") is not None
-    if isinstance(get(x, "response", "output"), list):
-        name = "response" if has_params else "messages" if has_messages else "response_only"
-    elif get(x, "output") is not None:
-        name = "output"
-    elif units_of(items_of(found.output), "assistant"):
-        name = "messages" if has_messages and not has_params else "response_text"
-    else:
-        name = "no_response" if has_params or has_messages else "no_prompt"
-    items = found.output if found.output_place == "output" and isinstance(found.output, list) else []
-    if any(has_key(item, "role") for item in items) and not any(has_key(item, "type") for item in items):
-        name += "+chat"
-    if isinstance(found.input, str):
-        name += "+string_input"
-    if has_params and found.input is None:
-        name += "+empty_input"
-    if isinstance(found.output, list) and isinstance(found.output[0], list):
-        name += "+transitions"
-    instructions = get(x, "responses_create_params", "instructions")
-    if isinstance(instructions, str) and not is_blank(instructions):
-        name += "+instructions"
-    return name
-
-
-def has_key(item: Any, key: str) -> bool:
-    return isinstance(item, Object) and any(name == key for name, _ in item.pairs)
-
-
-def task_key(x: Object, text: str, namespace: str, lookup: Lookup, found: Recorded, metadata: str | None, prompt_key: str, ground_truth: Any) -> str:
-    """The key that the attempts at one task share: the first of five that is there."""
-    agent = as_text(get(x, "agent_ref", "name")) or ""
-    fields = [get(x, *path.split(".")) for path in lookup.group_by]
-    if any(value is not None for value in fields):
-        return md5("fields", *(dumps(value) for value in fields)).hex()
-    if get(x, "_ng_task_index") is not None:
-        return md5("index", namespace, agent, dumps(get(x, "_ng_task_index"))).hex()
-    for name in ID_FIELDS:
-        if not is_empty(get(x, name)):
-            return md5("id", namespace, agent, f"{name}:{dumps(get(x, name))}", prompt_key).hex()
-    if not found.prompt and metadata is None:
-        return md5("line", text.strip(" \t\r\n")).hex()
-    return md5("prompt", prompt_key, printed(ground_truth), statics(x)).hex()
-
-
-def md5(*parts: str | None) -> bytes:
-    """The md5 of the parts that are there."""
-    return hashlib.md5("\x1e".join(part for part in parts if part is not None).encode()).digest()
-
-
-def lower_half(digest: bytes) -> int:
-    """The last eight bytes as a number, the least byte first."""
-    return int.from_bytes(digest[8:], "little")
-
-
 def ground_truth_origin(x: Object, lookup: Lookup) -> str | None:
     """The first field that holds a ground truth; 0 and false are one."""
     paths = GROUND_TRUTH_FIELDS if lookup.ground_truth_field is None else (lookup.ground_truth_field,)
@@ -262,13 +153,6 @@ def tokens(x: Object, *names: str) -> int | None:
     return None
 
 
-def statics(x: Object) -> str | None:
-    """The fields that belong to the task, null where one is missing."""
-    if all(x.get(name) is None for name in STATIC_FIELDS):
-        return None
-    return dumps(Object([(name, x.get(name)) for name in STATIC_FIELDS]))
-
-
 def holds_inexact(value: Any) -> bool:
     """A fraction, or an integer of 16 digits or more, anywhere in a JSON value."""
     if isinstance(value, Object):
@@ -276,19 +160,6 @@ def holds_inexact(value: Any) -> bool:
     if isinstance(value, list):
         return any(holds_inexact(member) for member in value)
     return isinstance(value, Number) and re.search(r"\d[.eE]|\d{16}", dumps(value)) is not None
-
-
-def printed(value: Any) -> str | None:
-    return None if value is None else dumps(value)
-
-
-def first_filled(x: Object, *paths: str) -> Any:
-    """The first value that holds something."""
-    for path in paths:
-        value = get(x, *path.split("."))
-        if not is_empty(value):
-            return value
-    return None
 
 
 def token_calls(x: Object) -> str | None:

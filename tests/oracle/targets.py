@@ -199,6 +199,13 @@ def plain(messages: str) -> list[dict[str, str]]:
     return made
 
 
+def is_cut(message: dict[str, str]) -> bool:
+    """Whether Qwen3's template, which parses reasoning out of an assistant's text, would leave something of it out."""
+    first, *middle = message["content"].split("</think>")
+    before, opening, _ = first.rpartition("<think>")
+    return message["role"] == "assistant" and bool(middle) and (len(middle) > 1 or bool(opening and before.strip(" \n\r\t")))
+
+
 def _with_tools(prompt: list[dict[str, str]], tools: str | None) -> list[dict[str, str]]:
     if tools is None:
         return prompt
@@ -214,6 +221,9 @@ def _openrlhf(examples: list[tuple[Row, Row]], job: Job) -> Iterator[dict[str, A
         prompt = row["prompt_text"] if text else Chat(_with_tools(plain(row["prompt"]), row["tools"]))
         answer, worse = ((r["response_text"] if text else Chat(plain(r["completion"]))) for r in (row, other))
         online = isinstance(job.options, GrpoOptions)
+        said = [row["prompt"], *([] if job.per == "prompt" else [row["completion"]]), *([other["completion"]] if job.per == "pair" else [])]
+        if not text and any(is_cut(message) for messages in said for message in plain(messages)):
+            continue
         if job.per == "pair":
             if answer == worse:
                 continue

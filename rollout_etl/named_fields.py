@@ -1,0 +1,87 @@
+"""Fields that options name and that hold nothing anywhere: a misspelt name would look like one that worked.
+
+What is counted, under the option and the name as they were given, stands in `Report.held`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import polars as pl
+
+from rollout_etl.curate import balance, rewards
+from rollout_etl.curate.conditions import condition, metric
+from rollout_etl.curate.options import Curation
+from rollout_etl.nearest import did_you_mean
+from rollout_etl.publish.rows import Field
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.read.schema import SCHEMA
+
+_WRITTEN_OUT = ("prompt", "completion", "prompt_text", "response_text")
+"""Columns that a reader may leave null in rollouts that are dropped (see `Rollouts.batches`)."""
+
+
+def of_curation(curation: Curation) -> dict[str, pl.Expr]:
+    """For each column and metric that the options of a curation name, whether a rollout has it. Over canonical columns."""
+    # The reward of a rollout is another one by the time that a formula has been worked out.
+    formula = [] if curation.reward is None else [name for name in rewards.formula(curation.reward).meta.root_names() if name != "reward"]
+    return of_condition(curation.where) | _of_columns("--cap", balance.caps(curation.cap)) | _of_columns("--reward", formula)
+
+
+def of_condition(where: str | None) -> dict[str, pl.Expr]:
+    """The same for a condition on rollouts."""
+    return {} if where is None else _of_columns("--where", [name for name in condition(where).meta.root_names() if name not in _WRITTEN_OUT])
+
+
+def _of_columns(option: str, names: Iterable[str]) -> dict[str, pl.Expr]:
+    return {
+        f"{option} {name}": (metric(name.removeprefix("metrics."), pl.col("metrics")) if name.startswith("metrics.") else pl.col(name)).is_not_null()
+        for name in names
+    }
+
+
+def of_rows(fields: Iterable[Field]) -> dict[str, pl.Expr]:
+    """For each option that names fields of a row, whether an example holds something in one of them."""
+    values: dict[str, list[pl.Expr]] = {}
+    for field in _all(fields):
+        if field.option is not None:
+            values.setdefault(field.option, []).append(field.value.is_not_null())
+    return {option: pl.any_horizontal(found) for option, found in values.items()}
+
+
+def _all(fields: Iterable[Field]) -> Iterator[Field]:
+    for field in fields:
+        yield field
+        yield from _all(field.members)
+
+
+def count(frame: pl.DataFrame, named: Mapping[str, pl.Expr]) -> dict[str, int]:
+    """How many rows of a frame hold what is named, where the frame has the columns for it."""
+    answerable = {name: holds for name, holds in named.items() if set(holds.meta.root_names()) <= set(frame.columns)}
+    sums = frame.select(holds.sum().alias(name) for name, holds in answerable.items())
+    return {name: int(sums[name].item() or 0) for name in answerable}
+
+
+def warnings(rollouts: Rollouts, held: Mapping[str, int], of: str = "rollout") -> list[str]:
+    """A line for each name in `held` that was found nowhere; `of` says in what it was looked for."""
+    missing = [option for option, count in held.items() if not count]
+    names = rollouts.glimpse.field_names() if missing else []
+    found = []
+    for option in missing:
+        name = option.partition(" ")[2].rpartition("=")[2]
+        name, what = name.removeprefix("chosen.").removeprefix("rejected."), "metric" if "metrics." in name else "field"
+        # The name of a column is right, though nothing stands in it.
+        meant = "" if name in SCHEMA else did_you_mean(name.removeprefix("metrics.").partition(".")[0], names)
+        found.append(f"{option}: no {of} has this {what}{meant}")
+    return found
+
+
+def looked_up(rollouts: Rollouts) -> list[str]:
+    """`warnings` for the fields that tell tasks apart and that hold ground truth, once all rollouts are read."""
+    account, lookup = rollouts.account, rollouts.lookup
+    if account is None or not account.rollouts:
+        return []
+    # Task inputs have ground truth under names of their own.
+    truths = [lookup.ground_truth_field] if lookup.ground_truth_field is not None and not rollouts.task_inputs else []
+    named = {**{f"--group-by {path}": path for path in lookup.group_by}, **{f"--ground-truth-field {path}": path for path in truths}}
+    return warnings(rollouts, {option: account.found[path] for option, path in named.items()})
