@@ -41,6 +41,8 @@ metadata: Strategy = st.none() | some(
         "ground_truth": texts,
         "extra_body": extra_body,
         "k": texts | st.none(),
+        "attempt": st.sampled_from(("0", "1")),
+        "_ng_rollout_index": st.integers(0, 2),
         "a b": values,
     }
 )
@@ -52,7 +54,7 @@ usage: Strategy = st.none() | some(
 )
 response_fields: dict[str, Strategy] = {
     "id": st.sampled_from(("resp_1", "resp_2-failed", "x-timeout", None)),
-    "status": st.sampled_from((None, "completed", "incomplete")),
+    "status": st.sampled_from((None, "completed", "completed", "incomplete", "failed", "cancelled")),
     "incomplete_details": st.none() | st.just({"reason": "max_output_tokens"}),
     "tools": tools,
     "usage": usage,
@@ -60,7 +62,7 @@ response_fields: dict[str, Strategy] = {
     "output_text": texts,
     "error": st.none() | texts,
 }
-placeholders: Strategy = st.sampled_from(("Failed: no sandbox", "Timed out", "Failedly", "Skipped"))
+placeholders: Strategy = st.sampled_from(("Failed: no sandbox", "Timed out", "Failedly", "Skipped", "Incomplete: no file"))
 placeholder_outputs: Strategy = placeholders.map(
     lambda text: [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}]
 )

@@ -155,10 +155,15 @@ chat_calls: Strategy = some({"id": maybe_ids, "type": st.just("function")}, func
     {"id": maybe_ids}, name=names, arguments=arguments
 )
 chat_assistant: Strategy = some(
-    {"content": contents, "reasoning_content": texts | st.none(), "tool_calls": st.lists(chat_calls, max_size=3) | st.none()},
+    {
+        "content": contents,
+        "reasoning_content": texts | st.none(),
+        "reasoning": texts | part_lists | st.none(),
+        "tool_calls": st.lists(chat_calls, max_size=3) | st.none(),
+    },
     role=st.just("assistant"),
 )
-chat_results: Strategy = some({"tool_call_id": maybe_ids, "name": names}, role=st.just("tool"), content=contents)
+chat_results: Strategy = some({"tool_call_id": maybe_ids, "name": names}, role=st.just("tool"), content=contents | values)
 chat_messages: Strategy = chat_assistant | chat_assistant | chat_results | other_messages
 
 

@@ -85,10 +85,10 @@ COLUMNS: dict[str, Column] = {
     "is_nonfinite": Column("coalesce(NOT isfinite(to_number(x.reward::VARCHAR)), false)", pl.Boolean, "the reward is NaN or infinite"),
     "is_masked": Column("is_true(x.mask_sample) OR is_true(x.instance_config.mask_sample)", pl.Boolean, "excluded from the loss by the agent"),
     "is_failure": Column(
-        """filled(x._ng_failure_class) IS NOT NULL
+        """filled(x._ng_failure_class) IS NOT NULL OR coalesce(x.response.status IN ('failed', 'cancelled'), false)
         OR (completion_kinds = '' AND coalesce(filled(x.error) NOT IN ('false', '0'), false))
         OR coalesce(regexp_matches(x.response.id, '-(failed|timeout|killed|skipped|incomplete)$')
-            AND regexp_matches(last_text, '^"(Failed|Timed out|Killed|Skipped)\\b'), false)""",
+            AND regexp_matches(last_text, '^"(Failed|Timed out|Killed|Skipped|Incomplete)\\b'), false)""",
         pl.Boolean,
         "the infrastructure failed, not the model",
     ),
@@ -103,7 +103,8 @@ COLUMNS: dict[str, Column] = {
     ),
     "says_error": Column("coalesce(ends_with(completion_kinds, 'A') AND regexp_matches(last_text, '^\"(?:\\\\[nrt]|[ \\[*#<])*(?:ERROR|FAILED|Error:|Failed:|Traceback \\()'), false)", pl.Boolean, "the completion ends in a text that begins as an error message does"),
     "has_media": Column(
-        "contains(prompt_kinds, 'M') OR contains(completion_kinds, 'M') OR nullif(json_extract(x.responses_create_params.metadata, '/audio_url'), 'null') IS NOT NULL",
+        """contains(prompt_kinds, 'M') OR contains(completion_kinds, 'M') OR nullif(json_extract(x.responses_create_params.metadata, '/audio_url'), 'null') IS NOT NULL
+        OR CASE WHEN plain_input AND input_listed AND plain_output THEN false ELSE coalesce(gives_media(prompt_units) OR gives_media(completion_units), false) END""",
         pl.Boolean,
         "holds images, audio, video or files",
     ),

@@ -12,10 +12,11 @@ from typing import Any
 
 _TEXT, _JSON, _INT = "VARCHAR", "JSON", "BIGINT"
 
-_PLAIN_INPUT: dict[str, Any] = {"type": _TEXT, "role": _TEXT, "content": _JSON, "tool_calls": _JSON, "reasoning_content": _JSON}
+_MESSAGE: dict[str, Any] = {"type": _TEXT, "role": _TEXT, "content": _JSON, "tool_calls": _JSON, "reasoning_content": _JSON}
+_PLAIN_INPUT: dict[str, Any] = {**_MESSAGE, "reasoning": _JSON}
 _PARTS = [{"text": _JSON}]
 _PLAIN_OUTPUT: dict[str, Any] = {
-    **_PLAIN_INPUT,
+    **_MESSAGE,
     "content": _PARTS,
     "summary": _PARTS,
     "name": _JSON,
@@ -23,7 +24,7 @@ _PLAIN_OUTPUT: dict[str, Any] = {
     "call_id": _JSON,
     "output": _JSON,
 }
-_ITEM: dict[str, Any] = {**_PLAIN_OUTPUT, "content": _JSON, "summary": _JSON, "tool_call_id": _JSON}
+_ITEM: dict[str, Any] = {**_PLAIN_OUTPUT, "content": _JSON, "summary": _JSON, "tool_call_id": _JSON, "reasoning": _JSON}
 
 GROUND_TRUTH_FIELDS = (
     "expected_answer",

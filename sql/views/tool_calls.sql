@@ -1,7 +1,8 @@
 -- tool_calls: one row for each tool call, of the prompt too. `position` is that of the message in `messages`, `call` counts
 -- the calls of that message from 0.
 --   name is null where the call has none, or is no text; arguments are an object, or a JSON string where the model wrote none (is_valid is false)
---   result is the text of the tool message that answers: the n-th result with an id answers the n-th call with it.
+--   result is the text of the tool message that answers, or JSON where it holds images or other media: the n-th result with an id
+--   answers the n-th call with it.
 CREATE OR REPLACE VIEW tool_calls AS
 WITH said AS (
     SELECT row, source, line, position, part, message FROM messages

@@ -31,6 +31,7 @@ _VERIFIER_OUTPUT = re.compile(
     r"|.*_(reward|score|verdict|error|status|time|patch|output|result|evaluations)",
     re.DOTALL,
 )
+_OF_THE_RUN = ("extra_body", "attempt", "rollout_index")
 _ASKED = ("agent_ref", "expected_output", "expected_result")
 
 
@@ -50,10 +51,10 @@ def tools_of(tools: Any) -> str | None:
 
 
 def metadata_of(metadata: Any) -> str | None:
-    """Metadata as part of the prompt's key: sorted, without the run's knobs."""
+    """Metadata as part of the prompt's key: sorted, without the run's knobs and the attempt's index."""
     if not isinstance(metadata, Object):
         return None
-    entries = [(key, "" if value is None else dumps(value)) for key, value in metadata.first_pairs() if key != "extra_body"]
+    entries = [(key, "" if value is None else dumps(value)) for key, value in metadata.first_pairs() if key not in _OF_THE_RUN and not key.startswith("_ng_")]
     return _sorted(entries) or None
 
 

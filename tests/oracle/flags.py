@@ -10,14 +10,16 @@ from .units import Unit, as_text, is_empty
 
 
 def is_failure(x: Object, completion: list[Unit]) -> bool:
-    """The infrastructure failed: it says so, or there is an error and no completion, or a placeholder in its place."""
+    """The infrastructure failed: it says so, or the model server does, or there is an error and no completion, or a placeholder in its place."""
     if not is_empty(get(x, "_ng_failure_class")) or (not completion and holds_error(get(x, "error"))):
+        return True
+    if as_text(get(x, "response", "status")) in ("failed", "cancelled"):
         return True
     response_id = as_text(get(x, "response", "id")) or ""
     text = completion[-1].value if completion else None
     if not isinstance(text, str) or not response_id.endswith(("-failed", "-timeout", "-killed", "-skipped", "-incomplete")):
         return False
-    for word in ("Failed", "Timed out", "Killed", "Skipped"):
+    for word in ("Failed", "Timed out", "Killed", "Skipped", "Incomplete"):
         following = text.removeprefix(word)[:1]
         if text.startswith(word) and not (following.isascii() and (following.isalnum() or following == "_")):
             return True

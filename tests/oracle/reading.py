@@ -116,7 +116,9 @@ def ground_truth_origin(x: Object, lookup: Lookup) -> str | None:
 
 
 def has_media(x: Object, found: Recorded) -> bool:
-    return "M" in kinds(found.prompt + found.completion) or get(x, "responses_create_params", "metadata", "audio_url") is not None
+    units = found.prompt + found.completion
+    given = any(unit.kind == "O" and isinstance(unit.value, list) for unit in units)
+    return "M" in kinds(units) or given or get(x, "responses_create_params", "metadata", "audio_url") is not None
 
 
 def is_question(unit: Unit) -> bool:
@@ -136,7 +138,7 @@ def says_error(text: str) -> bool:
 
 def chars(units: list[Unit]) -> int:
     """Characters of texts, and of arguments as they are written out."""
-    return sum(len(dumps(unit.value) if unit.kind == "C" else unit.value or "") for unit in units if unit.kind not in "MX")
+    return sum(len(dumps(unit.value) if unit.kind == "C" else unit.value or "") for unit in units if unit.kind not in "MX" and not isinstance(unit.value, list))
 
 
 def tool_names(units: list[Unit]) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from .jsontext import Object, dumps, get, parse
 
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text")
+_MEDIA = ("input_image", "image_url", "image", "computer_screenshot", "input_audio", "input_video", "video_url", "audio_url", "input_file")
 _KIND_OF_ROLE = {"assistant": "A", "user": "U", "system": "S", "developer": "D"}
 _SPACE = " \t\r\n"
 
@@ -22,7 +23,7 @@ class Unit:
 
     kind: str
     value: Any = None
-    """The text; of a call the arguments as an object, of an invalid call as text; of a media message its content."""
+    """The text; of a call the arguments as an object, of an invalid call as text; of a media message, and of a result with media, its content."""
     id: str | None = None
     name: Any = None
     """Of calls and results. Of a media message the role."""
@@ -67,6 +68,8 @@ def _said(unit: Unit) -> str:
 def _unfolded(item: Any) -> list[Any]:
     """A chat message holds reasoning, text and calls at once: one item for each, in this order."""
     reasoning, calls = get(item, "reasoning_content"), get(item, "tool_calls")
+    if reasoning is None and get(item, "type") is None:
+        reasoning = get(item, "reasoning")
     parts = []
     if reasoning is not None:
         parts.append(Object([("type", "reasoning"), ("content", reasoning)]))
@@ -144,7 +147,17 @@ def _arguments_object(text: str | None) -> Object | None:
 
 def _result(item: Object) -> Unit:
     output = item.get("output")
-    return Unit("O", content_text(item.get("content") if output is None else output), call_id(item), item.get("name"))
+    return Unit("O", _result_value(item.get("content") if output is None else output), call_id(item), item.get("name"))
+
+
+def _result_value(output: Any) -> Any:
+    """Lists of texts are joined, lists with media stay as they came, any other list is data: JSON, as text."""
+    if not isinstance(output, list):
+        return content_text(output)
+    if any(as_text(get(part, "type")) in _MEDIA for part in output):
+        return output
+    texts = part_texts(output)
+    return "".join(texts) if len(texts) == len(output) else dumps(output)
 
 
 def call_id(item: Object) -> str | None:

@@ -36,9 +36,10 @@ CREATE OR REPLACE MACRO entries_of(text) AS CASE
     )
 END;
 
--- Metadata is part of the prompt (a picture, a problem statement), except extra_body, which holds the run's knobs.
+-- Metadata is part of the prompt (a picture, a problem statement), except extra_body, which holds the run's knobs, and what tells
+-- attempts at one prompt apart: some agents write their indices there.
 CREATE OR REPLACE MACRO metadata_of(metadata) AS CASE WHEN starts_with(metadata::VARCHAR, '{"') THEN nullif(array_to_string(list_sort(list_transform(
-    list_filter(entries_of(metadata), lambda e: e.key <> 'extra_body'), lambda e: concat(to_json(e.key), ':', e.value)
+    list_filter(entries_of(metadata), lambda e: e.key NOT IN ('extra_body', 'attempt', 'rollout_index') AND NOT starts_with(e.key, '_ng_')), lambda e: concat(to_json(e.key), ':', e.value)
 )), ','), '') END;
 
 -- Calls without a result although something other than reasoning and calls follows them, and results that answer no call.
@@ -58,8 +59,8 @@ CREATE OR REPLACE MACRO count_unanswered(units, ks, prefix) AS CASE WHEN strpos(
 CREATE OR REPLACE MACRO count_orphans(units, ks, prefix) AS CASE WHEN strpos(ks, 'O') = 0 THEN 0
     ELSE without_answer(ids_of(units, ks, prefix, 'O'), ids_of(units, ks, prefix, 'Cc')) END;
 
--- Characters of a JSON string, and of texts and arguments together. Without escapes the text need not be decoded.
-CREATE OR REPLACE MACRO chars_of(t) AS CASE WHEN strpos(t, '\') = 0 THEN length(t) - 2 ELSE length(json_extract_string(t, '$')) END;
+-- Characters of a JSON string, and of texts and arguments together, media left out. Without escapes the text need not be decoded.
+CREATE OR REPLACE MACRO chars_of(t) AS CASE WHEN starts_with(t, '[') THEN 0 WHEN strpos(t, '\') = 0 THEN length(t) - 2 ELSE length(json_extract_string(t, '$')) END;
 CREATE OR REPLACE MACRO chars_said(units) AS coalesce(list_sum(list_transform(
     units, lambda u: CASE u.k WHEN 'C' THEN length(u.t) WHEN 'M' THEN 0 WHEN 'X' THEN 0 ELSE chars_of(u.t) END
 )), 0)::BIGINT;

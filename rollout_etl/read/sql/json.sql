@@ -32,6 +32,17 @@ CREATE OR REPLACE MACRO holds_media(content) AS starts_with(content::VARCHAR, '[
     lambda p: p.type NOT IN ('text', 'input_text', 'output_text', 'refusal', 'summary_text', 'reasoning_text')
 )) > 0;
 
+-- A tool result as one JSON string. Lists of texts are joined, lists with media stay as they came, any other list is data: its JSON is the text.
+CREATE OR REPLACE MACRO shows_media(parts) AS len(list_filter(json_transform(parts, '[{"type":"VARCHAR"}]'), lambda p: p.type IN (
+    'input_image', 'image_url', 'image', 'computer_screenshot', 'input_audio', 'audio_url', 'input_video', 'video_url', 'input_file'
+))) > 0;
+CREATE OR REPLACE MACRO result_text(output) AS CASE
+    WHEN NOT coalesce(starts_with(output::VARCHAR, '['), false) THEN content_text(output)
+    WHEN shows_media(output) THEN output::VARCHAR
+    WHEN len(list_filter(part_texts(output), lambda s: NOT coalesce(is_string(s), false))) = 0 THEN joined(part_texts(output), '')
+    ELSE to_json(output::VARCHAR)::VARCHAR
+END;
+
 -- What DuckDB reads although JSON has none, or other readers refuse it: NaN and Infinity in any case, numbers that no double holds,
 -- commas before a closing bracket, a hundred levels at once. Each is looked for outside of strings, which few texts need.
 CREATE OR REPLACE MACRO outside_strings(j) AS regexp_replace(j, '"(?:[^"\\]|\\.)*"', '""', 'g');

@@ -2,7 +2,7 @@
 --   k  kind     A assistant text   E the same, empty   R reasoning   r reasoning without readable text
 --               C tool call        c tool call whose arguments are no JSON object, or that has no name
 --               O tool result      U user   S system   D developer   M any message with media   X not understood
---   t  JSON     the text as a JSON string (C: the arguments as an object, M: the content list as it came)
+--   t  JSON     the text as a JSON string (C: the arguments as an object, M and O with media: the content list as it came)
 --   id, name    of calls and results, as JSON strings; for M the name is the role
 
 -- Chat messages hold text, reasoning and calls at once: one item for each.
@@ -11,18 +11,20 @@ CREATE OR REPLACE MACRO chat_calls(tool_calls) AS list_transform(
     lambda c: struct_pack(
         type := 'function_call', role := NULL::VARCHAR, content := NULL::JSON, name := coalesce(c.function.name, c.name),
         arguments := coalesce(c.function.arguments, c.arguments), call_id := c.id, output := NULL::JSON, summary := NULL::JSON,
-        tool_calls := NULL::JSON, tool_call_id := NULL::JSON, reasoning_content := NULL::JSON
+        tool_calls := NULL::JSON, tool_call_id := NULL::JSON, reasoning_content := NULL::JSON, reasoning := NULL::JSON
     )
 );
+-- Newer model servers write `reasoning`.
+CREATE OR REPLACE MACRO thought_of(x) AS coalesce(x.reasoning_content, CASE WHEN x.type IS NULL THEN x.reasoning END);
 CREATE OR REPLACE MACRO chat_reasoning(x) AS struct_pack(
-    type := 'reasoning', role := NULL::VARCHAR, content := x.reasoning_content, name := NULL::JSON,
+    type := 'reasoning', role := NULL::VARCHAR, content := thought_of(x), name := NULL::JSON,
     arguments := NULL::VARCHAR, call_id := NULL::JSON, output := NULL::JSON, summary := NULL::JSON,
-    tool_calls := NULL::JSON, tool_call_id := NULL::JSON, reasoning_content := NULL::JSON
+    tool_calls := NULL::JSON, tool_call_id := NULL::JSON, reasoning_content := NULL::JSON, reasoning := NULL::JSON
 );
 CREATE OR REPLACE MACRO unfolded(items) AS CASE
-    WHEN len(list_filter(items, lambda x: x.tool_calls IS NOT NULL OR x.reasoning_content IS NOT NULL)) = 0 THEN items
+    WHEN len(list_filter(items, lambda x: x.tool_calls IS NOT NULL OR thought_of(x) IS NOT NULL)) = 0 THEN items
     ELSE flatten(list_transform(items, lambda x: list_concat(
-        CASE WHEN x.reasoning_content IS NULL THEN [] ELSE [chat_reasoning(x)] END,
+        CASE WHEN thought_of(x) IS NULL THEN [] ELSE [chat_reasoning(x)] END,
         CASE WHEN len(chat_calls(x.tool_calls)) > 0 AND filled(x.content) IS NULL THEN [] ELSE [x] END,
         CASE WHEN x.tool_calls IS NULL THEN [] ELSE chat_calls(x.tool_calls) END
     )))
@@ -47,7 +49,7 @@ CREATE OR REPLACE MACRO unit_text(x, k) AS CASE k
     ), '\n\n')
     WHEN 'C' THEN CASE WHEN is_name(x.name::VARCHAR) THEN coalesce(arguments_object(x.arguments), to_json(x.arguments)::VARCHAR)
         ELSE to_json(coalesce(arguments_object(x.arguments), x.arguments))::VARCHAR END
-    WHEN 'O' THEN content_text(coalesce(x.output, x.content))
+    WHEN 'O' THEN result_text(coalesce(x.output, x.content))
     WHEN 'M' THEN x.content::VARCHAR
     WHEN 'X' THEN NULL
     ELSE content_text(x.content)
@@ -81,7 +83,7 @@ CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
 -- texts already, and need no second look at the JSON. A letter for each item tells: the kind of a plain item (C for every
 -- call), L a message whose content is a list, e reasoning that seems empty, `?` any other item, `0` none.
 CREATE OR REPLACE MACRO is_plain_message(x) AS coalesce(
-    (x.type IS NULL OR x.type = 'message') AND is_string(x.content::VARCHAR) AND x.tool_calls IS NULL AND x.reasoning_content IS NULL, false
+    (x.type IS NULL OR x.type = 'message') AND is_string(x.content::VARCHAR) AND x.tool_calls IS NULL AND thought_of(x) IS NULL, false
 );
 CREATE OR REPLACE MACRO is_plain_answer(x) AS coalesce(
     x.type = 'message' AND coalesce(x.role, 'assistant') = 'assistant' AND len(x.content) = 1 AND is_string(x.content[1].text::VARCHAR)
@@ -93,7 +95,7 @@ CREATE OR REPLACE MACRO is_plain_reasoning(x) AS coalesce(
 -- The list is small, and is looked into without the rest of the row.
 CREATE OR REPLACE MACRO is_listed_message(x) AS coalesce(
     (x.type IS NULL OR x.type = 'message') AND starts_with(x.content::VARCHAR, '[') AND x.role IN ('user', 'system', 'developer', 'assistant')
-    AND x.tool_calls IS NULL AND x.reasoning_content IS NULL, false
+    AND x.tool_calls IS NULL AND thought_of(x) IS NULL, false
 );
 -- Content that is no list does not show in what was parsed.
 CREATE OR REPLACE MACRO is_bare_reasoning(x) AS coalesce(x.type = 'reasoning' AND len(x.summary) = 0 AND len(coalesce(x.content, [])) = 0, false);
@@ -161,6 +163,9 @@ CREATE OR REPLACE MACRO plain_output_units(items) AS list_transform(
 CREATE OR REPLACE MACRO kinds(units) AS array_to_string(list_transform(units, lambda u: u.k), '');
 
 CREATE OR REPLACE MACRO said_by(role_kind, json_text) AS struct_pack(k := role_kind, t := json_text, id := NULL::VARCHAR, name := NULL::VARCHAR);
+
+-- Whether a tool gave back an image, audio, video or a file.
+CREATE OR REPLACE MACRO gives_media(units) AS list_contains(list_transform(units, lambda u: u.k = 'O' AND starts_with(u.t, '[')), true);
 
 -- The text that keys are made of: what was said and done, without ids.
 CREATE OR REPLACE MACRO said(units) AS array_to_string(list_transform(units, lambda u: concat(u.k, u.name, u.t)), chr(31));

@@ -1,0 +1,110 @@
+"""What NeMo Gym's agents, model servers and resources servers write, one small rollout for each kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollout_etl.read.scan import Rollouts
+from rollout_etl.recipes.options import DpoOptions
+from rollout_etl.run import Run, execute
+
+QUESTION = {"role": "user", "content": "What is 1 + 1?"}
+
+
+def answer(text: str = "2", **fields: Any) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text, "annotations": []}], **fields}
+
+
+def rollout(*output: Any, response: dict[str, Any] | None = None, metadata: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    params = {"input": [QUESTION], "metadata": metadata}
+    return {"responses_create_params": params, "response": {"output": list(output), **(response or {})}, "reward": 1.0, **fields}
+
+
+def read(folder: Path, row: dict[str, Any], *columns: str) -> dict[str, Any]:
+    path = folder / "rollouts.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    [frame] = Rollouts(str(path)).batches(columns)
+    [found] = frame.to_dicts()
+    return found
+
+
+def completion(folder: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = json.loads(read(folder, row, "completion")["completion"])
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("row", "fails"),
+    [
+        pytest.param(rollout(answer("par"), response={"status": "failed"}), True, id="the model server failed"),
+        pytest.param(rollout(answer("par"), response={"status": "cancelled"}), True, id="the model server was stopped"),
+        pytest.param(rollout(answer("Incomplete: no file"), response={"id": "task-incomplete"}), True, id="placeholder"),
+        pytest.param(rollout(answer("Incomplete: no file"), response={"id": "task"}), False, id="the same words of a model"),
+        pytest.param(rollout(answer(), response={"status": "completed"}), False, id="nothing failed"),
+    ],
+)
+def test_rewards_that_say_nothing_about_the_model(tmp_path: Path, row: dict[str, Any], fails: bool) -> None:
+    assert read(tmp_path, row, "is_failure")["is_failure"] is fails
+
+
+IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AA=="}
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        pytest.param("7", "7", id="text"),
+        pytest.param([{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}], "ab", id="parts"),
+        pytest.param([{"price": 1}], '[{"price":1}]', id="data"),
+        pytest.param(["a", "b"], '["a","b"]', id="texts that are no parts"),
+        pytest.param([], "", id="nothing"),
+    ],
+)
+def test_what_a_tool_gave_back(tmp_path: Path, output: Any, text: str) -> None:
+    row = rollout(CALL, {"type": "function_call_output", "call_id": "c", "output": output}, answer())
+    found = read(tmp_path, row, "completion", "has_media")
+    assert json.loads(found["completion"])[1] == {"role": "tool", "content": text, "tool_call_id": "c"}
+    assert not found["has_media"]
+
+
+@pytest.mark.parametrize("where", ["output", "input", "messages"])
+def test_images_of_tools_are_never_lost_in_silence(tmp_path: Path, where: str) -> None:
+    given = [CALL, {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "see"}, IMAGE]}]
+    chat = [
+        QUESTION,
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c", "content": [IMAGE]},
+    ]
+    row = {
+        "output": rollout(*given, answer()),
+        "input": rollout(answer()) | {"responses_create_params": {"input": [QUESTION, *given]}},
+        "messages": {"messages": chat, "response": {"output": [answer()]}, "reward": 1.0},
+    }[where]
+    found = read(tmp_path, row, "has_media", "prompt", "completion")
+    assert found["has_media"]
+    assert "base64,AA" in found["prompt"] + found["completion"]
+
+
+def test_reasoning_of_newer_model_servers(tmp_path: Path) -> None:
+    said = {"role": "assistant", "content": "2", "reasoning": "one and one"}
+    wanted = {"role": "assistant", "reasoning_content": "one and one", "content": "2"}
+    for row in ({"messages": [QUESTION], "response": {"choices": [{"message": said}]}, "reward": 1.0}, rollout() | {"response": {"output": [said]}}):
+        assert completion(tmp_path, row) == [wanted]
+    earlier = rollout(answer()) | {"responses_create_params": {"input": [QUESTION, said, QUESTION]}}
+    assert json.loads(read(tmp_path, earlier, "prompt")["prompt"]) == [QUESTION, wanted, QUESTION]
+
+
+def test_an_index_of_the_attempt_in_the_metadata_does_not_part_a_group(tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    rows = [
+        rollout(answer(text), metadata={"problem": "7", "attempt": "0", "rollout_index": str(attempt)}, _ng_task_index=0, _ng_rollout_index=attempt)
+        | {"reward": float(attempt)}
+        for attempt, text in enumerate(("3", "2"))
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert execute(Run(inputs=[str(path)], output=tmp_path / "pairs.jsonl", options=DpoOptions(), config=False)).written == 1
