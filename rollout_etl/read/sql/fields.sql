@@ -9,13 +9,13 @@ CREATE OR REPLACE MACRO first_named(text, names, paths) AS list_filter(
 )[1];
 
 -- A list of items, the last of a list of transitions (each repeats the one before), one item, or a text.
-CREATE OR REPLACE MACRO items_of(j) AS json_transform(CASE
+CREATE OR REPLACE MACRO item_list(j) AS CASE
     WHEN json_type(j, '$[0]') = 'ARRAY' THEN json_extract(j, '$[#-1]')::VARCHAR
     WHEN starts_with(j, '[') THEN j
     WHEN starts_with(j, '{') THEN concat('[', j, ']')
     WHEN is_string(j) THEN concat('[{"content":', j, '}]')
     ELSE '[]'
-END, '{{items}}');
+END;
 
 -- Tools of either spelling as chat tools; keys that only responses have (defer_loading, output_schema, ...) are left out.
 CREATE OR REPLACE MACRO tools_of(tools) AS CASE WHEN starts_with(tools, '[') THEN nullif(concat('[', array_to_string(list_filter(list_transform(

@@ -44,18 +44,25 @@ answered AS (
         END AS output
     FROM found
 ),
-said AS (
+-- What a macro repeats is planned anew: units of any kind are made in one place for both sides.
+spoken AS (
     SELECT * EXCLUDE (input, output),
         coalesce(json_type(output, '$[0]') = 'ARRAY', false) AS transitions,
         coalesce(starts_with(input, '"'), false) AS string_input,
         NOT input_listed AND input IS NULL AS input_empty,
-        CASE WHEN simple_prompt THEN []
-            WHEN plain_input AND input_listed THEN plain_input_units(x.responses_create_params.input)
-            ELSE coalesce(units_of(CASE WHEN input_listed THEN json_transform(input, '{{items}}') ELSE items_of(input) END, 'user'), []) END AS input_units,
-        CASE WHEN simple_completion THEN []
-            WHEN plain_output THEN plain_output_units(x.response.output)
-            ELSE coalesce(units_of(items_of(output), 'assistant'), []) END AS output_units
+        simple_prompt OR (plain_input AND input_listed) AS asked_plainly,
+        simple_completion OR plain_output AS answered_plainly,
+        CASE WHEN asked_plainly AND answered_plainly THEN NULL ELSE list_transform([
+            struct_pack(items := CASE WHEN asked_plainly THEN NULL WHEN input_listed THEN input ELSE item_list(input) END, speaker := 'user'),
+            struct_pack(items := CASE WHEN answered_plainly THEN NULL ELSE item_list(output) END, speaker := 'assistant')
+        ], lambda side: coalesce(units_of(json_transform(side.items, '{{items}}'), side.speaker), [])) END AS units
     FROM answered
+),
+said AS (
+    SELECT * EXCLUDE (units),
+        CASE WHEN simple_prompt THEN [] WHEN asked_plainly THEN plain_input_units(x.responses_create_params.input) ELSE units[1] END AS input_units,
+        CASE WHEN simple_completion THEN [] WHEN answered_plainly THEN plain_output_units(x.response.output) ELSE units[2] END AS output_units
+    FROM spoken
 ),
 -- Where there is no input, the prompt is what stands before the model's first word, or the problem statement.
 opened AS (

@@ -130,14 +130,14 @@ CREATE OR REPLACE MACRO is_simple_completion(items) AS CASE len(items)
     ELSE false
 END;
 CREATE OR REPLACE MACRO plain_input_units(items) AS list_transform(
-    list_transform(items, lambda x: struct_pack(
-        k := CASE WHEN is_string(x.content::VARCHAR) OR NOT holds_media(x.content) THEN x.role ELSE 'M' END, content := x.content, role := x.role
-    )),
-    lambda y: struct_pack(
-        k := CASE y.k WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' WHEN 'M' THEN 'M'
-            ELSE CASE WHEN is_blank(content_text(y.content)) THEN 'E' ELSE 'A' END END,
-        t := CASE y.k WHEN 'M' THEN y.content::VARCHAR ELSE content_text(y.content) END,
-        id := NULL::VARCHAR, name := CASE y.k WHEN 'M' THEN y.role END
+    list_transform(
+        list_transform(items, lambda x: struct_pack(x := x, is_media := NOT is_string(x.content::VARCHAR) AND holds_media(x.content))),
+        lambda y: struct_pack(role := y.x.role, is_media := y.is_media, t := CASE WHEN y.is_media THEN y.x.content::VARCHAR ELSE content_text(y.x.content) END)
+    ),
+    lambda m: struct_pack(
+        k := CASE WHEN m.is_media THEN 'M' ELSE
+            CASE m.role WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' ELSE CASE WHEN is_blank(m.t) THEN 'E' ELSE 'A' END END END,
+        t := m.t, id := NULL::VARCHAR, name := CASE WHEN m.is_media THEN m.role END
     )
 );
 CREATE OR REPLACE MACRO plain_output_units(items) AS list_transform(
