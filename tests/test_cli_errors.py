@@ -145,6 +145,25 @@ def test_no_pairs_names_the_option_that_dropped_most(options: list[str], advice:
     assert json.loads(done.stdout)["warnings"][-1] == f"no pairs: 10 candidates, but none is left {advice}"
 
 
+@pytest.mark.parametrize(
+    ("command", "way"),
+    [
+        (["dpo"], "--format preference (nemo-rl) or --as messages (other targets)"),
+        (["sft", "--format", "simple"], "--format openai (nemo-rl) or --as messages (other targets)"),
+        (["kto", "--target", "trl", "--as", "text"], "--as messages (other targets)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_agents_without_a_format_for_them_are_told_of_one(command: list[str], way: str, tmp_path: Path) -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    output = [call, {"type": "function_call_output", "call_id": "c", "output": "7"}, {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "7"}]}]
+    row = {"responses_create_params": {"input": [{"role": "user", "content": "q"}]}, "response": {"output": output}, "reward": 1.0}
+    (tmp_path / "agent.jsonl").write_text(json.dumps(row) + "\n")
+    done = run(*command, "agent.jsonl", *TO, "--json", "--quiet", folder=tmp_path)
+    [warning] = [text for text in json.loads(done.stdout)["warnings"] if "flattened_completion 1" in text]
+    assert warning.endswith(f"; tool calls and several turns need {way}")
+
+
 def test_options_that_are_looked_at_are_not_warned_about(folder: Path) -> None:
     used = ["--strategy", "top-k-bottom-k", "--top-k", "3", "--max-pairs", "3", "--exclude-prompts", "prompts.jsonl", "--exclude-ngram", "5", "--mix", "math=1"]
     done = run("dpo", "math=good.jsonl", *TO, *used, "--where", "metrics.mask_sample is null", "--json", "--quiet", folder=folder)

@@ -30,6 +30,8 @@ _KNOBS = {
     "out_of_mix": "name the sources that there are in --mix", "identical_sides": "collect at a higher temperature",
 }
 """What lets more pairs through, by the reason that most were dropped for."""
+_CONVERSATIONS = {"sft": "--format openai", "dpo": "--format preference"}
+"""NeMo RL's formats that hold tool calls and several turns, where its usual one does not or another was asked for."""
 
 
 def advise(report: Report, options: AnyOptions) -> None:
@@ -44,12 +46,13 @@ def _warnings(report: Report, options: AnyOptions) -> list[str]:
         return ["the input has no lines"]
     if isinstance(options, SftOptions):
         if report.written < FEW_SFT_EXAMPLES:
-            return [f"fewer than {FEW_SFT_EXAMPLES} examples ({report.written}): lower --reward-threshold, or collect more rollouts" + _largest(report)]
+            few = f"fewer than {FEW_SFT_EXAMPLES} examples ({report.written})"
+            return [f"{few}: lower --reward-threshold, or collect more rollouts{_largest(report, options)}"]
     elif isinstance(options, DpoOptions):
         if report.written == 0:
             return [_no_pairs(report, options)]
     elif report.written == 0:
-        return [_no_prompts(report, options)] if isinstance(options, GrpoOptions) else ["no answers: no rollout was kept" + _largest(report)]
+        return [_no_prompts(report, options)] if isinstance(options, GrpoOptions) else ["no answers: no rollout was kept" + _largest(report, options)]
     missing = report.dropped.get(_NO_TRUTH, 0)
     if missing > _MANY_WITHOUT_TRUTH * (missing + report.kept):
         return [f"{missing} of {missing + report.kept} rollouts have no ground truth: {_WAYS_TO_TRUTH}"]
@@ -58,10 +61,10 @@ def _warnings(report: Report, options: AnyOptions) -> list[str]:
 
 def _no_pairs(report: Report, options: DpoOptions) -> str:
     if report.kept == 0:
-        return "no pairs: no rollout was kept" + _largest(report)
+        return "no pairs: no rollout was kept" + _largest(report, options)
     if report.built == 0:
         knob = "lower --high-threshold or raise --low-threshold" if options.strategy == "stratified" else "collect several rollouts of each prompt"
-        return f"no pairs: {report.kept} rollouts in {report.groups} groups gave no candidates; {knob}" + _largest(report)
+        return f"no pairs: {report.kept} rollouts in {report.groups} groups gave no candidates; {knob}" + _largest(report, options)
     lost = by_count(report.examples_dropped)
     knob = _KNOBS.get(next(iter(lost)), "").format(min_gap=options.min_gap)
     return f"no pairs: {report.built} candidates, but none is left ({_counts(lost)})" + (f"; {knob}" if knob else "")
@@ -70,7 +73,7 @@ def _no_pairs(report: Report, options: DpoOptions) -> str:
 def _no_prompts(report: Report, options: GrpoOptions) -> str:
     if report.dropped.get(_NO_TRUTH):
         return f"no prompts: no ground truth was found; {_WAYS_TO_TRUTH}"
-    return "no prompts" + (_largest(report) if options else "")
+    return "no prompts" + _largest(report, options)
 
 
 def without_effect(options: AnyOptions, curation: Curation) -> list[str]:
@@ -86,8 +89,15 @@ def without_effect(options: AnyOptions, curation: Curation) -> list[str]:
     return [f"--{name.replace('_', '-')} has no effect without {way}" for of, name, way in idle if getattr(of, name) != defaults[name]]
 
 
-def _largest(report: Report) -> str:
-    return f" (dropped: {_counts(report.dropped)})" if report.dropped else ""
+def _largest(report: Report, options: AnyOptions) -> str:
+    """What most rollouts were dropped for, and the way around it where a format is to blame."""
+    if not report.dropped:
+        return ""
+    way = ""
+    if next(iter(by_count(report.dropped))) == "flattened_completion":
+        formats = [f"{_CONVERSATIONS[options.recipe]} (nemo-rl)"] if options.recipe in _CONVERSATIONS else []
+        way = f"; tool calls and several turns need {' or '.join([*formats, '--as messages (other targets)'])}"
+    return f" (dropped: {_counts(report.dropped)}){way}"
 
 
 def _counts(counts: dict[str, int]) -> str:
