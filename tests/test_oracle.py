@@ -97,10 +97,17 @@ def test_every_shape_of_messages_and_reasoning(tmp_path: Path) -> None:
     check_columns(path, Style())
 
 
+def plain_rollout(task: int, attempt: int) -> dict[str, object]:
+    answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": f"{task} and {attempt}"}]}
+    params = {"input": [{"role": "user", "content": f"Which task is {task}?"}]}
+    keys = {"_ng_task_index": 1000 + task, "_ng_rollout_index": attempt, "agent_ref": {"name": "plain"}}
+    return {"responses_create_params": params, "response": {"output": [answer]}, "reward": attempt / 3, "expected_answer": str(task), **keys}
+
+
 @pytest.fixture(scope="module")
 def random_rollouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of more than 2,000 random rollouts: groups that tie and differ, and lines of every shape."""
-    lines: list[bytes] = []
+    """A file of more than 2,000 random rollouts: groups that tie and differ, lines of every shape, and a few plain ones, of which every recipe writes some."""
+    lines = [json.dumps(plain_rollout(task, attempt)).encode() for task in range(5) for attempt in range(4)]
 
     @settings(BATCH, max_examples=25)
     @given(groups=st.lists(rollout_groups(), min_size=20, max_size=25), others=st.lists(rollout_lines, min_size=20, max_size=25))
