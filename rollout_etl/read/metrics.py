@@ -52,14 +52,14 @@ def seen_fields(lines: Iterable[bytes], structure: dict[str, Any]) -> SeenFields
 
 def metrics_sql(seen: SeenFields) -> str:
     """SQL for the column, over the parsed row `x` and its `text`."""
-    known = _list((*seen.others, *seen.values))
-    if known == "[]":
+    known = (*seen.others, *seen.values)
+    if not known:
         return "metrics_of(text)"
     # The closing quote comes before any letter of a longer name, so this is the order that `object_of` gives.
     numbers = ", ".join(f"""'"{name}":' || metric_text(x."{name}"::VARCHAR)""" for name in sorted(seen.values))
     found = f"concat('{{', array_to_string([{numbers}], ','), '}}')" if numbers else "'{}'"
     # Comparing whole lists costs a third of comparing sets, which tell rows with the same fields in another order, or with some of them.
-    is_known = f"list_has_all({known}, names) AND list_unique(names) = len(names)"
+    is_known = f"list_has_all({_list(known)}, names) AND list_unique(names) = len(names)"
     if seen.lists:
         is_known = f"CASE WHEN names IN ({', '.join(map(_list, seen.lists))}) THEN true ELSE {is_known} END"
     return f"CASE WHEN list_transform([json_keys(text)], lambda names: {is_known})[1] THEN {found} ELSE metrics_of(text) END"

@@ -104,7 +104,7 @@ COLUMNS: dict[str, Column] = {
     "says_error": Column("coalesce(ends_with(completion_kinds, 'A') AND regexp_matches(last_text, '^\"(?:\\\\[nrt]|[ \\[*#<])*(?:ERROR|FAILED|Error:|Failed:|Traceback \\()'), false)", pl.Boolean, "the completion ends in a text that begins as an error message does"),
     "has_media": Column(
         """contains(prompt_kinds, 'M') OR contains(completion_kinds, 'M') OR nullif(json_extract(x.responses_create_params.metadata, '/audio_url'), 'null') IS NOT NULL
-        OR CASE WHEN asked_plainly AND answered_plainly THEN false ELSE coalesce(gives_media(prompt_units) OR gives_media(completion_units), false) END""",
+        OR CASE WHEN plain_input AND plain_output THEN false ELSE coalesce(gives_media(prompt_units) OR gives_media(completion_units), false) END""",
         pl.Boolean,
         "holds images, audio, video or files",
     ),

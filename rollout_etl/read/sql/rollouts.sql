@@ -20,7 +20,7 @@ lettered AS (
 ),
 looked_at AS (
     SELECT *,
-        strpos(input_letters, '?') = 0 AND strpos(input_letters, '0') = 0 AS plain_input,
+        input_letters <> '' AND strpos(input_letters, '?') = 0 AND strpos(input_letters, '0') = 0 AS plain_input,
         output_letters <> '' AND strpos(output_letters, '?') = 0
             AND CASE WHEN contains(output_letters, 'e') THEN NOT list_contains(json_type(text, '$.response.output[*].content'), 'VARCHAR') ELSE true END AS plain_output,
         replace(input_letters, '0', '') <> '' AS input_listed
@@ -29,7 +29,7 @@ looked_at AS (
 -- What was not parsed as it is spelt is taken from the text again, wherever it stands.
 found AS (
     SELECT *,
-        CASE WHEN x IS NOT NULL AND NOT (plain_input AND input_listed) THEN first_present(text, ['$.responses_create_params.input', '$.messages']) END AS input,
+        CASE WHEN x IS NOT NULL AND NOT plain_input THEN first_present(text, ['$.responses_create_params.input', '$.messages']) END AS input,
         CASE WHEN x IS NOT NULL AND NOT plain_output THEN first_present(text, [
             '$.response.output', '$.output', '$.response.choices[0].message', '$.response.output_text', '$.response.message'
         ]) END AS output
@@ -50,18 +50,16 @@ spoken AS (
         coalesce(json_type(output, '$[0]') = 'ARRAY', false) AS transitions,
         coalesce(starts_with(input, '"'), false) AS string_input,
         NOT input_listed AND input IS NULL AS input_empty,
-        simple_prompt OR (plain_input AND input_listed) AS asked_plainly,
-        simple_completion OR plain_output AS answered_plainly,
-        CASE WHEN asked_plainly AND answered_plainly THEN NULL ELSE list_transform([
-            struct_pack(items := CASE WHEN asked_plainly THEN NULL WHEN input_listed THEN input ELSE item_list(input) END, speaker := 'user'),
-            struct_pack(items := CASE WHEN answered_plainly THEN NULL ELSE item_list(output) END, speaker := 'assistant')
+        CASE WHEN plain_input AND plain_output THEN NULL ELSE list_transform([
+            struct_pack(items := CASE WHEN plain_input THEN NULL WHEN input_listed THEN input ELSE item_list(input) END, speaker := 'user'),
+            struct_pack(items := CASE WHEN plain_output THEN NULL ELSE item_list(output) END, speaker := 'assistant')
         ], lambda side: coalesce(units_of(json_transform(side.items, '{{items}}'), side.speaker), [])) END AS units
     FROM answered
 ),
 said AS (
     SELECT * EXCLUDE (units),
-        CASE WHEN simple_prompt THEN [] WHEN asked_plainly THEN plain_input_units(x.responses_create_params.input) ELSE units[1] END AS input_units,
-        CASE WHEN simple_completion THEN [] WHEN answered_plainly THEN plain_output_units(x.response.output) ELSE units[2] END AS output_units
+        CASE WHEN simple_prompt THEN [] WHEN plain_input THEN plain_input_units(x.responses_create_params.input) ELSE units[1] END AS input_units,
+        CASE WHEN simple_completion THEN [] WHEN plain_output THEN plain_output_units(x.response.output) ELSE units[2] END AS output_units
     FROM spoken
 ),
 -- Where there is no input, the prompt is what stands before the model's first word, or the problem statement.

@@ -79,12 +79,11 @@ CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
     )
 );
 
--- Most rollouts are plain: messages with one text, reasoning with a summary, calls with an id. They were parsed with their
--- texts already, and need no second look at the JSON. A letter for each item tells: the kind of a plain item (C for every
--- call), L a message whose content is a list, e reasoning that seems empty, `?` any other item, `0` none.
-CREATE OR REPLACE MACRO is_plain_message(x) AS coalesce(
-    (x.type IS NULL OR x.type = 'message') AND is_string(x.content::VARCHAR) AND x.tool_calls IS NULL AND thought_of(x) IS NULL, false
-);
+-- Most rollouts are plain: messages with one text or a list of parts, reasoning with one summary or none, calls with an id. They were
+-- parsed with their texts already, and the rest of the row needs no second look. A letter for each item tells: P plain, e reasoning that
+-- seems empty, `?` any other item, `0` none.
+CREATE OR REPLACE MACRO holds_content_alone(x) AS (x.type IS NULL OR x.type = 'message') AND x.tool_calls IS NULL AND thought_of(x) IS NULL;
+CREATE OR REPLACE MACRO is_plain_message(x) AS coalesce(holds_content_alone(x) AND is_string(x.content::VARCHAR), false);
 CREATE OR REPLACE MACRO is_plain_answer(x) AS coalesce(
     x.type = 'message' AND coalesce(x.role, 'assistant') = 'assistant' AND len(x.content) = 1 AND is_string(x.content[1].text::VARCHAR)
     AND x.tool_calls IS NULL AND x.reasoning_content IS NULL, false
@@ -92,27 +91,24 @@ CREATE OR REPLACE MACRO is_plain_answer(x) AS coalesce(
 CREATE OR REPLACE MACRO is_plain_reasoning(x) AS coalesce(
     x.type = 'reasoning' AND len(x.summary) = 1 AND is_string(x.summary[1].text::VARCHAR) AND len(coalesce(x.content, [])) = 0, false
 );
--- The list is small, and is looked into without the rest of the row.
-CREATE OR REPLACE MACRO is_listed_message(x) AS coalesce(
-    (x.type IS NULL OR x.type = 'message') AND starts_with(x.content::VARCHAR, '[') AND x.role IN ('user', 'system', 'developer', 'assistant')
-    AND x.tool_calls IS NULL AND thought_of(x) IS NULL, false
-);
 -- Content that is no list does not show in what was parsed.
 CREATE OR REPLACE MACRO is_bare_reasoning(x) AS coalesce(x.type = 'reasoning' AND len(x.summary) = 0 AND len(coalesce(x.content, [])) = 0, false);
+-- A list of parts is small, and is looked into without the rest of the row.
 CREATE OR REPLACE MACRO input_letter(x) AS CASE
     WHEN x IS NULL THEN '0'
-    WHEN is_plain_message(x) THEN
-        CASE x.role WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' WHEN 'assistant' THEN CASE WHEN is_blank(x.content::VARCHAR) THEN 'E' ELSE 'A' END ELSE '?' END
-    WHEN is_listed_message(x) THEN 'L'
+    WHEN holds_content_alone(x) AND (is_string(x.content::VARCHAR) OR starts_with(x.content::VARCHAR, '[')) AND x.role IN ('user', 'system', 'developer', 'assistant') THEN 'P'
     ELSE '?'
 END;
-CREATE OR REPLACE MACRO output_letter(x) AS coalesce(CASE x.type
-    WHEN 'message' THEN CASE WHEN is_plain_answer(x) THEN CASE WHEN is_blank(x.content[1].text::VARCHAR) THEN 'E' ELSE 'A' END END
-    WHEN 'reasoning' THEN CASE WHEN is_plain_reasoning(x) THEN CASE WHEN is_blank(x.summary[1].text::VARCHAR) THEN 'r' ELSE 'R' END
-        WHEN is_bare_reasoning(x) THEN 'e' END
-    WHEN 'function_call' THEN CASE WHEN is_name(x.name::VARCHAR) AND is_name(x.call_id::VARCHAR) THEN 'C' END
-    WHEN 'function_call_output' THEN CASE WHEN is_string(x.output::VARCHAR) AND is_name(x.call_id::VARCHAR) THEN 'O' END
-END, '?');
+CREATE OR REPLACE MACRO output_letter(x) AS CASE
+    WHEN CASE x.type
+        WHEN 'message' THEN is_plain_answer(x)
+        WHEN 'reasoning' THEN is_plain_reasoning(x)
+        WHEN 'function_call' THEN is_name(x.name::VARCHAR) AND is_name(x.call_id::VARCHAR)
+        WHEN 'function_call_output' THEN is_string(x.output::VARCHAR) AND is_name(x.call_id::VARCHAR)
+    END THEN 'P'
+    WHEN is_bare_reasoning(x) THEN 'e'
+    ELSE '?'
+END;
 CREATE OR REPLACE MACRO input_letters(items) AS coalesce(array_to_string(list_transform(items, lambda x: input_letter(x)), ''), '');
 CREATE OR REPLACE MACRO output_letters(items) AS coalesce(array_to_string(list_transform(items, lambda x: output_letter(x)), ''), '');
 
