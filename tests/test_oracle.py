@@ -97,6 +97,25 @@ def test_every_shape_of_messages_and_reasoning(tmp_path: Path) -> None:
     check_columns(path, Style())
 
 
+def test_texts_that_read_like_json_and_json_in_their_place(tmp_path: Path) -> None:
+    values: list[object] = [5, -0.5, 1e300, 12345678901234567890123, True, False, None, [], [1], ["a", 2], {}, {"a": 1}, {"a": {"b": []}}, {'a"': "b"}]
+    texts = [json.dumps(value, separators=(",", ":")) for value in values] + [json.dumps(value) for value in values]
+    texts += ["", " ", "\n" * 100, " x", "-", "1.", "1e5x", "true ", "{", "[", "{}}", "[1] says so", "[1] and [2]", "{a}", "NULL", "\u0000", "\x1f:"]
+    question = {"role": "user", "content": "q"}
+
+    def row(said: object, thought: object) -> dict[str, object]:
+        reasoning = {"type": "reasoning", "summary": [{"type": "summary_text", "text": thought}]}
+        answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": said}]}
+        return {"responses_create_params": {"input": [question]}, "response": {"output": [answer] if thought is ABSENT else [reasoning, answer]}, "reward": 1.0}
+
+    odd = [*values, *texts]
+    rows = [row(said, thought) for value in odd for said, thought in ((value, ABSENT), (value, "so"), ("said", value), (value, value))]
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    check_columns(path, Style())
+    check_columns(path, Style(think="move"))
+
+
 def plain_rollout(task: int, attempt: int) -> dict[str, object]:
     answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": f"{task} and {attempt}"}]}
     params = {"input": [{"role": "user", "content": f"Which task is {task}?"}]}

@@ -122,7 +122,7 @@ def _accounting(columns: Sequence[str], whole_rows: bool) -> str:
     What writers are known to leave is looked for in every row. What hardly any writer does (see `is_lax`) is looked for where it would
     reach a file as it stands: in tools, media, arguments that came out as no object, and in rows that go out whole.
     """
-    looks = ["contains(text, 'NaN')", "contains(text, 'Infinity')", "regexp_matches(prompt_kinds || completion_kinds, '[cM]')"]
+    looks = ["contains(text, 'NaN')", "contains(text, 'Infinity')", *(f"contains({kinds}, '{kind}')" for kinds in ("prompt_kinds", "completion_kinds") for kind in "cM")]
     looks += ["coalesce(is_lax(tools), false)"] if {"tools", "prompt_key", "task_key"}.intersection(columns) else []
     looks = ["true"] if whole_rows or {"gym_row", "extra", "unnamed_row"}.intersection(columns) else looks
     # Text that is no JSON may hold bytes that no regular expression takes.

@@ -35,8 +35,9 @@ _TASK_KEY = f"""CASE
     WHEN prompt_kinds = '' AND metadata IS NULL THEN md5(concat_ws(chr(30), 'line', trim(text, E' \\t\\r\\n')))
     WHEN x IS NOT NULL THEN md5(concat_ws(chr(30), 'prompt', prompt_key, {{{{ground_truth_again}}}}, {_STATICS}))
 END"""
-_SAID = "CASE WHEN simple_completion THEN concat('R' || thought || chr(31), 'A', last_text) ELSE said(completion_units) END"
-_SHAPE = """CASE
+_SAID = "CASE WHEN simple_completion THEN concat('R' || with_length(thought) || chr(31), 'A', with_length(last_text)) ELSE said_in_completion(completion_units) END"
+_INSTRUCTIONS = "CASE WHEN x.responses_create_params.instructions IS NOT NULL AND is_string(filled(x.responses_create_params.instructions)) THEN '+instructions' ELSE '' END"
+_SHAPE = f"""CASE WHEN plain_input AND plain_output THEN 'response' ELSE CASE
     WHEN x.response.output IS NOT NULL THEN
         CASE WHEN x.responses_create_params IS NOT NULL THEN 'response' WHEN x.messages IS NOT NULL THEN 'messages' ELSE 'response_only' END
     WHEN x.output IS NOT NULL THEN 'output'
@@ -47,8 +48,8 @@ END
 || CASE WHEN coalesce(len(x.response.output), 0) = 0 AND x.output IS NOT NULL THEN CASE WHEN len(json_extract(text, '$.output[*].role')) > 0 AND len(json_extract(text, '$.output[*].type')) = 0 THEN '+chat' ELSE '' END ELSE '' END
 || CASE WHEN string_input THEN '+string_input' ELSE '' END
 || CASE WHEN x.responses_create_params IS NOT NULL AND input_empty THEN '+empty_input' ELSE '' END
-|| CASE WHEN transitions THEN '+transitions' ELSE '' END
-|| CASE WHEN is_string(filled(x.responses_create_params.instructions)) THEN '+instructions' ELSE '' END"""
+|| CASE WHEN transitions THEN '+transitions' ELSE '' END END
+|| {_INSTRUCTIONS}"""
 
 IS_ROLLOUT = """(x.responses_create_params IS NOT NULL OR x.response IS NOT NULL OR x.output IS NOT NULL OR x.messages IS NOT NULL
     OR x.reward IS NOT NULL OR x._ng_rollout_index IS NOT NULL OR x._ng_failure_class IS NOT NULL)"""
@@ -75,7 +76,7 @@ COLUMNS: dict[str, Column] = {
     "completion": Column("completion", pl.String, "JSON list of chat messages that followed"),
     "tools": Column("tools", pl.String, "JSON list of chat tools, null without tools"),
     "prompt_text": Column("json_extract_string(question, '$')", pl.String, "text of the last user message of the prompt"),
-    "response_text": Column("json_extract_string(answer, '$')", pl.String, "text of the last assistant message, null if the completion ends otherwise"),
+    "response_text": Column("answer_text", pl.String, "text of the last assistant message, null if the completion ends otherwise"),
     "ground_truth": Column("ground_truth", pl.String, "JSON of what the verifier compares with"),
     "ground_truth_text": Column("json_extract_string(ground_truth, '$')", pl.String, "the same as text"),
     "ground_truth_origin": Column("ground_truth_origin", pl.String, "field it was found in"),
@@ -87,8 +88,8 @@ COLUMNS: dict[str, Column] = {
     "is_failure": Column(
         """filled(x._ng_failure_class) IS NOT NULL OR coalesce(x.response.status IN ('failed', 'cancelled'), false)
         OR (completion_kinds = '' AND coalesce(filled(x.error) NOT IN ('false', '0'), false))
-        OR coalesce(regexp_matches(x.response.id, '-(failed|timeout|killed|skipped|incomplete)$')
-            AND regexp_matches(last_text, '^"(Failed|Timed out|Killed|Skipped|Incomplete)\\b'), false)""",
+        OR CASE WHEN regexp_matches(last_text, '^(Failed|Timed out|Killed|Skipped|Incomplete)\\b')
+            THEN coalesce(regexp_matches(x.response.id, '-(failed|timeout|killed|skipped|incomplete)$'), false) ELSE false END""",
         pl.Boolean,
         "the infrastructure failed, not the model",
     ),
@@ -101,9 +102,10 @@ COLUMNS: dict[str, Column] = {
         pl.Boolean,
         "cut off before its end",
     ),
-    "says_error": Column("coalesce(ends_with(completion_kinds, 'A') AND regexp_matches(last_text, '^\"(?:\\\\[nrt]|[ \\[*#<])*(?:ERROR|FAILED|Error:|Failed:|Traceback \\()'), false)", pl.Boolean, "the completion ends in a text that begins as an error message does"),
+    "says_error": Column("coalesce(ends_with(completion_kinds, 'A') AND regexp_matches(last_text, '^[ \\t\\r\\n\\[*#<]*(?:ERROR|FAILED|Error:|Failed:|Traceback \\()'), false)", pl.Boolean, "the completion ends in a text that begins as an error message does"),
     "has_media": Column(
-        """contains(prompt_kinds, 'M') OR contains(completion_kinds, 'M') OR nullif(json_extract(x.responses_create_params.metadata, '/audio_url'), 'null') IS NOT NULL
+        """contains(prompt_kinds, 'M') OR contains(completion_kinds, 'M') OR CASE WHEN contains(x.responses_create_params.metadata::VARCHAR, 'audio_url')
+            THEN nullif(json_extract(x.responses_create_params.metadata, '/audio_url'), 'null') IS NOT NULL ELSE false END
         OR CASE WHEN plain_input AND plain_output THEN false ELSE coalesce(gives_media(prompt_units) OR gives_media(completion_units), false) END""",
         pl.Boolean,
         "holds images, audio, video or files",
@@ -124,7 +126,7 @@ COLUMNS: dict[str, Column] = {
     ),
     "num_messages": Column("CASE WHEN simple_prompt THEN strlen(prompt_kinds) ELSE length(regexp_replace(regexp_replace(prompt_kinds, '[ErX]', '', 'g'), '[RACc]+', 'A', 'g')) END", pl.Int64, "messages of the prompt"),
     "prompt_chars": Column("CASE WHEN simple_prompt THEN coalesce(chars_of(briefed), 0) + chars_of(asked) ELSE chars_said(prompt_units) END", pl.Int64, "characters of the prompt's texts and calls, media messages left out"),
-    "completion_chars": Column("CASE WHEN simple_completion THEN coalesce(chars_of(thought), 0) + chars_of(last_text) ELSE chars_said(list_filter(completion_units, lambda u: u.k IN ('A', 'E', 'R', 'C', 'c'))) END", pl.Int64, "characters that the model wrote: answers, reasoning, arguments of calls"),
+    "completion_chars": Column("CASE WHEN simple_completion THEN coalesce(length(thought), 0) + length(last_text) ELSE chars_said(list_filter(completion_units, lambda u: u.k IN ('A', 'E', 'R', 'C', 'c'))) END", pl.Int64, "characters that the model wrote: answers, reasoning, arguments of calls"),
     "response_key": Column(
         f"md5_number_lower({_SAID})", pl.UInt64, "number made of what was said and done, without any id: the same for rollouts that are copies"
     ),

@@ -14,7 +14,7 @@ _TEXT, _JSON, _INT = "VARCHAR", "JSON", "BIGINT"
 
 _MESSAGE: dict[str, Any] = {"type": _TEXT, "role": _TEXT, "content": _JSON, "tool_calls": _JSON, "reasoning_content": _JSON}
 _PLAIN_INPUT: dict[str, Any] = {**_MESSAGE, "reasoning": _JSON}
-_PARTS = [{"text": _JSON}]
+_PARTS = [{"text": _TEXT}]
 _PLAIN_OUTPUT: dict[str, Any] = {
     **_MESSAGE,
     "content": _PARTS,

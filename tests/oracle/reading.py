@@ -16,7 +16,7 @@ from .folding import fold
 from .jsontext import Number, Object, dumps, get, parse_damaged
 from .keys import lower_half, md5, printed, statics, task_key
 from .recorded import Recorded, first_filled, recorded, shape
-from .units import Unit, as_text, is_blank, is_empty, kinds, said, styled
+from .units import Unit, as_text, is_blank, is_empty, kinds, said, said_in_completion, styled
 
 _ROLLOUT_KEYS = ("responses_create_params", "response", "output", "messages", "reward", "_ng_rollout_index", "_ng_failure_class")
 
@@ -50,7 +50,7 @@ def canonical(
         "task_key": task_key(x, text, namespace, lookup, found, metadata, prompt_key, ground_truth),
         "prompt_key": prompt_key,
         "messages_key": md5(said(found.prompt)).hex(),
-        "completion_key": lower_half(md5(said(found.completion), as_text(get(x, "response", "id")))),
+        "completion_key": lower_half(md5(said_in_completion(found.completion), as_text(get(x, "response", "id")))),
         "prompt": prompt.messages(style),
         "completion": shown.messages(style),
         "tools": tools,
@@ -75,7 +75,7 @@ def canonical(
         "num_messages": len(prompt.entries),
         "prompt_chars": chars(found.prompt),
         "completion_chars": chars([unit for unit in found.completion if unit.kind in "AERCc"]),
-        "response_key": lower_half(md5(said(found.completion))),
+        "response_key": lower_half(md5(said_in_completion(found.completion))),
         "tool_names": tool_names(found.completion),
         "num_turns": len(completion.turns),
         "num_tool_calls": len(completion.calls),

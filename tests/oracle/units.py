@@ -56,6 +56,11 @@ def said(units: list[Unit]) -> str:
     return "\x1f".join(_said(unit) for unit in units)
 
 
+def said_in_completion(units: list[Unit]) -> str:
+    """The same for completions: words as they are, with their length in bytes before them."""
+    return "\x1f".join(f"{unit.kind}{len(unit.value.encode())}:{unit.value}" if unit.kind in ("A", "R") else _said(unit) for unit in units)
+
+
 def _said(unit: Unit) -> str:
     if unit.kind == "X":
         return "X"

@@ -69,8 +69,12 @@ END;
 -- Flags are written as booleans, 0/1 or text.
 CREATE OR REPLACE MACRO is_true(j) AS coalesce(j::VARCHAR IN ('true', '1', '1.0', '"true"', '"True"'), false);
 
--- Nothing but white space. Long texts are not searched for it.
-CREATE OR REPLACE MACRO is_blank(t) AS CASE WHEN strlen(t) < 64 THEN regexp_full_match(t, '"(?:\\[nrt]| )*"') ELSE false END;
+-- Nothing but white space, in a JSON string and in text. Most texts begin with a word, and are not searched.
+CREATE OR REPLACE MACRO is_blank(t) AS CASE WHEN t = '""' OR starts_with(t, '" ') OR starts_with(t, '"\') THEN regexp_full_match(t, '"(?:\\[nrt]| )*"') ELSE false END;
+CREATE OR REPLACE MACRO is_blank_text(t) AS CASE WHEN t < '!' THEN regexp_full_match(t, '[ \t\r\n]*') ELSE false END;
+
+-- Whether all of these types are those of texts.
+CREATE OR REPLACE MACRO all_texts(types) AS len(list_filter(types, lambda t: t <> 'VARCHAR')) = 0;
 
 -- A value that holds something.
 CREATE OR REPLACE MACRO filled(j) AS CASE WHEN j::VARCHAR NOT IN ('null', '[]', '{}') AND NOT is_blank(j::VARCHAR) THEN j::VARCHAR END;

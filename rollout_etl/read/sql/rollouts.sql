@@ -22,7 +22,10 @@ looked_at AS (
     SELECT *,
         input_letters <> '' AND strpos(input_letters, '?') = 0 AND strpos(input_letters, '0') = 0 AS plain_input,
         output_letters <> '' AND strpos(output_letters, '?') = 0
-            AND CASE WHEN contains(output_letters, 'e') THEN NOT list_contains(json_type(text, '$.response.output[*].content'), 'VARCHAR') ELSE true END AS plain_output,
+            AND CASE WHEN contains(output_letters, 'e') THEN NOT list_contains(json_type(text, '$.response.output[*].content'), 'VARCHAR') ELSE true END
+            AND CASE WHEN contains(output_letters, 'd') THEN all_texts(list_concat(
+                json_type(text, '$.response.output[*].content[*].text'), json_type(text, '$.response.output[*].summary[*].text')
+            )) ELSE true END AS plain_output,
         replace(input_letters, '0', '') <> '' AS input_listed
     FROM lettered
 ),
@@ -89,8 +92,8 @@ named AS (
         -- The texts of what is simple.
         CASE WHEN simple_prompt THEN x.responses_create_params.input[-1].content::VARCHAR END AS asked,
         CASE WHEN input_letters = 'SU' THEN x.responses_create_params.input[1].content::VARCHAR END AS briefed,
-        CASE WHEN output_letters = 'RA' THEN x.response.output[1].summary[1].text::VARCHAR END AS thought,
-        CASE WHEN simple_completion THEN x.response.output[-1].content[1].text::VARCHAR ELSE completion_units[-1].t END AS last_text
+        CASE WHEN simple_completion AND output_letters = 'RA' THEN x.response.output[1].summary[1].text END AS thought,
+        CASE WHEN simple_completion THEN x.response.output[-1].content[1].text ELSE json_extract_string(completion_units[-1].t, '$') END AS last_text
     FROM divided
 ),
 -- From here on units can change (order, ids, reasoning taken out), the kinds above stay what was recorded.
@@ -124,9 +127,10 @@ identified AS (
 folded AS (
     SELECT *,
         CASE WHEN NOT wanted THEN NULL WHEN simple_prompt THEN prompt_of(briefed, asked) ELSE fold(p3, pk2) END AS prompt,
-        CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN completion_of(thought, last_text) ELSE fold(c3, ck2) END AS completion,
+        CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN completion_of(to_json(thought)::VARCHAR, to_json(last_text)::VARCHAR) ELSE fold(c3, ck2) END AS completion,
         CASE WHEN NOT wanted THEN NULL WHEN simple_prompt THEN asked ELSE question_of(p3) END AS question,
-        CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN last_text ELSE answer_of(c3, ck2) END AS answer,
+        CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN to_json(last_text)::VARCHAR ELSE answer_of(c3, ck2) END AS answer,
+        CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN last_text ELSE json_extract_string(answer_of(c3, ck2), '$') END AS answer_text,
         CASE WHEN simple_prompt THEN concat('S' || briefed || chr(31), 'U', asked) ELSE said(prompt_units) END AS said_prompt,
         tools_of(coalesce(filled(x.responses_create_params.tools), filled(x.response.tools), filled(x.tools))) AS tools,
         metadata_of(x.responses_create_params.metadata) AS metadata,

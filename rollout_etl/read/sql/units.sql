@@ -80,17 +80,26 @@ CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
 );
 
 -- Most rollouts are plain: messages with one text or a list of parts, reasoning with one summary or none, calls with an id. They were
--- parsed with their texts already, and the rest of the row needs no second look. A letter for each item tells: P plain, e reasoning that
--- seems empty, `?` any other item, `0` none.
+-- parsed with their texts already, and the rest of the row needs no second look. A letter for each item tells: P plain, d plain if its text is
+-- one, e reasoning that seems empty, `?` any other item, `0` none.
 CREATE OR REPLACE MACRO holds_content_alone(x) AS (x.type IS NULL OR x.type = 'message') AND x.tool_calls IS NULL AND thought_of(x) IS NULL;
 CREATE OR REPLACE MACRO is_plain_message(x) AS coalesce(holds_content_alone(x) AND is_string(x.content::VARCHAR), false);
 CREATE OR REPLACE MACRO is_plain_answer(x) AS coalesce(
-    x.type = 'message' AND coalesce(x.role, 'assistant') = 'assistant' AND len(x.content) = 1 AND is_string(x.content[1].text::VARCHAR)
+    x.type = 'message' AND coalesce(x.role, 'assistant') = 'assistant' AND len(x.content) = 1 AND x.content[1].text IS NOT NULL
     AND x.tool_calls IS NULL AND x.reasoning_content IS NULL, false
 );
 CREATE OR REPLACE MACRO is_plain_reasoning(x) AS coalesce(
-    x.type = 'reasoning' AND len(x.summary) = 1 AND is_string(x.summary[1].text::VARCHAR) AND len(coalesce(x.content, [])) = 0, false
+    x.type = 'reasoning' AND len(x.summary) = 1 AND x.summary[1].text IS NOT NULL AND len(coalesce(x.content, [])) = 0, false
 );
+-- Texts of the output are parsed as text, which takes half the time of JSON. What was a number, a boolean, a list or an object comes out as its
+-- JSON, without white space. A text that reads like that is looked up.
+CREATE OR REPLACE MACRO may_be_no_text(t) AS CASE
+    WHEN starts_with(t, '{') THEN ends_with(t, '}') AND regexp_matches(t, '^\{(?:\}|"(?:[^"\\]|\\.)*":[^ \t\r\n])')
+    WHEN starts_with(t, '[') THEN ends_with(t, ']') AND regexp_matches(t, '^\[[^ \t\r\n]')
+    WHEN t < ':' OR t = 'true' OR t = 'false' THEN regexp_full_match(t, '-?[0-9][0-9.eE+-]*|true|false')
+    ELSE false
+END;
+CREATE OR REPLACE MACRO is_settled(t) AS NOT (may_be_no_text(t) OR is_blank_text(t));
 -- Content that is no list does not show in what was parsed.
 CREATE OR REPLACE MACRO is_bare_reasoning(x) AS coalesce(x.type = 'reasoning' AND len(x.summary) = 0 AND len(coalesce(x.content, [])) = 0, false);
 -- A list of parts is small, and is looked into without the rest of the row.
@@ -105,7 +114,7 @@ CREATE OR REPLACE MACRO output_letter(x) AS CASE
         WHEN 'reasoning' THEN is_plain_reasoning(x)
         WHEN 'function_call' THEN is_name(x.name::VARCHAR) AND is_name(x.call_id::VARCHAR)
         WHEN 'function_call_output' THEN is_string(x.output::VARCHAR) AND is_name(x.call_id::VARCHAR)
-    END THEN 'P'
+    END THEN CASE WHEN may_be_no_text(coalesce(x.content[1].text, x.summary[1].text)) THEN 'd' ELSE 'P' END
     WHEN is_bare_reasoning(x) THEN 'e'
     ELSE '?'
 END;
@@ -120,9 +129,9 @@ CREATE OR REPLACE MACRO is_simple_prompt(items) AS CASE len(items)
     ELSE false
 END;
 CREATE OR REPLACE MACRO is_simple_completion(items) AS CASE len(items)
-    WHEN 1 THEN is_plain_answer(items[-1]) AND NOT is_blank(items[-1].content[1].text::VARCHAR)
-    WHEN 2 THEN is_plain_answer(items[-1]) AND NOT is_blank(items[-1].content[1].text::VARCHAR)
-        AND is_plain_reasoning(items[1]) AND NOT is_blank(items[1].summary[1].text::VARCHAR)
+    WHEN 1 THEN is_plain_answer(items[-1]) AND is_settled(items[-1].content[1].text)
+    WHEN 2 THEN is_plain_answer(items[-1]) AND is_settled(items[-1].content[1].text)
+        AND is_plain_reasoning(items[1]) AND is_settled(items[1].summary[1].text)
     ELSE false
 END;
 CREATE OR REPLACE MACRO plain_input_units(items) AS list_transform(
@@ -140,8 +149,8 @@ CREATE OR REPLACE MACRO plain_output_units(items) AS list_transform(
     list_transform(items, lambda x: struct_pack(
         k := CASE x.type WHEN 'message' THEN 'A' WHEN 'reasoning' THEN 'R' WHEN 'function_call' THEN 'C' ELSE 'O' END,
         t := CASE x.type
-            WHEN 'message' THEN x.content[1].text::VARCHAR
-            WHEN 'reasoning' THEN coalesce(x.summary[1].text::VARCHAR, '""')
+            WHEN 'message' THEN to_json(x.content[1].text)::VARCHAR
+            WHEN 'reasoning' THEN to_json(coalesce(x.summary[1].text, ''))::VARCHAR
             WHEN 'function_call' THEN arguments_object(x.arguments)
             ELSE x.output::VARCHAR
         END,
@@ -163,8 +172,12 @@ CREATE OR REPLACE MACRO said_by(role_kind, json_text) AS struct_pack(k := role_k
 -- Whether a tool gave back an image, audio, video or a file.
 CREATE OR REPLACE MACRO gives_media(units) AS list_contains(list_transform(units, lambda u: u.k = 'O' AND starts_with(u.t, '[')), true);
 
--- The text that keys are made of: what was said and done, without ids.
+-- The text that keys are made of: what was said and done, without ids. Of completions, words are taken as they are, with their length before them.
 CREATE OR REPLACE MACRO said(units) AS array_to_string(list_transform(units, lambda u: concat(u.k, u.name, u.t)), chr(31));
+CREATE OR REPLACE MACRO with_length(t) AS strlen(t)::VARCHAR || ':' || t;
+CREATE OR REPLACE MACRO said_in_completion(units) AS array_to_string(list_transform(units, lambda u:
+    CASE WHEN u.k IN ('A', 'R') THEN concat(u.k, with_length(json_extract_string(u.t, '$'))) ELSE concat(u.k, u.name, u.t) END
+), chr(31));
 
 -- Reasoning that stands in the text, up to the last </think>; the opening tag may stand in the prompt's template instead.
 CREATE OR REPLACE MACRO after_think(t) AS concat('"', regexp_replace(t, '^.*</think>(?:\\[nrt]| )*', ''));
