@@ -55,29 +55,26 @@ def _encoded(name: str, value: pl.Expr) -> pl.Expr:
     return pl.struct(value.alias(name)).struct.json_encode().str.strip_prefix("{").str.strip_suffix("}")
 
 
-def _member(field: Field) -> pl.Expr:
-    """`"name":value` for one field."""
+def _member(field: Field, before: str) -> list[pl.Expr]:
+    """The pieces of `"name":value`, with what stands before them. Null in all pieces where an optional field is left out."""
     if field.kind == "text":
-        return _encoded(field.name, field.value)
-    key = json.dumps(field.name, ensure_ascii=False) + ":"
-    if field.kind == "struct":
-        return pl.concat_str(pl.lit(key), _object(field.members))
-    return pl.concat_str(pl.lit(key), field.value.cast(pl.String).fill_null("null"))
+        pieces = [pl.lit(before), _encoded(field.name, field.value)]
+    else:
+        key = pl.lit(before + json.dumps(field.name, ensure_ascii=False) + ":")
+        pieces = [key, *(_object(field.members) if field.kind == "struct" else [field.value.cast(pl.String).fill_null("null")])]
+    return [pl.when(field.value.is_not_null()).then(piece) for piece in pieces] if field.optional else pieces
 
 
-def _object(fields: Sequence[Field]) -> pl.Expr:
-    """A JSON object of the fields."""
-    parts: list[pl.Expr] = [pl.lit("{")]
-    for position, f in enumerate(fields):
-        member = _member(f) if position == 0 else pl.concat_str(pl.lit(","), _member(f))
-        parts.append(pl.when(f.value.is_not_null()).then(member).otherwise(pl.lit("")) if f.optional else member)
-    return pl.concat_str(*parts, pl.lit("}"))
+def _object(fields: Sequence[Field]) -> list[pl.Expr]:
+    """The pieces of a JSON object of the fields. They are put together once: each step of its own would copy all bytes again."""
+    return [pl.lit("{"), *(piece for position, field in enumerate(fields) for piece in _member(field, "," if position else "")), pl.lit("}")]
 
 
 def json_lines(frame: pl.DataFrame, fields: Sequence[Field]) -> pl.Series:
     """One JSON object a row, each with its newline. String."""
-    row = fields[0].value if fields[0].is_whole_row else _object(fields)
-    return frame.select(line=pl.concat_str(row, pl.lit("\n")))["line"]
+    if fields[0].is_whole_row:
+        return frame.select(line=pl.concat_str(fields[0].value, pl.lit("\n")))["line"]
+    return frame.select(line=pl.concat_str(*_object(fields), pl.lit("\n"), ignore_nulls=True))["line"]
 
 
 def arrow_table(frame: pl.DataFrame, fields: Sequence[Field]) -> pa.Table:
