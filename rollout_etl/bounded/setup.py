@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rollout_etl import __version__
 from rollout_etl.bounded import memory
-from rollout_etl.bounded.judge import BoundedJudge, Bounds
-from rollout_etl.bounded.ranges import cut
-from rollout_etl.bounded.workspace import Workspace, fingerprint_of
 from rollout_etl.curate import plan
 from rollout_etl.engines import Engine
-from rollout_etl.engines.local import Local
 from rollout_etl.judging import Judge
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import DpoOptions
@@ -25,6 +21,8 @@ from rollout_etl.sizes import spelt
 from rollout_etl.targets.target import Job
 
 if TYPE_CHECKING:
+    from rollout_etl.bounded.judge import BoundedJudge, Bounds
+    from rollout_etl.bounded.workspace import Workspace
     from rollout_etl.run import Run
 
 _RANGE_BYTES = 1 << 29
@@ -44,6 +42,10 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, limit: int,
     fits = memory.fits(limit, size, per_rollout, "rollout" if rollouts.holds(["row"]) else job.per, narrow)
     if fits and run.engine == "local" and run.temp_dir is None:
         return Judge(rollouts, run.curation, report)
+    # Most runs do without.
+    from rollout_etl.bounded.judge import BoundedJudge
+    from rollout_etl.bounded.workspace import Workspace, fingerprint_of
+
     bounds = _bounds(run, rollouts, limit, size / per_rollout)
     described = {"version": __version__, "run": _described(run), "inputs": fingerprint_of(rollouts.inputs), "task_inputs": fingerprint_of(rollouts.task_inputs),
                  "bounds": [bounds.buckets, bounds.piece_bytes, [[(item.path, item.start) for item in each] for each in bounds.ranges]]}
@@ -68,6 +70,9 @@ def _remark(judge: BoundedJudge, report: Report, work: Workspace) -> None:
 
 
 def _bounds(run: Run, rollouts: Rollouts, limit: int, count: float) -> Bounds:
+    from rollout_etl.bounded.judge import Bounds
+    from rollout_etl.bounded.ranges import cut
+
     among_all = plan.compares_groups(run.curation) or (isinstance(run.options, DpoOptions) and run.options.cross_prompt)
     buckets = 1 if among_all else min(int(memory.NARROW_BYTES * count / (limit / 16)) + 1, memory.MOST_BUCKETS)
     return Bounds(ranges=cut(rollouts.inputs, min(limit, _RANGE_BYTES)), buckets=buckets, piece_bytes=min(limit // 16 + 1, _PIECE_BYTES))
@@ -83,6 +88,8 @@ def _described(run: Run) -> dict[str, Any]:
 
 def _engine(run: Run, stack: ExitStack) -> Engine:
     if run.engine == "local":
+        from rollout_etl.engines.local import Local
+
         return Local()
     from rollout_etl.engines.ray import Ray
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -33,7 +34,7 @@ def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoRe
 def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     """Run and exit. What goes wrong is said in one line."""
     said = ""
-    _quieten_libraries()
+    _prepare_libraries()
     try:
         with Listener():
             code = run()
@@ -58,11 +59,18 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     os._exit(int(code))
 
 
-def _quieten_libraries() -> None:
-    """What libraries warn developers of is no line of this program's; the errors that follow are told."""
+def _prepare_libraries() -> None:
+    """Tell libraries, before they are imported, to be quiet and to take no more than they need here."""
+    # What they warn developers of is no line of this program's; the errors that follow are told.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    # NumPy starts a thread for each processor, for algebra that is never asked for.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Polars gives large pieces of memory back at once, to ask for the same again with the next frame.
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "oversize_threshold:0,dirty_decay_ms:3000")
+    # Importing makes many objects and no garbage.
+    gc.set_threshold(20_000)
 
 
 def parse_error(error: TyperException) -> str:

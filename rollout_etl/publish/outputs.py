@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rollout_etl.errors import InternalError, UsageError
 from rollout_etl.publish.cuts import Cuts
@@ -21,6 +20,9 @@ from rollout_etl.publish.files import StagedFile, Written, plain_write_errors
 from rollout_etl.publish.folders import StagedFolder, shard_name
 from rollout_etl.publish.guesses import TypeGuesses
 from rollout_etl.publish.rows import Field, arrow_table, json_lines
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 _GROUP_ROWS, _GROUP_BYTES = 50_000, 1 << 27
 """A row group of Parquet is closed where either is reached."""
@@ -114,6 +116,8 @@ class RowsFile:
     def _write_group(self) -> None:
         if not self._group:
             return
+        import pyarrow.parquet as pq
+
         # In one piece: pages end where pieces do, and how rollouts came in is chance.
         table = pa.concat_tables(self._group).combine_chunks()
         self._group = []

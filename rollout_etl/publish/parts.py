@@ -8,13 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
 from rollout_etl.publish.files import plain_write_errors
 from rollout_etl.publish.outputs import Output
-from rollout_etl.publish.partitioned import PART, PartitionedFile, PartitionedWriter
+
+if TYPE_CHECKING:
+    from rollout_etl.publish.partitioned import PartitionedWriter
 
 BUCKETS = 16
 """A shuffle holds one bucket of the rows at a time in memory; so many, where nothing else is asked for."""
@@ -46,6 +48,8 @@ class Parts:
         if not self._shuffled:
             self._write(frame)
             return
+        from rollout_etl.publish.partitioned import PART, PartitionedWriter
+
         if self._aside is None:
             path = self.main.path
             with plain_write_errors(path):
@@ -57,6 +61,8 @@ class Parts:
         """Write what was kept aside, in its order."""
         if self._aside is None:
             return
+        from rollout_etl.publish.partitioned import PartitionedFile
+
         self._aside.finish({})
         rows = PartitionedFile(self._aside.path)
         for bucket in rows.parts:

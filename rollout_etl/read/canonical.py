@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Literal
 
 from rollout_etl.errors import UsageError
-from rollout_etl.read.metrics import SeenFields, metrics_sql
+from rollout_etl.read.metrics import SeenFields, metrics_sql, numbers_sql
 from rollout_etl.read.schema import COLUMNS, IS_ROLLOUT, RECORDED
 from rollout_etl.read.structure import GROUND_TRUTH_FIELDS, ITEMS, structure_for
 
@@ -141,7 +141,7 @@ def rollouts_query(
     the condition `only` (on the parsed row `x`) does not hold: what is dropped need not be written out. A query that is not `tolerant` is faster and fails on lines
     that are no JSON. `seen` are fields that rows probably have.
     """
-    seen = seen if seen is not None and "metrics" in columns else SeenFields()
+    seen = seen if seen is not None and looks_at_fields(columns) else SeenFields()
     ground_truth, origin = _ground_truth(lookup) if _GROUND_TRUTH.intersection(columns) else ("NULL::VARCHAR", "NULL::VARCHAR")
     fields = [f"nullif(json_extract(text, {quoted(json_path(path))})::VARCHAR, 'null')" for path in lookup.group_by]
     spelt = ", ".join(f"coalesce({value}, 'null')" for value in fields)
@@ -153,6 +153,7 @@ def rollouts_query(
         "ground_truth_again": _ground_truth_again(lookup),
         "group_by": group_by if lookup.group_by else "NULL::VARCHAR",
         "metrics": metrics_sql(seen),
+        "numbers": numbers_sql(seen),
         "namespaces": "([" + ", ".join(quoted(name) for name in namespaces) + "]::VARCHAR[])",
     }
     selected = ", ".join(f"({_filled((COLUMNS.get(name) or RECORDED[name]).sql, fillings)}) AS {name}" for name in columns)
@@ -170,6 +171,11 @@ def rollouts_query(
     }
     parse = f"json_transform(text, {quoted(structure_for(_filled(_resource('rollouts.sql'), fillings), seen.values))})"
     return _filled(_resource("rollouts.sql"), fillings | {"parse": f"TRY({parse})" if tolerant else parse})
+
+
+def looks_at_fields(columns: Sequence[str]) -> bool:
+    """Whether it pays to know which fields rows probably have."""
+    return "metrics" in columns or "numbers" in columns
 
 
 def _filled(sql: str, fillings: Mapping[str, str]) -> str:

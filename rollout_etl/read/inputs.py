@@ -9,8 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from rollout_etl.errors import UnreadableError, UsageError
 from rollout_etl.own_files import begins_as, is_own_folder
@@ -47,7 +46,7 @@ class Input:
     def local_path(self) -> str | None:
         """Where the file lies on this machine, None where it does not."""
         if self.path.lower().startswith("file://"):
-            return url2pathname(urlsplit(self.path).path)
+            return unquote(urlsplit(self.path).path)
         return None if self.is_remote else self.path
 
     @property

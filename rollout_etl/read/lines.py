@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from rollout_etl.errors import UnreadableError
-from rollout_etl.read import containers, remote
+from rollout_etl.read import containers
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.stored import lines_of
 
@@ -89,6 +89,9 @@ def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
         return containers.rows_of(item)
     if not item.is_remote:
         return _stored_lines(item, io.FileIO(item.path) if item.end is None else Section(item.path, item.start, item.end))
+    # With it comes all that a network needs, which takes a tenth of a second where little is read.
+    from rollout_etl.read import remote
+
     body = remote.opened(item.path)
     return remote.lines(item.path) if body is None else _stored_lines(item, body)
 

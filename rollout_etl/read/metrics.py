@@ -52,17 +52,32 @@ def seen_fields(lines: Iterable[bytes], structure: dict[str, Any]) -> SeenFields
 
 def metrics_sql(seen: SeenFields) -> str:
     """SQL for the column, over the parsed row `x` and its `text`."""
-    known = (*seen.others, *seen.values)
-    if not known:
+    if not (seen.others or seen.values):
         return "metrics_of(text)"
     # The closing quote comes before any letter of a longer name, so this is the order that `object_of` gives.
     numbers = ", ".join(f"""'"{name}":' || metric_text(x."{name}"::VARCHAR)""" for name in sorted(seen.values))
     found = f"concat('{{', array_to_string([{numbers}], ','), '}}')" if numbers else "'{}'"
+    return f"CASE WHEN {_holds_known_alone(seen)} THEN {found} ELSE metrics_of(text) END"
+
+
+def numbers_sql(seen: SeenFields) -> str:
+    """SQL for the same as numbers: a struct of `known`, a list with the number of each of `seen.values`, sorted by name, and `other`, the column
+    as it is for rows with a field that was not seen. One of them is null.
+    """
+    if not (seen.others or seen.values):
+        return "struct_pack(known := NULL::DOUBLE[], other := metrics_of(text))"
+    numbers = ", ".join(f'finite(x."{name}"::VARCHAR)' for name in sorted(seen.values))
+    known = f"struct_pack(known := [{numbers}]::DOUBLE[], other := NULL::VARCHAR)"
+    return f"CASE WHEN {_holds_known_alone(seen)} THEN {known} ELSE struct_pack(known := NULL::DOUBLE[], other := metrics_of(text)) END"
+
+
+def _holds_known_alone(seen: SeenFields) -> str:
+    """SQL for rows without a field that was not seen."""
     # Comparing whole lists costs a third of comparing sets, which tell rows with the same fields in another order, or with some of them.
-    is_known = f"list_has_all({_list(known)}, names) AND list_unique(names) = len(names)"
+    is_known = f"list_has_all({_list((*seen.others, *seen.values))}, names) AND list_unique(names) = len(names)"
     if seen.lists:
         is_known = f"CASE WHEN names IN ({', '.join(map(_list, seen.lists))}) THEN true ELSE {is_known} END"
-    return f"CASE WHEN list_transform([json_keys(text)], lambda names: {is_known})[1] THEN {found} ELSE metrics_of(text) END"
+    return f"list_transform([json_keys(text)], lambda names: {is_known})[1]"
 
 
 def _list(names: Iterable[str]) -> str:

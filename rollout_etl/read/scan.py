@@ -16,7 +16,7 @@ from polars.io.plugins import register_io_source
 from rollout_etl.errors import RolloutETLError, UnreadableError
 from rollout_etl.progress import Stage
 from rollout_etl.read.ahead import RowOrder, read_ahead
-from rollout_etl.read.canonical import Lookup, Style, macros, rollouts_query
+from rollout_etl.read.canonical import Lookup, Style, looks_at_fields, macros, rollouts_query
 from rollout_etl.read.glimpse import Glimpse
 from rollout_etl.read.inputs import Input, check_stamps, find_inputs, stamps_of
 from rollout_etl.read.lines import SCHEMA as LINES
@@ -206,7 +206,7 @@ class Rollouts:
         connection = self._database.cursor()
         connection.register("lines", lines)
         # Planning takes a while: a relation made of another one is planned once more.
-        seen = self.glimpse.seen_fields if "metrics" in columns else None
+        seen = self.glimpse.seen_fields if looks_at_fields(columns) else None
         return connection.sql(rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant, seen=seen))
 
     def _batch_rows(self) -> int:

@@ -170,6 +170,7 @@ RECORDED: dict[str, Column] = {
     "input": Column("source", pl.Int32, "number of the file within the scan"),
     "line_key": Column("md5_number_lower(recorded)", pl.UInt64, "number made of the line as it was read"),
     "response_hash": Column(f"hash({_SAID})", pl.UInt64, "as `response_key`, at a fifth of its cost, but only within one run: a later DuckDB may hash otherwise"),
+    "numbers": Column("{{numbers}}", pl.Struct({"known": pl.List(pl.Float64), "other": pl.String}), "`metrics` as numbers (see `numbers_sql`)"),
     "found": Column("{{found}}", pl.List(pl.Boolean), "whether each field that the user named holds something"),
 }
 """Columns that `merge` makes rows of again, that say what a rollout costs, that a refresh keeps or statistics are made of; they are no part of the

@@ -12,9 +12,7 @@ import polars as pl
 
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.recipes.options import DpoOptions, KtoOptions, SftOptions
-from rollout_etl.stats.lengths import PAIRED_BY, pair_gaps
 from rollout_etl.stats.narrow import Narrow
-from rollout_etl.stats.scopes import scoped
 
 GAPS = (0.1, 0.2, 0.3)
 FEW = 100
@@ -27,7 +25,7 @@ def candidates(data: Narrow) -> dict[str, Any]:
     """Counts by recipe. `dpo` has `high` and `low`, the rollouts of the two tiers (docs: at least 0.7, at most 0.4), and pairs by gap."""
     # Of millions of rollouts a copy of all columns would show.
     rollouts = data.rollouts.lazy()
-    usable = rollouts.filter("is_trainable").select(PAIRED_BY).collect()
+    usable = rollouts.filter("is_trainable").select("reward").collect()
     reward = pl.col("reward")
     sft, dpo, kto = SftOptions(), DpoOptions(), KtoOptions()
     counted = usable.select(
@@ -37,9 +35,8 @@ def candidates(data: Narrow) -> dict[str, Any]:
         good=(reward >= kto.reward_threshold - TOLERANCE).sum(),
         all=pl.len(),
     ).row(0, named=True)
-    best_and_worst = pair_gaps(scoped(usable, "overall"))
     # Sides that say the same are no pair (the rule identical_sides of dpo).
-    gaps = best_and_worst.filter(~pl.col("is_same"))["gap"]
+    gaps = data.pairs.filter(~pl.col("is_same"))["gap"]
     # A gap of 0 is no pair, whatever is asked for.
     pairs = {f"{gap:g}": int((gaps >= gap - TOLERANCE).sum()) for gap in GAPS}
     any_pair = gaps.filter(gaps > TOLERANCE)
@@ -48,7 +45,7 @@ def candidates(data: Narrow) -> dict[str, Any]:
     return {
         "sft": {"examples": counted["sft"], "threshold": sft.reward_threshold},
         "dpo": {
-            "pairs": pairs, "high": counted["high"], "low": counted["low"], "groups_of_several": len(best_and_worst),
+            "pairs": pairs, "high": counted["high"], "low": counted["low"], "groups_of_several": len(data.pairs),
             "mean_gap": any_pair.mean(), "share_under_0.1": None if any_pair.is_empty() else float((any_pair < 0.1 - TOLERANCE).mean()),  # type: ignore[arg-type]
             "share_of_gap_1": None if any_pair.is_empty() else float(((any_pair - 1).abs() <= TOLERANCE).mean()),  # type: ignore[arg-type]
         },

@@ -30,7 +30,8 @@ def pair_gaps(trainable: pl.DataFrame) -> pl.DataFrame:
     """Best and worst of each group: `scope`, `gap` (Float64), `is_same` (they say and do the same, which is no preference),
     `chosen_chars` and `rejected_chars` (Int64), whatever the gap.
 
-    Ties are broken by attempt, as by the recipe `dpo`, then by content. Groups of one are left out.
+    Ties are broken by attempt, as by the recipe `dpo`, then by length and content: what tells contents apart is one number for rollouts that
+    are stored and another for lines, and the lengths that are found must not depend on it. Groups of one are left out.
     """
     return group_by_group(trainable, _pair_gaps)
 
@@ -38,11 +39,11 @@ def pair_gaps(trainable: pl.DataFrame) -> pl.DataFrame:
 def _pair_gaps(trainable: pl.DataFrame) -> pl.DataFrame:
     # Most groups are small: those of one are not worth sorting.
     several = trainable.filter(pl.len().over("scope", "group") > 1)
-    ordered = several.sort("reward", "attempt", "response", nulls_last=True, maintain_order=True)
+    ordered = several.sort("group", "reward", "attempt", "completion_chars", "response", nulls_last=True, maintain_order=True)
     # The first of the smallest reward is the worst, the first of the largest the best.
     firsts = by_scope(ordered, pl.col("response", "completion_chars").first(), within=("group", "reward"))
     picked = by_scope(
-        firsts.sort("reward", maintain_order=True), within=("group",),
+        firsts, within=("group",),
         gap=pl.col("reward").last() - pl.col("reward").first(), is_same=pl.col("response").last() == pl.col("response").first(),
         chosen_chars=pl.col("completion_chars").last(), rejected_chars=pl.col("completion_chars").first(),
     )

@@ -6,7 +6,9 @@ files from many servers have hundreds of metrics of which each rollout has a few
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -16,6 +18,8 @@ from rollout_etl.curate.rules import RULES, SOUND, TRAINABLE, columns_of, verdic
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes import grpo
 from rollout_etl.recipes.options import GrpoOptions
+from rollout_etl.stats.lengths import PAIRED_BY, pair_gaps
+from rollout_etl.stats.scopes import scoped
 
 FLAGS = ("is_failure", "is_masked", "is_unverified", "is_nonfinite", "is_truncated", "says_error")
 _COUNTS = ("attempt", "num_turns", "num_tool_calls", "num_unanswered", "prompt_chars", "completion_chars", "prompt_tokens", "completion_tokens")
@@ -61,21 +65,28 @@ class Narrow:
     quarantine_reasons: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    @cached_property
+    def pairs(self) -> pl.DataFrame:
+        """Best and worst of each group of rollouts that are fit to be learnt from (see `pair_gaps`)."""
+        return pair_gaps(scoped(self.rollouts.lazy().filter("is_trainable").select(PAIRED_BY).collect(), "overall"))
 
-def columns(response: str) -> list[str]:
-    """Columns that are read; `response` is the one that tells responses apart."""
-    own = ["row", "task_name", "agent_name", "task_key", "prompt_key", response, "statics", "metrics", "tool_names", "ground_truth", *_COUNTS, *FLAGS]
+
+def columns(response: str, metrics: str) -> list[str]:
+    """Columns that are read; `response` is the one that tells responses apart, `metrics` the one with other scores."""
+    own = ["row", "task_name", "agent_name", "task_key", "prompt_key", response, "statics", metrics, "tool_names", "ground_truth", *_COUNTS, *FLAGS]
     return list(dict.fromkeys([*own, *columns_of([*_SOUND, *_TRAINABLE, *_PROMPT]), "reward"]))
 
 
 def narrow(rollouts: Rollouts) -> Narrow:
     """Read all rollouts once. Raises `UnreadableError` for files that cannot be read."""
     frames, metrics, tools, count = [SCHEMA.to_frame()], [METRICS.to_frame()], [TOOLS.to_frame()], 0
-    # The key serves as well and is stable, but costs a tenth of the time where it is not stored.
-    response = "response_key" if rollouts.holds(["response_key"]) else "response_hash"
-    for batch in rollouts.batches(columns(response)):
+    # What is stored needs not be made; of lines, a hash and plain numbers are made in less time.
+    is_stored = rollouts.holds(["response_key", "metrics"])
+    response, scores = ("response_key", "metrics") if is_stored else ("response_hash", "numbers")
+    known = () if is_stored else sorted(rollouts.glimpse.seen_fields.values)
+    for batch in rollouts.batches(columns(response, scores)):
         frames.append(_narrowed(batch.rename({response: "response"})))
-        metrics.append(_metrics(batch, count))
+        metrics.append(_metrics(batch.select("metrics"), count) if is_stored else _numbers(batch["numbers"], known, count))
         tools.append(_tools(batch))
         count += len(batch)
     account = rollouts.account
@@ -104,10 +115,24 @@ def _narrowed(batch: pl.DataFrame) -> pl.DataFrame:
     return found.select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
 
 
-def _metrics(batch: pl.DataFrame, first: int) -> pl.DataFrame:
-    """The values of `metrics`, JSON objects of numbers, in long form."""
+def _numbers(numbers: pl.Series, known: Sequence[str], first: int) -> pl.DataFrame:
+    """The values of the column `numbers` in long form; `known` are the names of its lists."""
+    listed = pl.DataFrame({"value": numbers.struct.field("known")}).with_row_index("row", offset=first)
+    found = [
+        listed.select(pl.col("row").cast(pl.UInt32), name=pl.lit(name).cast(pl.Categorical), value=pl.col("value").list.get(place)).drop_nulls("value")
+        for place, name in enumerate(known)
+    ]
+    other = numbers.struct.field("other").alias("metrics")
+    if other.null_count() == len(other):
+        return pl.concat([METRICS.to_frame(), *found])
+    # Sums depend on the order of what is summed up: it is that of the rollouts, however they were read.
+    return pl.concat([*found, _metrics(other.to_frame(), first)]).sort("row", maintain_order=True)
+
+
+def _metrics(metrics: pl.DataFrame, first: int) -> pl.DataFrame:
+    """The values of the column `metrics`, JSON objects of numbers, in long form."""
     pairs = (
-        batch.select("metrics").with_row_index("row", offset=first).filter(pl.col("metrics") != "{}")
+        metrics.with_row_index("row", offset=first).filter(pl.col("metrics") != "{}")
         .select("row", pair=pl.col("metrics").str.extract_all(_METRIC)).explode("pair").drop_nulls()
     )
     pair = pl.col("pair").str

@@ -59,7 +59,8 @@ def _by_scope(data: Narrow, scope: Scope, success: float) -> list[dict[str, Any]
     everything = scoped(data.rollouts, scope)
     # Nothing else of them is asked for, and a copy of all columns would show in memory.
     narrow = everything.lazy().select("scope", *PAIRED_BY, "is_sound", "is_trainable")
-    gaps = length_gap(pair_gaps(narrow.filter("is_trainable").select("scope", *PAIRED_BY).collect()))
+    pairs = data.pairs if scope == "overall" else pair_gaps(narrow.filter("is_trainable").select("scope", *PAIRED_BY).collect())
+    gaps = length_gap(pairs)
     sound = narrow.filter("is_sound").select("scope", *PAIRED_BY).collect()
     counted = (holds.sum().alias(name) for name, holds in _COUNTED.items())
     counts = by_scope(everything, pl.len().alias("rollouts"), pl.col("group").n_unique().alias("all_groups"), *counted)

@@ -90,7 +90,7 @@ def mean_at(groups: list[list[Row]], k: int) -> float | None:
 
 
 def best_and_worst(group: list[Row]) -> tuple[Row, Row]:
-    ordered = sorted(group, key=lambda row: (row["attempt"] is None, row["attempt"] or 0, row["response_key"]))
+    ordered = sorted(group, key=lambda row: (row["attempt"] is None, row["attempt"] or 0, row["completion_chars"], row["response_key"]))
     return max(ordered, key=lambda row: row["reward"]), min(ordered, key=lambda row: row["reward"])
 
 

@@ -73,7 +73,8 @@ CREATE OR REPLACE MACRO names_called(units) AS concat(
 CREATE OR REPLACE MACRO is_metric_name(name) AS
     NOT starts_with(name, '_') AND name NOT IN ('reward', 'responses_create_params', 'response', 'agent_ref', 'instance_config', 'verifier_metadata', 'metadata') AND NOT regexp_matches(name, '(?i)^(id|uid|uuid|seed)$|_(id|idx|index|seed)$');
 CREATE OR REPLACE MACRO object_of(entries) AS concat('{', array_to_string(list_sort(list_transform(entries, lambda e: concat(to_json(e.key), ':', e.value))), ','), '}');
-CREATE OR REPLACE MACRO metric_text(j) AS CASE WHEN isfinite(to_number(j)) THEN to_json(to_number(j))::VARCHAR END;
+CREATE OR REPLACE MACRO finite(j) AS CASE WHEN isfinite(to_number(j)) THEN to_number(j) END;
+CREATE OR REPLACE MACRO metric_text(j) AS to_json(finite(j))::VARCHAR;
 CREATE OR REPLACE MACRO metrics_of(text) AS object_of(list_transform(
     list_filter(entries_of(text), lambda e: is_metric_name(e.key) AND isfinite(to_number(e.value::VARCHAR))),
     lambda e: struct_pack(key := e.key, value := to_json(to_number(e.value::VARCHAR))::VARCHAR)
