@@ -21,7 +21,7 @@ from rollout_etl.publish.outputs import Output, RowsFile, ShardedRows, Sharding
 from rollout_etl.publish.parts import BUCKETS, Parts, Tally, part_path
 from rollout_etl.publish.planned_rows import PlannedRows
 from rollout_etl.publish.shard_plan import EarlierShards, ShardPlan
-from rollout_etl.read.schema import SCHEMA
+from rollout_etl.read.schema import PLAIN, SCHEMA
 from rollout_etl.recipes import kto
 from rollout_etl.recipes.options import KtoOptions
 from rollout_etl.targets.columns import needs_statistics, with_statistics
@@ -29,6 +29,7 @@ from rollout_etl.targets.target import Job, Rows, Target
 
 LOSSY, GOOD = "flattened", "good"
 """What is counted of rows beside their own counts."""
+_READ = {*SCHEMA, *PLAIN}
 
 
 class Writer:
@@ -98,10 +99,10 @@ class Writer:
 
     def _columns(self, rows: Rows) -> list[str]:
         """Canonical columns to read for the rows, without the side they are for."""
-        names = (name if name in SCHEMA else name.removeprefix("chosen_").removeprefix("rejected_") for name in rows.columns)
+        names = (name if name in _READ else name.removeprefix("chosen_").removeprefix("rejected_") for name in rows.columns)
         keys = (*GROUP, "reward") if needs_statistics(rows.columns) else ()
         prompts = [] if self._noted is None else [split.KEY]
-        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation), *prompts]) if name in SCHEMA]
+        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation), *prompts]) if name in _READ]
 
     def _with_statistics(self, frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
         """`frame` with the statistics of each rollout's group, and its advantage, where the rows ask for them."""

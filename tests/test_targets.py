@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from rollout_etl import targets
 from rollout_etl.errors import GateError
+from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, KtoOptions, PpoOptions, RmOptions, SftOptions
 from rollout_etl.run import Run, execute, job_of
-from rollout_etl.targets.plain_messages import cut_thinking, with_plain_messages
+from rollout_etl.targets.plain_messages import cut_thinking
 from tests.oracle.targets import Chat, Json, line_of, rows_of
 from tests.strategies import rollout_groups
 from tests.test_oracle import BATCH, REAL, expected, real_copy  # noqa: F401
@@ -98,17 +99,25 @@ def test_rows_of_real_rollouts(real_copy: Path, tmp_path: Path, target: str, rec
 PIECES = st.lists(st.sampled_from(["<think>", "</think>", "so", " ", "\n", "\t", '"', "\\", "ä", "content"]), max_size=8).map("".join)
 
 
-@settings(max_examples=200, deadline=None)
-@given(thought=st.none() | PIECES, said=PIECES, asked=PIECES)
-def test_openrlhf_leaves_out_what_a_template_would_cut(thought: str | None, said: str, asked: str) -> None:
+@settings(BATCH, max_examples=4)
+@given(said=st.lists(st.tuples(st.none() | PIECES, PIECES, PIECES), min_size=50, max_size=60))
+def test_openrlhf_leaves_out_what_a_template_would_cut(tmp_path_factory: pytest.TempPathFactory, said: list[tuple[str | None, str, str]]) -> None:
     """And nothing else: a text is cut if the parts that Qwen3's template finds in it are not all of it."""
-    messages = json.dumps([{"role": "user", "content": asked}, {"role": "assistant", "reasoning_content": thought, "content": said}], ensure_ascii=False)
-    frame = with_plain_messages(pl.DataFrame({"messages": [messages]}), {"plain": "messages"})
-    text = json.loads(frame["plain"].item())[1]["content"]
-    shown = text.split("</think>")[0].split("<think>")[-1] + text.split("</think>")[-1] if "</think>" in text else text
-    tags = "<think>" in text.split("</think>")[0] and "</think>" in text
-    whole = "".join(shown.split()) == "".join(text.replace("<think>", "", int(tags)).replace("</think>", "", 1).split())
-    assert frame.select(cut_thinking(["plain"]).drops).item() == (not whole)
+    path = tmp_path_factory.mktemp("tags") / "rollouts.jsonl"
+    with path.open("w") as file:
+        for thought, answer, asked in said:
+            reasoning = [] if thought is None else [{"type": "reasoning", "summary": [{"type": "summary_text", "text": thought}]}]
+            output = [*reasoning, {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": answer}]}]
+            params = {"input": [{"role": "user", "content": asked}]}
+            file.write(json.dumps({"responses_create_params": params, "response": {"output": output}, "reward": 1.0}) + "\n")
+    frame = pl.concat(list(Rollouts(path).batches(["plain_prompt", "plain_completion"])))
+    cut = frame.select(cut_thinking(frame.columns).drops).to_series()
+    for completion, found in zip(frame["plain_completion"], cut, strict=True):
+        text = "".join(message["content"] for message in json.loads(completion))
+        shown = text.split("</think>")[0].split("<think>")[-1] + text.split("</think>")[-1] if "</think>" in text else text
+        tags = "<think>" in text.split("</think>")[0] and "</think>" in text
+        whole = "".join(shown.split()) == "".join(text.replace("<think>", "", int(tags)).replace("</think>", "", 1).split())
+        assert found == (not whole), text
 
 
 def test_an_answer_with_tags_is_kept_for_openrlhf_where_a_template_shows_it(tmp_path: Path) -> None:

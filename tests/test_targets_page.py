@@ -89,7 +89,7 @@ def written(name: str) -> dict[str, list[str]]:
     for rows in jobs(name):
         for column, field in leaves(rows.fields):
             for source in [source for made in field.sources for source in rows.prepared_from.get(made, (made,))]:
-                columns = found.setdefault(source.removeprefix("chosen_").removeprefix("rejected_"), [])
+                columns = found.setdefault(source.removeprefix("chosen_").removeprefix("rejected_").removeprefix("plain_"), [])
                 columns += [] if column in columns else [column]
     return found
 

@@ -15,7 +15,7 @@ from rollout_etl.read.schema import COLUMNS, IS_ROLLOUT, RECORDED
 from rollout_etl.read.structure import GROUND_TRUTH_FIELDS, ITEMS, structure_for
 
 _GROUND_TRUTH = {"ground_truth", "ground_truth_text", "ground_truth_origin"}
-_MACROS = ("json.sql", "units.sql", "fold.sql", "fields.sql")
+_MACROS = ("json.sql", "units.sql", "fold.sql", "plain.sql", "fields.sql")
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,7 @@ def macros(style: Style) -> str:
         else f"""concat('{{"name":', y.name, ',"arguments":', {arguments}, '}}')"""
     )
     text = "\n".join(_resource(name) for name in _MACROS)
-    if style.developer == "system":
-        text = text.replace('{"role":"developer"', '{"role":"system"').replace("concat(y.name, '\",", "concat(replace(y.name, 'developer', 'system'), '\",")
-    return text.replace("{{call}}", call).replace("{{items}}", ITEMS)
+    return _filled(text, {"call": call, "items": ITEMS, "developer": style.developer})
 
 
 def _accounting(columns: Sequence[str], whole_rows: bool) -> str:

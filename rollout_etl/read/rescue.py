@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import duckdb
 import polars as pl
 import pyarrow as pa
 
@@ -13,7 +12,7 @@ from rollout_etl.read.quarantine import Account, BadLine
 from rollout_etl.read.repair import look_again
 
 
-def without_bad_lines(frame: pl.DataFrame, paths: Sequence[str], account: Account, query: Callable[[pa.Table], duckdb.DuckDBPyRelation]) -> pl.DataFrame:
+def without_bad_lines(frame: pl.DataFrame, paths: Sequence[str], account: Account, query: Callable[[pa.Table], pa.RecordBatchReader]) -> pl.DataFrame:
     """The rollouts of a frame, in the order of `row`. `paths` are the files by number, `query` reads lines as the frame was read."""
     account.read += len(frame)
     bad = frame["bad_text"].is_not_null()
@@ -30,7 +29,7 @@ def without_bad_lines(frame: pl.DataFrame, paths: Sequence[str], account: Accoun
     if repaired:
         rows, sources, numbers, looks, _ = zip(*repaired, strict=True)
         lines = pa.table([rows, sources, numbers, [look.text for look in looks]], schema=SCHEMA)
-        again = pl.concat([pl.DataFrame(pl.from_arrow(batch)) for batch in query(lines).to_arrow_reader(20_000)])
+        again = pl.concat([pl.DataFrame(pl.from_arrow(batch)) for batch in query(lines)])
         frames.append(again.filter(pl.col("is_rollout")))
         rescued = set(frames[-1]["row"])
         for row, source, line, look, text in repaired:

@@ -16,7 +16,8 @@ from polars.io.plugins import register_io_source
 from rollout_etl.errors import RolloutETLError, UnreadableError
 from rollout_etl.progress import Stage
 from rollout_etl.read.ahead import RowOrder, read_ahead
-from rollout_etl.read.canonical import Lookup, Style, looks_at_fields, macros, rollouts_query
+from rollout_etl.read.canonical import Lookup, Style, looks_at_fields, rollouts_query
+from rollout_etl.read.database import opened, streamed
 from rollout_etl.read.glimpse import Glimpse
 from rollout_etl.read.inputs import Input, check_stamps, find_inputs, stamps_of
 from rollout_etl.read.lines import SCHEMA as LINES
@@ -156,13 +157,7 @@ class Rollouts:
 
     @cached_property
     def _database(self) -> duckdb.DuckDBPyConnection:
-        # Lists of a few texts are compared where they stand: each would be planned and run as a join.
-        config: dict[str, Any] = {"preserve_insertion_order": False, "autoinstall_known_extensions": False, "disabled_optimizers": "in_clause"}
-        if self._threads:
-            config["threads"] = self._threads
-        connection = duckdb.connect(config=config)
-        connection.execute(macros(self.style))
-        return connection
+        return opened(self.style, self._threads)
 
     def _raw_batches(self, columns: list[str], rows: np.ndarray | None, stage: Stage) -> Iterator[pl.DataFrame]:
         failure: list[Exception] = []
@@ -180,7 +175,7 @@ class Rollouts:
             stage.bytes = 0
             try:
                 lines = pa.RecordBatchReader.from_batches(LINES, guarded(order.next_row))
-                for batch in read_ahead(iter(self._query(lines, columns, tolerant).to_arrow_reader(self._batch_rows()))):
+                for batch in read_ahead(iter(self._streamed(lines, columns, tolerant))):
                     yield from order.released(_frame(batch))
                 order.check_complete()
                 return
@@ -200,14 +195,11 @@ class Rollouts:
         """The lines that are parsed (see `line_batches`)."""
         return line_batches(self.inputs, rows, first_row, told)
 
-    def _query(self, lines: pa.RecordBatchReader | pa.Table, columns: list[str], tolerant: bool = True) -> duckdb.DuckDBPyRelation:
+    def _streamed(self, lines: pa.RecordBatchReader | pa.Table, columns: list[str], tolerant: bool = True) -> pa.RecordBatchReader:
         namespaces = [item.namespace for item in self.inputs]
-        # Scans may be under way side by side, or given up half-way: each has a connection of its own.
-        connection = self._database.cursor()
-        connection.register("lines", lines)
-        # Planning takes a while: a relation made of another one is planned once more.
         seen = self.glimpse.seen_fields if looks_at_fields(columns) else None
-        return connection.sql(rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant, seen=seen))
+        query = rollouts_query(columns, self.style, self.lookup, namespaces, only=self._only, tolerant=tolerant, seen=seen)
+        return streamed(self._database, lines, query, self._batch_rows())
 
     def _batch_rows(self) -> int:
         """Rows of a batch: some 32 MB of lines."""
@@ -215,7 +207,7 @@ class Rollouts:
         return int(min(max(size / self.glimpse.bytes_per_rollout, 16), 20_000))
 
     def _without_bad_lines(self, frame: pl.DataFrame, columns: list[str], account: Account) -> pl.DataFrame:
-        return without_bad_lines(frame, self._paths, account, lambda lines: self._query(lines, columns))
+        return without_bad_lines(frame, self._paths, account, lambda lines: self._streamed(lines, columns))
 
 
 def _reaches(min_reward: float) -> str:

@@ -165,6 +165,8 @@ RECORDED: dict[str, Column] = {
     "unnamed_row": Column(
         "CASE WHEN x IS NOT NULL THEN kept_of(text) END", pl.String, "JSON object of the row without `task_name`, `_ng_task_index` and `reward`, sorted"
     ),
+    "plain_prompt": Column("plain_prompt", pl.String, "`prompt` as messages of role and content alone (see `sql/plain.sql`)"),
+    "plain_completion": Column("plain_completion", pl.String, "`completion` as messages of role and content alone"),
     "recorded_reward": Column("x.reward::VARCHAR", pl.String, "JSON of the reward as it was written"),
     "line_bytes": Column("strlen(text)", pl.Int64, "bytes of the line"),
     "input": Column("source", pl.Int32, "number of the file within the scan"),
@@ -173,5 +175,7 @@ RECORDED: dict[str, Column] = {
     "numbers": Column("{{numbers}}", pl.Struct({"known": pl.List(pl.Float64), "other": pl.String}), "`metrics` as numbers (see `numbers_sql`)"),
     "found": Column("{{found}}", pl.List(pl.Boolean), "whether each field that the user named holds something"),
 }
-"""Columns that `merge` makes rows of again, that say what a rollout costs, that a refresh keeps or statistics are made of; they are no part of the
+"""Columns that some rows are made of, that `merge` makes rows of again, that say what a rollout costs, that a refresh keeps or statistics are made of; they are no part of the
 canonical table."""
+PLAIN = ("plain_prompt", "plain_completion")
+"""Those that rows of a target can be made of, beside canonical columns."""

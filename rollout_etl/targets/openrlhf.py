@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -32,7 +31,7 @@ from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets.columns import extras, refuse_names
 from rollout_etl.targets.messages import joined, prompt_with_tools
-from rollout_etl.targets.plain_messages import TOOLS_TAIL, cut_thinking, with_plain_messages
+from rollout_etl.targets.plain_messages import TOOLS_TAIL, cut_thinking
 from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "OpenRLHF"
@@ -59,7 +58,7 @@ RESERVED = ("prompt", "chosen", "reject", "rejected", "response", "prompt_ids_le
 _BATCH = {"sft": 128, "dpo": 128, "rm": 128, "grpo": 128, "ppo": 128}
 _SCRIPTS = {"sft": "train_sft", "dpo": "train_dpo", "rm": "train_rm", "grpo": "train_ppo_ray", "ppo": "train_ppo_ray"}
 
-_IMAGE_TAG = Rule("image_tag", pl.col("prompt_plain").str.contains("<image>", literal=True), "the prompt holds the text <image>, taken for a picture")
+_IMAGE_TAG = Rule("image_tag", pl.col("plain_prompt").str.contains("<image>", literal=True), "the prompt holds the text <image>, taken for a picture")
 
 
 def check(job: Job) -> None:
@@ -87,21 +86,19 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
         rules = [identical_sides(pl.col("chosen_response_text"), pl.col("rejected_response_text"))] if pair else []
         cannot_hold = ("tool_prompt",) if job.per == "prompt" else ("flattened_completion", "tool_prompt")
         return Rows(fields, cannot_hold, rules, reader="guesses", flat=True)
-    made = _made(job)
-    rules = [identical_sides(pl.col("chosen_plain"), pl.col("rejected_plain"))] if pair else []
-    rules += [] if "think_tag" in job.options.keep else [cut_thinking(list(made))]
-    prepared = {name: (source,) for name, source in made.items()}
+    rules = [identical_sides(pl.col("chosen_plain_completion"), pl.col("rejected_plain_completion"))] if pair else []
+    rules += [] if "think_tag" in job.options.keep else [cut_thinking(_said(job))]
     online = isinstance(job.options, GrpoOptions)
     rules += [_IMAGE_TAG] if online else []
     cannot_hold = ("answered_prompt", *(["late_answer"] if job.per != "prompt" else []), "earlier_reasoning")
-    return Rows(fields, cannot_hold, rules, partial(with_plain_messages, columns=made), prepared, reader="guesses")
+    return Rows(fields, cannot_hold, rules, reader="guesses")
 
 
-def _made(job: Job) -> Mapping[str, str]:
-    """Columns of plain messages, and those they are made of."""
+def _said(job: Job) -> list[str]:
+    """Columns of plain messages."""
     if job.per == "pair":
-        return {"prompt_plain": "chosen_prompt", "chosen_plain": "chosen_completion", "rejected_plain": "rejected_completion"}
-    return {"prompt_plain": "prompt"} | ({} if job.per == "prompt" else {"completion_plain": "completion"})
+        return ["chosen_plain_prompt", "chosen_plain_completion", "rejected_plain_completion"]
+    return ["plain_prompt"] if job.per == "prompt" else ["plain_prompt", "plain_completion"]
 
 
 def _fields(job: Job) -> list[Field]:
@@ -126,13 +123,14 @@ def _texts(job: Job) -> list[Field]:
 
 
 def _messages(job: Job) -> list[Field]:
-    prompt = prompt_with_tools(pl.col("prompt_plain"), pl.col("chosen_tools" if job.per == "pair" else "tools"), TOOLS_TAIL)
+    side = "chosen_" if job.per == "pair" else ""
+    prompt = prompt_with_tools(pl.col(f"{side}plain_prompt"), pl.col(f"{side}tools"), TOOLS_TAIL)
     if job.per == "pair":
-        sides = {"prompt_messages": prompt, "chosen_messages": pl.col("chosen_plain"), "rejected_messages": pl.col("rejected_plain")}
+        sides = {"prompt_messages": prompt, "chosen_messages": pl.col("chosen_plain_completion"), "rejected_messages": pl.col("rejected_plain_completion")}
         return [Field(name, "chat", value) for name, value in sides.items()]
     if job.recipe == "sft":
-        return [Field("messages", "chat", joined(prompt, pl.col("completion_plain")))]
-    return [Field("input", "chat", prompt), *([Field("output", "chat", pl.col("completion_plain"))] if job.per == "rollout" else [])]
+        return [Field("messages", "chat", joined(prompt, pl.col("plain_completion")))]
+    return [Field("input", "chat", prompt), *([Field("output", "chat", pl.col("plain_completion"))] if job.per == "rollout" else [])]
 
 
 def beside(job: Job) -> dict[str, str]:

@@ -43,7 +43,7 @@ CREATE OR REPLACE MACRO head(k, pk) AS CASE
         WHEN 'O' THEN '{"role":"tool","content":'
         WHEN 'U' THEN '{"role":"user","content":'
         WHEN 'S' THEN '{"role":"system","content":'
-        WHEN 'D' THEN '{"role":"developer","content":'
+        WHEN 'D' THEN '{"role":"{{developer}}","content":'
         WHEN 'M' THEN '{"role":"'
         ELSE '{"role":"assistant","content":"","tool_calls":['
     END)
@@ -67,7 +67,7 @@ CREATE OR REPLACE MACRO value(y) AS CASE
     END
     WHEN y.k IN ('C', 'c') THEN {{call}}
     WHEN y.k = 'O' THEN concat(y.t, ',"tool_call_id":', y.id)
-    WHEN y.k = 'M' THEN concat(y.name, '","content":', y.t)
+    WHEN y.k = 'M' THEN concat(replace(y.name, 'developer', '{{developer}}'), '","content":', y.t)
     ELSE y.t
 END;
 CREATE OR REPLACE MACRO fold(units, ks) AS CASE WHEN len(units) = 0 THEN '[]' ELSE concat(array_to_string(list_transform(

@@ -128,6 +128,8 @@ folded AS (
     SELECT *,
         CASE WHEN NOT wanted THEN NULL WHEN simple_prompt THEN prompt_of(briefed, asked) ELSE fold(p3, pk2) END AS prompt,
         CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN completion_of(to_json(thought)::VARCHAR, to_json(last_text)::VARCHAR) ELSE fold(c3, ck2) END AS completion,
+        CASE WHEN NOT wanted THEN NULL WHEN simple_prompt THEN prompt_of(briefed, asked) ELSE plain_fold(p3, pk2) END AS plain_prompt,
+        CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN plain_answer(thought, last_text) ELSE plain_fold(c3, ck2) END AS plain_completion,
         CASE WHEN NOT wanted THEN NULL WHEN simple_prompt THEN asked ELSE question_of(p3) END AS question,
         CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN to_json(last_text)::VARCHAR ELSE answer_of(c3, ck2) END AS answer,
         CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN last_text ELSE json_extract_string(answer_of(c3, ck2), '$') END AS answer_text,
