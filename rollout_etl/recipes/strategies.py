@@ -40,18 +40,23 @@ def orders_of(kept: pl.DataFrame, options: DpoOptions) -> Orders:
     """The orders of rollouts with the columns of `pairing.narrow_columns`."""
     first = [] if options.ties == "first" else [CHARS]
     ties, descending = [*first, *_TIES], [*([options.ties == "longer"] if first else []), *[False] * len(_TIES)]
-    keyed = kept.with_columns(group=pl.lit(0, dtype=pl.Int64) if options.cross_prompt else pl.struct(GROUP).rank("dense").cast(pl.Int64) - 1)
-    best = keyed.sort("group", "reward", *ties, descending=[False, True, *descending], nulls_last=True)
-    worst = keyed.sort("group", "reward", *ties, descending=[False, False, *descending], nulls_last=True)
-    group = best["group"].to_numpy().astype(np.int64)
+    keys = [] if options.cross_prompt else GROUP
+    ordered = kept.sort(*keys, "reward", *ties, descending=[*[False] * len(keys), True, *descending], nulls_last=True)
+    changes = pl.any_horizontal(pl.lit(False), *(pl.col(key) != pl.col(key).shift() for key in keys)).fill_null(False)
+    best = ordered.with_columns(group=changes.cum_sum().cast(pl.Int64))
+    group, reward = best["group"].to_numpy(), best["reward"].to_numpy()
     sizes = np.bincount(group) if len(group) else np.empty(0, dtype=np.int64)
     starts = np.cumsum(sizes) - sizes
-    places = worst.select("row", at=pl.int_range(pl.len()))
-    in_worst = best.select("row").join(places, on="row", how="left", maintain_order="left")["at"].to_numpy().astype(np.int64)
-    return Orders(
-        best, worst, group, starts[group].astype(np.int64), sizes[group].astype(np.int64), np.arange(len(group)) - starts[group], in_worst,
-        best["reward"].to_numpy(), worst["reward"].to_numpy(),
-    )
+    start, size, at = starts[group].astype(np.int64), sizes[group].astype(np.int64), np.arange(len(group), dtype=np.int64)
+    # From worst to best, stretches of equal rewards stand the other way round within their group; within such a stretch ties have one order.
+    runs = np.flatnonzero(np.r_[True, (reward[1:] != reward[:-1]) | (group[1:] != group[:-1])]) if len(group) else at
+    lengths = np.diff(runs, append=len(group))
+    run = np.repeat(runs, lengths)
+    in_worst = start + (start + size - run - np.repeat(lengths, lengths)) + (at - run)
+    places = np.empty_like(at)
+    places[in_worst] = at
+    worst = best[places]
+    return Orders(best, worst, group, start, size, at - start, in_worst, reward, worst["reward"].to_numpy())
 
 
 def stretches(o: Orders, options: DpoOptions) -> tuple[Ints, Ints, Ints]:
