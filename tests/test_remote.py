@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from rollout_etl.errors import UnreadableError
-from rollout_etl.read import lines, remote
+from rollout_etl.read import remote
 from rollout_etl.read.scan import Rollouts
 
 LINES = b"\n".join(
@@ -165,8 +165,9 @@ def test_the_way_of_object_stores(folder: Path, monkeypatch: pytest.MonkeyPatch)
     clean = LINES.replace(b"\xff", b"?")
     (folder / "clean.jsonl").write_bytes(clean)
     here = found(str(folder / "clean.jsonl"))
-    monkeypatch.setattr(remote, "opened", lambda url: None)
-    assert lines.remote is remote
+    asked: list[str] = []
+    monkeypatch.setattr(remote, "opened", asked.append)
     assert found((folder / "clean.jsonl").as_uri()) == here
+    assert set(asked) == {(folder / "clean.jsonl").as_uri()}
     with pytest.raises(UnreadableError, match="utf8"):
         found((folder / "a.jsonl").as_uri())
