@@ -117,7 +117,7 @@ COLUMNS: dict[str, Column] = {
     "completion_kinds": Column("completion_kinds", pl.String, "one letter for each thing in the completion"),
     "has_inexact_number": Column(
         """strpos(prompt_kinds || completion_kinds, 'C') > 0 AND len(list_filter(list_concat(prompt_units, completion_units), lambda u: u.k = 'C'
-            AND regexp_matches(regexp_replace(u.t, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g'), '[0-9][.eE]|[0-9]{16}'))) > 0""",
+            AND CASE WHEN regexp_matches(u.t, '[:,\\[]-?[0-9]+(?:[.eE]|[0-9]{15})') THEN regexp_matches(outside_strings(u.t), '[0-9][.eE]|[0-9]{16}') ELSE false END)) > 0""",
         pl.Boolean,
         "arguments of a tool call hold a fraction or an integer of 16 digits or more",
     ),
