@@ -148,7 +148,10 @@ def test_problems_are_counted_over_all_rows(tmp_path: Path) -> None:
         (["good.jsonl", "bad.jsonl", "--recipe", "sft"], 4, "last_role: messages does not end with the assistant; 1 rows (first: bad.jsonl:2)"),
         (["--train", "good.jsonl", "--val", "other.jsonl", "--recipe", "sft"], 0, "other.jsonl: 1 rows, openai_format: fine"),
         (["--train", "good.jsonl", "--val", "leak.jsonl", "--recipe", "sft"], 4, "leak: the prompt stands in good.jsonl as well; 1 rows (first: leak.jsonl:1)"),
-        (["good.jsonl"], 2, "no recipe given"),
+        (["good.jsonl"], 2, "good.jsonl has no manifest that tells its recipe"),
+        (["told.jsonl"], 0, "told.jsonl: 2 rows, messages: fine"),
+        (["told.jsonl", "--target", "nemo-rl"], 0, "told.jsonl: 2 rows, openai_format: fine"),
+        (["told.jsonl", "good.jsonl"], 2, "good.jsonl has no manifest that tells its recipe"),
         (["--recipe", "sft"], 2, "no file given"),
         (["--val", "good.jsonl", "--recipe", "sft"], 2, "go together"),
         (["good.jsonl", "--recipe", "nope"], 2, "no recipe 'nope'"),
@@ -165,6 +168,8 @@ def test_command(tmp_path: Path, arguments: list[str], code: int, said: str) -> 
     rows = {"good": [[U, A], [{**U, "content": "other"}, A]], "bad": [[U, A], [U]], "other": [[{**U, "content": "third"}, A]], "leak": [[U, {**A, "content": "else"}]]}
     for name, conversations in rows.items():
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in conversations))
+    (tmp_path / "told.jsonl").write_bytes((tmp_path / "good.jsonl").read_bytes())
+    (tmp_path / "told.jsonl.manifest.json").write_text('{"recipe": "sft", "target": "trl"}')
     (tmp_path / "text.parquet").write_text("no table")
     done = run("validate", *arguments, folder=tmp_path)
     assert done.returncode == code

@@ -17,9 +17,12 @@ def validate(
         list[Path] | None, typer.Argument(metavar="FILE...", help="Training files or folders of shards, whoever wrote them.", show_default=False)
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="RECIPE", help="What they are for: sft, dpo, grpo, kto, rm, ppo or prm.", show_default=False)
+        str | None, typer.Option("--recipe", metavar="RECIPE", help="What they are for: sft, dpo, grpo, kto, rm, ppo or prm.", show_default="by manifest")
     ] = None,
-    target: Annotated[str, typer.Option("--target", metavar="TRAINER", help="Trainer that is to load them: nemo-rl, trl, verl or openrlhf.")] = "nemo-rl",
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="TRAINER", help="Trainer that loads them: nemo-rl, trl, verl or openrlhf.", show_default="by manifest, or nemo-rl"),
+    ] = None,
     train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training file, to compare with --val.", show_default=False)] = None,
     val: Annotated[
         Path | None, typer.Option("--val", metavar="FILE", help="Validation file: its prompts must not stand in --train.", show_default=False)
@@ -33,8 +36,6 @@ def validate(
     """Hold training files against what their trainer loads."""
 
     def run() -> ExitCode:
-        if recipe is None:
-            raise UsageError("no recipe given: name it with --recipe sft, dpo, grpo, kto, rm or ppo")
         if (train is None) != (val is None):
             raise UsageError("--train and --val go together; name a single file without them")
         if not files and train is None:
@@ -44,14 +45,16 @@ def validate(
         from rollout_etl.validate.validate import as_json, layouts_of, leaked, to_text
         from rollout_etl.validate.validate import validate as hold
 
-        training, validating = ([] if path is None else files_of(path) for path in (train, val))
-        named = [*(file for path in files or [] for file in files_of(path)), *training, *validating]
-        verdicts = [hold(path, target, recipe, chat_template) for path in named]
-        layouts = {layout.name: layout for layout in layouts_of(target, recipe)}
-        for verdict in verdicts[len(verdicts) - len(validating) :]:
-            if verdict.layout in layouts and verdicts[-len(validating) - 1].layout == verdict.layout:
-                leak = leaked(training, Path(verdict.path), layouts[verdict.layout])
-                verdict.problems += [leak] if leak.rows else []
+        # Shards are for what their folder is for.
+        named = [(file, *_purpose(path, target, recipe)) for path in [*(files or []), train, val] if path is not None for file in files_of(path)]
+        verdicts = [hold(file, trainer, purpose, chat_template) for file, trainer, purpose in named]
+        if train is not None and val is not None:
+            compared = len(files_of(val))
+            trained_on = verdicts[-compared - 1].layout
+            for (file, trainer, purpose), verdict in zip(named[-compared:], verdicts[-compared:], strict=True):
+                layout = next((one for one in layouts_of(trainer, purpose) if one.name == verdict.layout == trained_on), None)
+                leak = None if layout is None else leaked(files_of(train), file, layout)
+                verdict.problems += [leak] if leak is not None and leak.rows else []
         if json:
             print(as_json(verdicts), flush=True)
         elif not quiet:
@@ -59,6 +62,17 @@ def validate(
         return ExitCode.GATE_FAILED if any(verdict.problems for verdict in verdicts) else ExitCode.DONE
 
     guarded(run)
+
+
+def _purpose(path: Path, target: str | None, recipe: str | None) -> tuple[str, str]:
+    """Trainer and recipe of a file or folder: as named, else as its manifest says."""
+    from rollout_etl.publish.manifests import manifest_of
+
+    known = manifest_of(path)
+    recipe = recipe or known.get("recipe")
+    if not isinstance(recipe, str):
+        raise UsageError(f"{path} has no manifest that tells its recipe: name it with --recipe sft, dpo, grpo, kto, rm or ppo")
+    return str(target or known.get("target") or "nemo-rl"), recipe
 
 
 def register(app: typer.Typer) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rollout_etl import targets
 from rollout_etl.doctor import rollouts as of_rollouts
@@ -13,7 +11,7 @@ from rollout_etl.doctor import training
 from rollout_etl.doctor.finding import Finding
 from rollout_etl.doctor.run_file import keys_of
 from rollout_etl.errors import UsageError
-from rollout_etl.read.inputs import MANIFEST_SUFFIX
+from rollout_etl.publish.manifests import manifest_of
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.targets.target import companion
 
@@ -44,7 +42,7 @@ def examine(path: str, *, target: str | None = None, recipe: str | None = None, 
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"{path} holds no rollouts; of training files name each")
-    known = _manifest(file)
+    known = manifest_of(file)
     target = target or known.get("target") or "nemo-rl"
     guessed = next((name for names, name in training.RECIPES_BY_COLUMNS if names <= set(columns)), "sft")
     recipe = recipe or known.get("recipe") or guessed
@@ -65,12 +63,3 @@ def _untransformed(path: str, config: Path) -> Finding:
     name = keys.get("input_key") or keys.get("chat_key") or keys.get("prompt_key") or "input"
     cause = f"these are rollouts, and {config} reads training data"
     return Finding(path, f"KeyError: '{name}'", cause, "turn them into training data first: rollout-etl sft, dpo or grpo")
-
-
-def _manifest(file: Path) -> dict[str, Any]:
-    beside = file.with_name(file.name + MANIFEST_SUFFIX)
-    try:
-        found = json.loads(beside.read_bytes()) if beside.is_file() else {}
-    except ValueError:
-        found = {}
-    return found if isinstance(found, dict) else {}
