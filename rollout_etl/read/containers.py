@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from rollout_etl.read.canonical import quoted
 from rollout_etl.read.inputs import Input
 
 
@@ -23,21 +26,66 @@ def rows_of(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
 def _json_array(item: Input) -> Iterator[pa.StringArray]:
     # A JSON array is one value: DuckDB needs room for all of it.
     size = max(1 << 24, 1 << 30 if item.is_remote else os.path.getsize(item.path) + 1024)
-    return _queried(f"SELECT json::VARCHAR FROM read_json_objects($path, format := 'auto', maximum_object_size := {size})", item)
+    read = 0
+    try:
+        for texts in _queried(f"SELECT json::VARCHAR FROM read_json_objects($path, format := 'auto', maximum_object_size := {size})", item):
+            yield texts
+            read += len(texts)
+    except OSError:
+        # One escape that stands for no character, and DuckDB reads nothing of the array. As a line of its own, its row can be repaired.
+        rows = None if item.local_path is None else _array_of(item.local_path)
+        if rows is None:
+            raise
+        yield pa.array([json.dumps(row) for row in rows[read:]], pa.string())
+
+
+def _array_of(path: str) -> list[Any] | None:
+    """The elements of a JSON array, None where it is none."""
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
+
+
+# Objects of a rollout, which a column may hold as JSON text.
+_OBJECTS = {
+    "responses_create_params", "response", "output", "messages", "tools", "agent_ref", "metadata", "verifier_metadata", "instance_config", "reward_components"
+}  # fmt: skip
+_INDICES = {"_ng_task_index", "_ng_rollout_index"}
 
 
 def _parquet(item: Input) -> Iterator[pa.StringArray]:
-    """Rows as JSON. Columns that hold JSON as text are taken as JSON."""
-    nested = "'responses_create_params', 'response', 'output', 'messages', 'tools', 'agent_ref', 'metadata', 'verifier_metadata'"
-    described = _query("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet($path))", item).fetchall()
-    fields = []
-    for name, dtype in described:
-        column, key = '"' + name.replace('"', '""') + '"', name.replace("'", "''")
-        value = column
-        if dtype == "VARCHAR" and f"'{name}'" in nested:
-            value = f"CASE WHEN json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
-        fields.append(f"'{key}', {value}")
-    return _queried(f"SELECT json_object({', '.join(fields)})::VARCHAR FROM read_parquet($path)", item)
+    """Rows as JSON. Columns that hold objects and lists as text are taken as JSON."""
+    described = _query("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet($path, binary_as_string := true))", item).fetchall()
+    # DuckDB tells columns apart by the names that it gave them: of two that differ only in case, the second gets a number.
+    names = _columns(_query("SELECT name, num_children FROM parquet_schema($path)", item).fetchall())
+    values = [f"{quoted(name)}, {_value(name, given, dtype)}" for name, (given, dtype) in zip(names, described, strict=True)]
+    return _queried(f"SELECT json_object({', '.join(values)})::VARCHAR FROM read_parquet($path, binary_as_string := true)", item)
+
+
+def _columns(nodes: list[tuple[str, int | None]]) -> list[str]:
+    """Names of the columns: the nodes of the schema are listed depth first, from its root."""
+    names: list[str] = []
+    below = 0
+    for name, children in nodes[1:]:
+        if below == 0:
+            names.append(name)
+            below = 1
+        below += (children or 0) - 1
+    return names
+
+
+def _value(name: str, given: str, dtype: str) -> str:
+    """SQL for a column's value as JSON."""
+    column = '"' + given.replace('"', '""') + '"'
+    if name in _OBJECTS and dtype == "VARCHAR":
+        return f"CASE WHEN regexp_matches({column}, '^\\s*[\\[{{]') AND json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
+    if "STRUCT(" in dtype:
+        # Arrow fills a struct with what other rows have: schemas of tools would hold the properties of all other tools, as null.
+        return f"json_strip_nulls(to_json({column}))"
+    # What is missing in one row makes numbers of the others floats, where pandas wrote the file.
+    return f"CASE WHEN {column} = floor({column}) THEN {column}::BIGINT END" if name in _INDICES and dtype in ("DOUBLE", "FLOAT") else column
 
 
 def _query(sql: str, item: Input) -> Any:
