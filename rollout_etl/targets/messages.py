@@ -20,5 +20,5 @@ def prompt_with_tools(prompt: pl.Expr, tools: pl.Expr, tail: str = TOOLS_TAIL) -
     encoded = pl.struct(text.alias("t")).struct.json_encode().str.strip_prefix('{"t":"').str.strip_suffix('"}')
     head = '[{"role":"system","content":"'
     merged = pl.concat_str(pl.lit(head), encoded, pl.lit("\\n\\n"), prompt.str.strip_prefix(head))
-    added = pl.concat_str(pl.lit(head), encoded, pl.lit('"},'), prompt.str.strip_prefix("["))
+    added = joined(pl.concat_str(pl.lit(head), encoded, pl.lit('"}]')), prompt)
     return pl.when(tools.is_null()).then(prompt).when(prompt.str.starts_with(head)).then(merged).otherwise(added)
