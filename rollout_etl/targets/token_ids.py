@@ -13,13 +13,14 @@ from rollout_etl.curate.rules import Rule
 from rollout_etl.frame_sql import selected
 
 RULES = (
-    Rule("missing_token_ids", pl.col("token_state") == "missing", "the last answer carries no token ids"),
+    Rule("missing_token_ids", pl.col("token_state") == "missing", "the last answer carries no token ids, or made-up ones"),
     Rule("broken_token_chain", pl.col("token_state") == "broken", "a prompt does not begin with the tokens of the call before"),
 )
 COLUMNS = ("input_ids", "labels", "token_state")
 """What `with_token_ids` adds, made of the column `token_calls`."""
 
 # An item of one token after a complete turn is a dummy. Of parallel calls only the last item has ids, so nulls in between are usual.
+# Agents without a tokenizer write a few made-up ids; what a chat template makes of a prompt has more tokens than those.
 _QUERY = """
 WITH items AS (
     SELECT row, list_filter(
@@ -28,8 +29,8 @@ WITH items AS (
     ) AS items FROM frame
 ),
 sampled AS (
-    SELECT row, coalesce(len(items[-1].generation_token_ids), 0) > 0 AS ends, list_transform(
-        list_filter(items, lambda i: len(i.generation_token_ids) > 0 AND len(i.prompt_token_ids) > 0),
+    SELECT row, coalesce(len(items[-1].generation_token_ids) > 0 AND len(items[-1].prompt_token_ids) > 4, false) AS ends, list_transform(
+        list_filter(items, lambda i: len(i.generation_token_ids) > 0 AND len(i.prompt_token_ids) > 4),
         lambda i: struct_pack(p := i.prompt_token_ids, g := i.generation_token_ids, whole := list_concat(i.prompt_token_ids, i.generation_token_ids))
     ) AS s FROM items
 ),
@@ -37,7 +38,7 @@ chained AS (
     SELECT *, len(list_filter(s, lambda c, i: i > 1 AND c.p[:len(s[i - 1].whole)] IS DISTINCT FROM s[i - 1].whole)) AS breaks FROM sampled
 )
 SELECT
-    CASE WHEN NOT coalesce(ends, false) OR len(s) = 0 THEN 'missing' WHEN breaks > 0 THEN 'broken' ELSE 'whole' END AS token_state,
+    CASE WHEN NOT ends THEN 'missing' WHEN breaks > 0 THEN 'broken' ELSE 'whole' END AS token_state,
     CASE WHEN token_state = 'whole' THEN to_json(s[-1].whole)::VARCHAR END AS input_ids,
     CASE WHEN token_state = 'whole' THEN to_json(flatten(list_transform(s, lambda c, i: list_concat(
         list_resize([]::BIGINT[], len(c.p) - CASE WHEN i > 1 THEN len(s[i - 1].whole) ELSE 0 END, -100), c.g
