@@ -70,8 +70,12 @@ def warnings(rollouts: Rollouts, held: Mapping[str, int], of: str = "rollout") -
     for option in missing:
         name = option.partition(" ")[2].rpartition("=")[2]
         name, what = name.removeprefix("chosen.").removeprefix("rejected."), "metric" if "metrics." in name else "field"
-        # The name of a column is right, though nothing stands in it.
-        meant = "" if name in SCHEMA else did_you_mean(name.removeprefix("metrics.").partition(".")[0], names)
+        if what == "field" and "." in name and name in names:
+            # A dot parts names, unless it is escaped.
+            meant = "; did you mean " + name.replace(".", "\\.") + "?"
+        else:
+            # The name of a column is right, though nothing stands in it.
+            meant = "" if name in SCHEMA else did_you_mean(name.removeprefix("metrics.").partition(".")[0], names)
         found.append(f"{option}: no {of} has this {what}{meant}")
     return found
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.scan import Rollouts
-from rollout_etl.recipes.options import DpoOptions
+from rollout_etl.recipes.options import DpoOptions, SftOptions
 from rollout_etl.run import Run, execute
 
 QUESTION = {"role": "user", "content": "What is 1 + 1?"}
@@ -108,3 +109,41 @@ def test_an_index_of_the_attempt_in_the_metadata_does_not_part_a_group(tmp_path:
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert execute(Run(inputs=[str(path)], output=tmp_path / "pairs.jsonl", options=DpoOptions(), config=False)).written == 1
+
+
+def test_a_tool_that_is_declared_twice(tmp_path: Path) -> None:
+    one, other = ({"type": "function", "name": "f", "description": text, "parameters": {"type": "object", "properties": {}}} for text in ("a", "b"))
+    row = rollout(answer())
+    row["responses_create_params"]["tools"] = [one, other, one]
+    assert [tool["function"]["description"] for tool in json.loads(read(tmp_path, row, "tools")["tools"])] == ["a", "b"]
+
+
+def test_transitions_that_do_not_repeat_those_before_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    first, second = ([{"role": "user", "content": text}, answer(text)] for text in "ab")
+    rows = [rollout([*first], [*first, *second]), rollout([*first], [*second])]
+    path.write_text("".join(json.dumps(row | {"responses_create_params": {"input": []}}) + "\n" for row in rows))
+    report = execute(Run(inputs=[str(path)], output=tmp_path / "rows.jsonl", options=SftOptions(), config=False))
+    assert report.shapes == {"response+empty_input+transitions": 1, "response+empty_input+diverging_transitions": 1}
+    assert any(warning.startswith("1 rollouts are lists of transitions") for warning in report.warnings)
+    assert [len(json.loads(line)["messages"]) for line in (tmp_path / "rows.jsonl").read_text().splitlines()] == [4, 2]
+
+
+def test_a_prompt_of_tools_alone(tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    tools = [{"type": "function", "name": "f", "parameters": {"type": "object"}}]
+    rows = [rollout(answer(text)) | {"reward": reward, "responses_create_params": {"input": [], "tools": tools}, "_ng_task_index": 0} for text, reward in (("2", 1.0), ("3", 0.0))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = DpoOptions(format="preference", keep=("empty_prompt",))
+    execute(Run(inputs=[str(path)], output=tmp_path / "pairs.jsonl", options=options, config=False))
+    [pair] = map(json.loads, (tmp_path / "pairs.jsonl").read_text().splitlines())
+    assert [message["role"] for message in pair["context"]] == ["system"]
+
+
+def test_a_dot_that_is_part_of_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    row = rollout(answer()) | {"file.txt": "whole", "file": {"txt": "part"}, "verifier_metadata": {"a.b": {"c d/e": "deep"}}}
+    path.write_text(json.dumps(row) + "\n")
+    for field, truth in (("file\\.txt", "whole"), ("file.txt", "part"), ("verifier_metadata.a\\.b.c d/e", "deep")):
+        [frame] = Rollouts(str(path), lookup=Lookup(ground_truth_field=field)).batches(["ground_truth_text"])
+        assert frame["ground_truth_text"].to_list() == [truth]

@@ -53,7 +53,7 @@ class Lookup:
 
     def __post_init__(self) -> None:
         for path in self.paths:
-            if not all(path.split(".")):
+            if not all(_parts(path)):
                 raise UsageError(f"'{path}' is no field path; name fields with dots between them, as in verifier_metadata.answer")
 
 
@@ -68,8 +68,13 @@ def quoted(text: str) -> str:
 
 
 def json_path(path: str) -> str:
-    """A dotted field path as a JSON path: `metadata.task type` becomes `$."metadata"."task type"`."""
-    return "$" + "".join('."' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in path.split("."))
+    """A dotted field path as a JSON path: `metadata.task type` becomes `$."metadata"."task type"`. A dot of a name is written `\\.`."""
+    return "$" + "".join('."' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in _parts(path))
+
+
+def _parts(path: str) -> list[str]:
+    """The names on a field path."""
+    return [part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", path)]
 
 
 def _field(path: str) -> str:

@@ -48,7 +48,7 @@ END
 || CASE WHEN coalesce(len(x.response.output), 0) = 0 AND x.output IS NOT NULL THEN CASE WHEN len(json_extract(text, '$.output[*].role')) > 0 AND len(json_extract(text, '$.output[*].type')) = 0 THEN '+chat' ELSE '' END ELSE '' END
 || CASE WHEN string_input THEN '+string_input' ELSE '' END
 || CASE WHEN x.responses_create_params IS NOT NULL AND input_empty THEN '+empty_input' ELSE '' END
-|| CASE WHEN transitions THEN '+transitions' ELSE '' END END
+|| transitions END
 || {_INSTRUCTIONS}"""
 
 IS_ROLLOUT = """(x.responses_create_params IS NOT NULL OR x.response IS NOT NULL OR x.output IS NOT NULL OR x.messages IS NOT NULL

@@ -36,7 +36,7 @@ _CONVERSATIONS = {"sft": "--format openai", "dpo": "--format preference"}
 
 def advise(report: Report, options: AnyOptions) -> None:
     """Add warnings to the report, each once."""
-    for warning in _warnings(report, options):
+    for warning in [*_warnings(report, options), *_diverging(report)]:
         if warning not in report.warnings:
             report.warnings.append(warning)
 
@@ -57,6 +57,11 @@ def _warnings(report: Report, options: AnyOptions) -> list[str]:
     if missing > _MANY_WITHOUT_TRUTH * (missing + report.kept):
         return [f"{missing} of {missing + report.kept} rollouts have no ground truth: {_WAYS_TO_TRUTH}"]
     return []
+
+
+def _diverging(report: Report) -> list[str]:
+    count = sum(count for shape, count in report.shapes.items() if "+diverging_transitions" in shape)
+    return [f"{count} rollouts are lists of transitions that do not repeat those before: only the last of each was read"] if count else []
 
 
 def _no_pairs(report: Report, options: DpoOptions) -> str:

@@ -36,8 +36,8 @@ _ASKED = ("agent_ref", "expected_output", "expected_result")
 
 
 def tools_of(tools: Any) -> str | None:
-    """Tools of either spelling as chat tools; None without any."""
-    shown = []
+    """Tools of either spelling as chat tools, each once; None without any."""
+    shown: list[str] = []
     for tool in tools if isinstance(tools, list) else []:
         if get(tool, "function") is not None:
             function = get(tool, "function")
@@ -46,8 +46,10 @@ def tools_of(tools: Any) -> str | None:
             function = Object([(key, value) for key, value in fields if value is not None])
         else:
             continue
-        shown.append(Object([("type", "function"), ("function", function)]))
-    return dumps(shown) if shown else None
+        text = dumps(Object([("type", "function"), ("function", function)]))
+        if text not in shown:
+            shown.append(text)
+    return f"[{','.join(shown)}]" if shown else None
 
 
 def metadata_of(metadata: Any) -> str | None:

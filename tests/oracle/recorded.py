@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from .jsontext import Object, get
+from .jsontext import Object, dumps, get
 from .units import Unit, is_blank, is_empty, items_of, units_of
 
 
@@ -81,7 +82,8 @@ def shape(x: Object, found: Recorded) -> str:
     if has_params and found.input is None:
         name += "+empty_input"
     if isinstance(found.output, list) and isinstance(found.output[0], list):
-        name += "+transitions"
+        texts = [dumps(transition) for transition in found.output]
+        name += "+transitions" if all(later.startswith(before[:-1]) for before, later in pairwise(texts)) else "+diverging_transitions"
     instructions = get(x, "responses_create_params", "instructions")
     if isinstance(instructions, str) and not is_blank(instructions):
         name += "+instructions"

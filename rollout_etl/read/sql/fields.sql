@@ -8,6 +8,10 @@ CREATE OR REPLACE MACRO first_named(text, names, paths) AS list_filter(
     list_transform(json_extract(text, paths), lambda j, i: names[i] || ':' || filled(j)), lambda j: j IS NOT NULL
 )[1];
 
+-- Whether of transitions each begins with the one before: only then is the last one all that was said.
+CREATE OR REPLACE MACRO repeat_each_other(transitions) AS list_transform([json_extract(transitions, '$[*]')::VARCHAR[]], lambda l:
+    len(list_filter(l, lambda t, i: i > 1 AND NOT starts_with(t, substring(l[i - 1], 1, length(l[i - 1]) - 1)))) = 0)[1];
+
 -- A list of items, the last of a list of transitions (each repeats the one before), one item, or a text.
 CREATE OR REPLACE MACRO item_list(j) AS CASE
     WHEN json_type(j, '$[0]') = 'ARRAY' THEN json_extract(j, '$[#-1]')::VARCHAR
@@ -17,15 +21,18 @@ CREATE OR REPLACE MACRO item_list(j) AS CASE
     ELSE '[]'
 END;
 
--- Tools of either spelling as chat tools; keys that only responses have (defer_loading, output_schema, ...) are left out.
-CREATE OR REPLACE MACRO tools_of(tools) AS CASE WHEN starts_with(tools, '[') THEN nullif(concat('[', array_to_string(list_filter(list_transform(
+-- Tools of either spelling as chat tools; keys that only responses have (defer_loading, output_schema, ...) are left out, and so is a tool that
+-- stood there before.
+CREATE OR REPLACE MACRO without_repeats(texts) AS list_transform([texts], lambda l:
+    CASE WHEN len(list_distinct(l)) = len(l) THEN l ELSE list_filter(l, lambda t, i: list_position(l, t) = i) END)[1];
+CREATE OR REPLACE MACRO tools_of(tools) AS CASE WHEN starts_with(tools, '[') THEN nullif(concat('[', array_to_string(without_repeats(list_filter(list_transform(
     json_transform(tools, '[{"name":"JSON","description":"JSON","parameters":"JSON","strict":"JSON","function":"JSON"}]'),
     lambda t: CASE
         WHEN t.function IS NOT NULL THEN concat('{"type":"function","function":', t.function, '}')
         WHEN t.name IS NOT NULL THEN concat('{"type":"function","function":{"name":', t.name,
             ',"description":' || t.description, ',"parameters":' || t.parameters, ',"strict":' || t.strict, '}}')
     END
-), lambda t: t IS NOT NULL), ','), ']'), '[]') END;
+), lambda t: t IS NOT NULL)), ','), ']'), '[]') END;
 
 -- Keys and values of an object. A map refuses a key that stands twice; the first is used then, key by key.
 CREATE OR REPLACE MACRO entries_of(text) AS CASE

@@ -50,7 +50,7 @@ answered AS (
 -- What a macro repeats is planned anew: units of any kind are made in one place for both sides.
 spoken AS (
     SELECT * EXCLUDE (input, output),
-        coalesce(json_type(output, '$[0]') = 'ARRAY', false) AS transitions,
+        CASE WHEN json_type(output, '$[0]') = 'ARRAY' THEN CASE WHEN repeat_each_other(output) THEN '+transitions' ELSE '+diverging_transitions' END ELSE '' END AS transitions,
         coalesce(starts_with(input, '"'), false) AS string_input,
         NOT input_listed AND input IS NULL AS input_empty,
         CASE WHEN plain_input AND plain_output THEN NULL ELSE list_transform([
