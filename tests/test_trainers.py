@@ -205,6 +205,16 @@ def test_a_launch_command_is_one_for_the_shell(target: str, suffix: str, folder:
     assert any(word.startswith(f"{folder / 'my runs'}") for word in words)
 
 
+@pytest.mark.parametrize("recipe", ["sft", "dpo", "rm", "grpo", "ppo"])
+def test_openrlhf_finds_the_rows_to_validate_with(recipe: str, folder: Path) -> None:
+    """A file has the split train alone, and OpenRLHF's DPO asks for test unless it is told."""
+    done = run(recipe, "in.jsonl", "-o", "out.jsonl", "--target", "openrlhf", "--val", "0.4", *RELAXED, folder=folder)
+    assert done.returncode == 0, done.stderr
+    flags = shlex.split((folder / "out.jsonl.openrlhf.sh").read_text(), comments=True)
+    assert flags[flags.index("--eval.dataset") + 1] == str(folder / "out.val.jsonl")
+    assert flags[flags.index("--eval.split") + 1] == "train"
+
+
 def test_targets_as_json(folder: Path) -> None:
     rows = json.loads(run("targets", "--json", folder=folder).stdout)
     assert len(rows) == 6 * len(targets.REGISTRY)

@@ -159,7 +159,8 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     batch, data = settings.batch_of(_BATCH[job.recipe]), shlex.quote(str(settings.pattern_of(settings.train).resolve()))
     flags = [f"--{'data.prompt_dataset' if online else 'data.dataset'} {data}", *_data_flags(job)]
     if settings.validation is not None:
-        flags.append(f"--eval.dataset {shlex.quote(str(settings.pattern_of(settings.validation).resolve()))}")
+        # A file has one split, train, while DPO asks for another unless told.
+        flags.append(f"--eval.dataset {shlex.quote(str(settings.pattern_of(settings.validation).resolve()))} --eval.split train")
     flags += [f"--{'actor' if online else 'model'}.model_name_or_path {shlex.quote(model)}", f"--train.batch_size {batch}", "--data.max_len 16384"]
     micro = "--train.micro_batch_size 1"
     output = f"--ckpt.output_dir {shlex.quote(str((settings.run_file.parent / f'{settings.train.stem}-{job.recipe}').resolve()))}"
@@ -170,6 +171,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     command = "python3 -m" if online else "deepspeed --module"
     lines = " \\\n  ".join([f"{command} openrlhf.cli.{_SCRIPTS[job.recipe]}", *flags, micro, output, '"$@"'])
     notes = f"# Run file for {settings.train.name}, for OpenRLHF." + ("" if settings.model else " Set the model to yours.") + "\n"
+    notes += "# Add --model.margin_loss_enable for a loss that takes the margins into account.\n" if job.recipe == "rm" else ""
     notes += "# reward_func.py must define reward_func(queries, prompts, labels).\n" if online else ""
     return {settings.run_file: f"#!/usr/bin/env bash\n{notes}set -euo pipefail\n{lines}\n"}
 
