@@ -49,7 +49,9 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     except MemoryError:
         code, said = ExitCode.UNREADABLE, "out of memory; split the input into several runs"
     except Exception as error:
-        code, said = ExitCode.INTERNAL, _internal(error)
+        # DuckDB takes Ctrl-C for itself while it runs a query, and raises an error of its own.
+        stopped = isinstance(error, RuntimeError) and str(error) == "Query interrupted"
+        code, said = (ExitCode.INTERRUPTED, "interrupted; nothing was published") if stopped else (ExitCode.INTERNAL, _internal(error))
     if said:
         TALK.error(said, code)
     for stream in (sys.stdout, sys.stderr):
