@@ -84,6 +84,22 @@ def test_interrupted(laid_out: Path, known: Known) -> None:
     assert outputs(laid_out) == known.old
 
 
+WAITING = """
+import os, signal, threading
+import duckdb
+from rollout_etl.cli.runner import guarded
+
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+guarded(lambda: duckdb.connect().execute("SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b").fetchall())
+"""
+
+
+def test_interrupted_while_a_query_runs() -> None:
+    """DuckDB has an error of its own for it."""
+    done = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, encoding="utf-8", timeout=60)
+    assert (done.returncode, done.stderr) == (130, "rollout-etl: interrupted; nothing was published\n")
+
+
 def test_leftovers_of_the_dead_go(laid_out: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from rollout_etl.run import Run
 
 
+_INTERRUPTED = (ExitCode.INTERRUPTED, "interrupted; nothing was published")
+
+
 def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoReturn:
     """Run a recipe with the options of its command, show what became of it, and exit."""
     guarded(lambda: _run(recipe, given, names))
@@ -41,7 +44,7 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     except RolloutETLError as error:
         code, said = error.exit_code, str(error)
     except KeyboardInterrupt:
-        code, said = ExitCode.INTERRUPTED, "interrupted; nothing was published"
+        code, said = _INTERRUPTED
     except BrokenPipeError:
         code = ExitCode.DONE
     except OSError as error:
@@ -49,9 +52,7 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     except MemoryError:
         code, said = ExitCode.UNREADABLE, "out of memory; split the input into several runs"
     except Exception as error:
-        # DuckDB takes Ctrl-C for itself while it runs a query, and raises an error of its own.
-        stopped = isinstance(error, RuntimeError) and str(error) == "Query interrupted"
-        code, said = (ExitCode.INTERRUPTED, "interrupted; nothing was published") if stopped else (ExitCode.INTERNAL, _internal(error))
+        code, said = _INTERRUPTED if _is_interrupt(error) else (ExitCode.INTERNAL, _internal(error))
     if said:
         TALK.error(said, code)
     for stream in (sys.stdout, sys.stderr):
@@ -59,6 +60,11 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
             stream.flush()
     # Native threads may still hold on to what Python would tear down; all files are closed by now.
     os._exit(int(code))
+
+
+def _is_interrupt(error: Exception) -> bool:
+    """DuckDB takes Ctrl-C for itself while it runs a query, and raises an error of its own."""
+    return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
 
 
 def _prepare_libraries() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -41,38 +41,45 @@ def validate(
         if not files and train is None:
             raise UsageError("no file given")
         from rollout_etl.cli.summary import plain
-        from rollout_etl.publish.folders import files_of
         from rollout_etl.validate.validate import as_json, layouts_of, leaked, to_text
         from rollout_etl.validate.validate import validate as hold
 
-        # Shards are for what their folder is for.
-        named = [(file, *_purpose(path, target, recipe)) for path in [*(files or []), train, val] if path is not None for file in files_of(path)]
-        verdicts = [hold(file, trainer, purpose, chat_template) for file, trainer, purpose in named]
-        if train is not None and val is not None:
-            compared = len(files_of(val))
-            trained_on = verdicts[-compared - 1].layout
-            for (file, trainer, purpose), verdict in zip(named[-compared:], verdicts[-compared:], strict=True):
-                layout = next((one for one in layouts_of(trainer, purpose) if one.name == verdict.layout == trained_on), None)
-                leak = None if layout is None else leaked(files_of(train), file, layout)
-                verdict.problems += [leak] if leak is not None and leak.rows else []
+        named = [_named(path, target, recipe) for path in [*(files or []), train, val] if path is not None]
+        verdicts = [[hold(file, one.target, one.recipe, chat_template) for file in one.files] for one in named]
+        if train is not None:
+            trained, held = named[-2:]
+            layouts = {layout.name: layout for layout in layouts_of(held.target, held.recipe)}
+            for verdict in verdicts[-1]:
+                if verdict.layout in layouts and verdicts[-2][-1].layout == verdict.layout:
+                    leak = leaked(trained.files, Path(verdict.path), layouts[verdict.layout])
+                    verdict.problems += [leak] if leak.rows else []
+        flat = [verdict for found in verdicts for verdict in found]
         if json:
-            print(as_json(verdicts), flush=True)
+            print(as_json(flat), flush=True)
         elif not quiet:
-            print("\n".join(plain(to_text(verdict)) for verdict in verdicts), file=sys.stdout, flush=True)
-        return ExitCode.GATE_FAILED if any(verdict.problems for verdict in verdicts) else ExitCode.DONE
+            print("\n".join(plain(to_text(verdict)) for verdict in flat), file=sys.stdout, flush=True)
+        return ExitCode.GATE_FAILED if any(verdict.problems for verdict in flat) else ExitCode.DONE
 
     guarded(run)
 
 
-def _purpose(path: Path, target: str | None, recipe: str | None) -> tuple[str, str]:
-    """Trainer and recipe of a file or folder: as named, else as its manifest says."""
-    from rollout_etl.publish.manifests import manifest_of
+class _Named(NamedTuple):
+    """A file, or a folder of shards: its files, and what they are for."""
 
-    known = manifest_of(path)
-    recipe = recipe or known.get("recipe")
-    if not isinstance(recipe, str):
+    files: list[Path]
+    target: str
+    recipe: str
+
+
+def _named(path: Path, target: str | None, recipe: str | None) -> _Named:
+    from rollout_etl.publish.folders import files_of
+    from rollout_etl.publish.manifests import purpose_of
+
+    files = files_of(path)
+    target, recipe = purpose_of(path, target, recipe)
+    if recipe is None:
         raise UsageError(f"{path} has no manifest that tells its recipe: name it with --recipe sft, dpo, grpo, kto, rm or ppo")
-    return str(target or known.get("target") or "nemo-rl"), recipe
+    return _Named(files, target, recipe)
 
 
 def register(app: typer.Typer) -> None:

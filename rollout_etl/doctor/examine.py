@@ -11,7 +11,7 @@ from rollout_etl.doctor import training
 from rollout_etl.doctor.finding import Finding
 from rollout_etl.doctor.run_file import keys_of
 from rollout_etl.errors import UsageError
-from rollout_etl.publish.manifests import manifest_of
+from rollout_etl.publish.manifests import purpose_of
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.targets.target import companion
 
@@ -42,10 +42,8 @@ def examine(path: str, *, target: str | None = None, recipe: str | None = None, 
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"{path} holds no rollouts; of training files name each")
-    known = manifest_of(file)
-    target = target or known.get("target") or "nemo-rl"
-    guessed = next((name for names, name in training.RECIPES_BY_COLUMNS if names <= set(columns)), "sft")
-    recipe = recipe or known.get("recipe") or guessed
+    target, recipe = purpose_of(file, target, recipe)
+    recipe = recipe or next((name for names, name in training.RECIPES_BY_COLUMNS if names <= set(columns)), "sft")
     beside = companion(file, targets.load(target).RUN_SUFFIX)
     if config is None and target == "nemo-rl" and beside.is_file():
         config = beside

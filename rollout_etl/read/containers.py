@@ -13,6 +13,11 @@ import pyarrow as pa
 
 from rollout_etl.read.canonical import quoted
 from rollout_etl.read.inputs import Input
+from rollout_etl.read.structure import STRUCTURE
+
+_NESTED = {"messages", "output", "tools", *(name for name, part in STRUCTURE.items() if isinstance(part, dict))}
+"""Fields that hold objects or lists, in columns of text as JSON."""
+_INDICES = {"_ng_task_index", "_ng_rollout_index"}
 
 
 def rows_of(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
@@ -48,13 +53,6 @@ def _array_of(path: str) -> list[Any] | None:
     return found if isinstance(found, list) else None
 
 
-# Objects of a rollout, which a column may hold as JSON text.
-_OBJECTS = {
-    "responses_create_params", "response", "output", "messages", "tools", "agent_ref", "metadata", "verifier_metadata", "instance_config", "reward_components"
-}  # fmt: skip
-_INDICES = {"_ng_task_index", "_ng_rollout_index"}
-
-
 def _parquet(item: Input) -> Iterator[pa.StringArray]:
     """Rows as JSON. Columns that hold objects and lists as text are taken as JSON."""
     described = _query("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet($path, binary_as_string := true))", item).fetchall()
@@ -79,13 +77,15 @@ def _columns(nodes: list[tuple[str, int | None]]) -> list[str]:
 def _value(name: str, given: str, dtype: str) -> str:
     """SQL for a column's value as JSON."""
     column = '"' + given.replace('"', '""') + '"'
-    if name in _OBJECTS and dtype == "VARCHAR":
+    if name in _NESTED and dtype == "VARCHAR":
         return f"CASE WHEN regexp_matches({column}, '^\\s*[\\[{{]') AND json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
     if "STRUCT(" in dtype:
         # Arrow fills a struct with what other rows have: schemas of tools would hold the properties of all other tools, as null.
         return f"json_strip_nulls(to_json({column}))"
-    # What is missing in one row makes numbers of the others floats, where pandas wrote the file.
-    return f"CASE WHEN {column} = floor({column}) THEN {column}::BIGINT END" if name in _INDICES and dtype in ("DOUBLE", "FLOAT") else column
+    if name in _INDICES and dtype in ("DOUBLE", "FLOAT"):
+        # What is missing in one row makes numbers of the others floats, where pandas wrote the file.
+        return f"CASE WHEN {column} = floor({column}) THEN {column}::BIGINT END"
+    return column
 
 
 def _query(sql: str, item: Input) -> Any:
