@@ -12,7 +12,7 @@ import pytest
 
 from rollout_etl.errors import ExitCode, UnreadableError
 from rollout_etl.read.inputs import find_inputs
-from tests.command import run, tree
+from tests.command import COMMAND, run, tree
 
 TO = ("-o", "out.jsonl")
 
@@ -96,6 +96,21 @@ def test_a_bug_is_one_line_and_not_the_code_of_nothing_to_write(folder: Path) ->
     done = subprocess.run([sys.executable, "-c", BROKEN, "sft", "good.jsonl", *TO], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == ExitCode.INTERNAL
     assert done.stderr == "rollout-etl: internal error, please report it: TypeError at <string>:7: first line\n"
+
+
+@pytest.mark.parametrize("command", ["sft {} -o out.jsonl", "sft . -o out.jsonl", "stats {}", "sql {} 'SELECT 1'", "sft good.jsonl -o {}", "validate {}"])
+def test_a_file_name_that_is_no_text(command: str, folder: Path) -> None:
+    (folder / os.fsdecode(b"caf\xe9.jsonl")).write_bytes((folder / "good.jsonl").read_bytes())
+    line = f'"{COMMAND}" {command}'.encode().replace(b"{}", b"caf\xe9.jsonl")
+    done = subprocess.run([b"bash", b"-c", line], cwd=folder, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr.decode()) == (2, f"rollout-etl: {'./' if ' . ' in command else ''}caf\N{REPLACEMENT CHARACTER}.jsonl is not UTF-8; give the file another name\n")
+    assert not (folder / "out.jsonl").exists()
+
+
+def test_what_a_file_name_would_tell_a_terminal_is_not_passed_on(folder: Path) -> None:
+    (folder / "a\x1b[31m\nb.jsonl").write_text("no rollout\n")
+    done = run("sft", "a\x1b[31m\nb.jsonl", *TO, folder=folder)
+    assert done.stderr.startswith("rollout-etl: 1 of 1 lines") and "a?[31m?b.jsonl" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_bad_option_is_told_what_was_meant(folder: Path) -> None:

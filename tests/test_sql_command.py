@@ -57,6 +57,8 @@ def test_where_the_question_comes_from(folder: Path) -> None:
         (("rollouts.jsonl", "SELECT $k", *INPUT[1:]), "no value for $k"),
         ((*INPUT, "--query", "pass_at_k", "--set", "k=x"), "k is a whole number"),
         (("rollouts.jsonl", "SELECT 1; SELECT 2", "--format", "csv", *INPUT[1:]), "several results"),
+        (("rollouts.jsonl", "SELECT 1; SELECT 2", "-o", "out.csv", *INPUT[1:]), "several results, and out.csv holds one"),
+        (("rollouts.jsonl", "CREATE TEMP TABLE one AS SELECT 1", "-o", "out.csv", *INPUT[1:]), "no result that out.csv could hold"),
         (("rollouts.jsonl", QUESTION, "--format", "parquet", *INPUT[1:]), "name it with -o FILE"),
         (("rollouts.jsonl", QUESTION, "-o", "rollouts.jsonl", *INPUT[1:]), "rollouts.jsonl is an input"),
         (("rollouts.jsonl", QUESTION, "-o", "out.xlsx", *INPUT[1:]), "say what to write with --format"),

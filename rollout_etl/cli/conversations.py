@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rollout_etl.cli.summary import plain
+from rollout_etl.plain_text import plain
 from rollout_etl.stats.conversation import conversation
 from rollout_etl.stats.selection import Picked
 

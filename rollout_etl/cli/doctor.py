@@ -11,6 +11,7 @@ import typer
 
 from rollout_etl.cli.runner import guarded
 from rollout_etl.errors import ExitCode, UsageError
+from rollout_etl.plain_text import plain
 
 
 def doctor(
@@ -44,8 +45,6 @@ def doctor(
 
 def _lines(examined: list[Any]) -> list[str]:
     import textwrap
-
-    from rollout_etl.cli.summary import plain
 
     lines = []
     for each in examined:

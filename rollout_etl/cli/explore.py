@@ -17,6 +17,7 @@ from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
 from rollout_etl.cli.talk import heard
 from rollout_etl.errors import ExitCode, UsageError
+from rollout_etl.plain_text import one_line, plain
 
 if TYPE_CHECKING:
     from rollout_etl.explore.output import Shown
@@ -132,9 +133,7 @@ def ingest(
         if threads is not None:
             os.environ["POLARS_MAX_THREADS"] = str(threads)
 
-        from rollout_etl.cli.summary import plain
         from rollout_etl.explore.ingest import ingest
-
         done = ingest(
             inputs, output, database, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs, max_bad_fraction=max_bad_fraction,
             threads=threads,
@@ -199,11 +198,11 @@ def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, 
 
     if output is not None:
         session.refuse_overwriting(output)
+    if output is not None or how.format not in ("table", "markdown"):
+        _refuse_other_than_one(session.count_results(question), str(output or how.format))
     notes = [] if quiet else list(session.notes)
     results = session.run(question, bound, as_relation=how.format == "parquet" and output is not None)
     for number, result in enumerate(results):
-        if number and (output is not None or how.format not in ("table", "markdown")):
-            raise UsageError(f"the question has several results, and {output or how.format} holds one: ask them one by one")
         if number:
             print()
         if output is None:
@@ -215,8 +214,16 @@ def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, 
         notes += [note] if note else []
     sys.stdout.flush()
     for note in notes:
-        print(f"rollout-etl: {note}", file=sys.stderr)
+        print(f"rollout-etl: {one_line(note)}", file=sys.stderr)
     return ExitCode.DONE
+
+
+def _refuse_other_than_one(results: int, place: str) -> None:
+    """Before anything is asked: a file that is there already stays as it is."""
+    if results > 1:
+        raise UsageError(f"the question has several results, and {place} holds one: ask them one by one")
+    if not results:
+        raise UsageError(f"the question has no result that {place} could hold")
 
 
 def _list_queries() -> None:

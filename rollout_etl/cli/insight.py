@@ -15,6 +15,7 @@ from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
 from rollout_etl.cli.talk import heard
 from rollout_etl.errors import ExitCode, UsageError
+from rollout_etl.plain_text import plain
 
 
 class Algorithm(StrEnum):
@@ -139,7 +140,6 @@ def opened(
 
 def narrowed(rollouts: Any, max_bad_fraction: float, quiet: bool) -> Any:
     """What statistics are made of."""
-    from rollout_etl.cli.summary import plain
     from rollout_etl.stats.narrow import narrow
 
     data = narrow(rollouts)

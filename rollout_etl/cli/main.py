@@ -13,9 +13,10 @@ import typer
 from typer.exceptions import TyperException
 
 from rollout_etl import __version__
-from rollout_etl.cli import doctor, explore, insight, merging, recipes, trainers, updating, validation
+from rollout_etl.cli import doctor, explore, insight, merging, recipes, streams, trainers, updating, validation
 from rollout_etl.cli.runner import parse_error
-from rollout_etl.errors import ExitCode
+from rollout_etl.errors import ExitCode, UsageError, WriteError
+from rollout_etl.plain_text import readable_name
 
 app = typer.Typer(
     name="rollout-etl",
@@ -58,10 +59,20 @@ def _hyphenated(arguments: list[str]) -> list[str]:
     return result
 
 
+def _texts(arguments: list[str]) -> list[str]:
+    """Raises `UsageError` for an argument that is no text: manifests and run files, which name it, could not hold it."""
+    for argument in arguments:
+        if (shown := readable_name(argument)) != argument:
+            raise UsageError(f"{shown} is not UTF-8; give the file another name")
+    return arguments
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Entry point of the `rollout-etl` command."""
+    streams.prepare()
     try:
-        code = app(args=_hyphenated(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        with streams.saying():
+            code = app(args=_hyphenated(_texts(sys.argv[1:] if arguments is None else arguments)), standalone_mode=False)
     except typer.Abort:
         print("interrupted", file=sys.stderr)
         code = ExitCode.INTERRUPTED
@@ -69,6 +80,14 @@ def main(arguments: list[str] | None = None) -> Any:
         print(f"rollout-etl: {parse_error(error)}", file=sys.stderr)
         code = ExitCode.USAGE
     except typer.Exit as error:
+        code = error.exit_code
+    except SystemExit as ended:
+        # Where nobody reads the help to its end, Typer ends with 1.
+        code = ExitCode.DONE if isinstance(ended.__context__, BrokenPipeError) else ended.code
+    except BrokenPipeError:
+        code = ExitCode.DONE
+    except (UsageError, WriteError) as error:
+        print(f"rollout-etl: {error}", file=sys.stderr)
         code = error.exit_code
     sys.exit(int(code or 0))
 

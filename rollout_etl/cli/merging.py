@@ -14,6 +14,7 @@ from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
 from rollout_etl.cli.talk import heard
 from rollout_etl.errors import ExitCode, UsageError
+from rollout_etl.plain_text import plain
 
 
 def merge(
@@ -37,9 +38,7 @@ def merge(
         if threads is not None:
             os.environ["POLARS_MAX_THREADS"] = str(threads)
 
-        from rollout_etl.cli.summary import plain
         from rollout_etl.merging import merge
-
         done = merge(inputs, output, reward_scale=reward_scale or (), max_bad_fraction=max_bad_fraction, threads=threads)
         if not quiet:
             lines = [f"read         {done.read:>10,} lines", f"  quarantined{done.quarantined:>10,}"]

@@ -14,9 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from rollout_etl.cli import streams
 from rollout_etl.cli.options import LogFormat
 from rollout_etl.cli.talk import TALK, Listener
-from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
+from rollout_etl.errors import ExitCode, RolloutETLError, UsageError, WriteError
 from rollout_etl.sizes import bytes_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     try:
         with Listener():
             code = run()
+        streams.flush()
     except RolloutETLError as error:
         code, said = error.exit_code, str(error)
     except KeyboardInterrupt:
@@ -48,18 +50,22 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     except BrokenPipeError:
         code = ExitCode.DONE
     except OSError as error:
-        code, said = ExitCode.UNREADABLE, error.strerror or str(error)
+        code, said = ExitCode.UNREADABLE, _of_the_system(error)
     except MemoryError:
         code, said = ExitCode.UNREADABLE, "out of memory; split the input into several runs"
     except Exception as error:
         code, said = _INTERRUPTED if _is_interrupt(error) else (ExitCode.INTERNAL, _internal(error))
     if said:
         TALK.error(said, code)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, AttributeError):
-            stream.flush()
+    with contextlib.suppress(OSError, WriteError):
+        streams.flush()
     # Native threads may still hold on to what Python would tear down; all files are closed by now.
     os._exit(int(code))
+
+
+def _of_the_system(error: OSError) -> str:
+    said = error.strerror or str(error)
+    return f"cannot use {os.fsdecode(error.filename)}: {said}" if isinstance(error.filename, str | bytes) else said
 
 
 def _is_interrupt(error: Exception) -> bool:

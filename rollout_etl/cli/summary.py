@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -11,17 +10,11 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rollout_etl.plain_text import plain
+
 if TYPE_CHECKING:
     from rollout_etl.publish.files import Written
     from rollout_etl.report import Report
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def plain(text: str) -> str:
-    """Text without control characters: file names and rollouts may hold what a terminal obeys."""
-    return _CONTROL.sub("?", text)
-
 
 def show(report: Report) -> None:
     """Print the summary of a run: what is indented adds up to the line above it."""

@@ -19,6 +19,7 @@ from rollout_etl.cli import options as o
 from rollout_etl.cli.options import LogFormat, ProgressName
 from rollout_etl.errors import UsageError, WriteError
 from rollout_etl.own_files import begins_as
+from rollout_etl.plain_text import one_line
 
 if TYPE_CHECKING:
     from rollout_etl.progress import Stage
@@ -58,7 +59,7 @@ class Talk:
         if self.format is LogFormat.json:
             self.event("error", message=message, exit_code=code)
         else:
-            print(f"rollout-etl: {message}", file=sys.stderr)
+            print(f"rollout-etl: {one_line(message)}", file=sys.stderr)
 
     def event(self, event: str, **fields: Any) -> None:
         """One JSON line."""

@@ -12,6 +12,7 @@ import typer
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
 from rollout_etl.errors import ExitCode
+from rollout_etl.plain_text import plain
 
 
 def config(
@@ -34,9 +35,7 @@ def config(
     """Write the run file of a trainer for data that is there."""
 
     def run() -> ExitCode:
-        from rollout_etl.cli.summary import plain
         from rollout_etl.configure import configure
-
         done = configure(
             recipe, target=target, train=train, validation=val, run_file=output, model=model, reward_scale=reward_scale,
             max_rollout_turns=max_rollout_turns, batch=batch_size, layout=str(nemo_rl_layout or "current"),

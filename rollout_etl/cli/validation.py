@@ -10,6 +10,7 @@ import typer
 
 from rollout_etl.cli.runner import guarded
 from rollout_etl.errors import ExitCode, UsageError
+from rollout_etl.plain_text import plain
 
 
 def validate(
@@ -40,7 +41,6 @@ def validate(
             raise UsageError("--train and --val go together; name a single file without them")
         if not files and train is None:
             raise UsageError("no file given")
-        from rollout_etl.cli.summary import plain
         from rollout_etl.validate.validate import as_json, layouts_of, leaked, to_text
         from rollout_etl.validate.validate import validate as hold
 

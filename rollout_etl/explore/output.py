@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from rollout_etl.cli.summary import plain
 from rollout_etl.errors import UsageError
+from rollout_etl.plain_text import plain
 
 FORMATS = ("table", "csv", "jsonl", "parquet", "markdown")
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".md": "markdown", ".txt": "table"}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NOT_READ = "was not read"
 """Part of the error that evaluating a column gives that was not read."""
+_WITHOUT_RESULT = {"CREATE", "SET", "PREPARE", "LOAD"}
+"""Types of statements after which there is nothing to fetch."""
 _FILE = re.compile(r"Table with name (\S*[/.]\S*) does not exist")
 
 
@@ -103,8 +105,13 @@ class Session:
                     yield self.connection.sql(statement, params=bound or None)
                     continue
                 self._execute(statement, bound)
-            if self.connection.description is not None and statement.type.name not in ("CREATE", "SET"):
+            if self.connection.description is not None and statement.type.name not in _WITHOUT_RESULT:
                 yield self.connection
+
+    def count_results(self, sql: str) -> int:
+        """How many statements of a text have a result. Raises `UsageError` for what is no SQL."""
+        with plain_errors():
+            return sum(statement.type.name not in _WITHOUT_RESULT for statement in safety.statements(self.connection, sql))
 
     def _execute(self, statement: Any, bound: dict[str, Any]) -> None:
         try:

@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rollout_etl.cli.summary import plain
 from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
 from rollout_etl.explore import library
 from rollout_etl.explore.interrupt import Interrupts
 from rollout_etl.explore.output import Shown, show
 from rollout_etl.explore.session import Session, plain_errors
+from rollout_etl.plain_text import plain
 
 PROMPT, CONTINUED = "sql> ", "...> "
 _CLOSED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from rollout_etl.errors import UnreadableError, UsageError
 from rollout_etl.own_files import begins_as, is_own_folder
+from rollout_etl.plain_text import readable_name
 from rollout_etl.read.stored import Stored, is_stored, load
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".parquet")
@@ -150,7 +151,9 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def _add(found: dict[str, Input], key: str, item: Input) -> None:
-    """Add an input, once; a name is more than none. Raises `UsageError` for one that has another name already."""
+    """Add an input, once; a name is more than none. Raises `UsageError` for one that has another name already, or a file name that is no text."""
+    if (shown := readable_name(item.path)) != item.path:
+        raise UsageError(f"{shown} is not UTF-8; give the file another name")
     known = found.setdefault(key, item)
     if known.name is None:
         found[key] = item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import textwrap
 from typing import Any
@@ -10,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rollout_etl.cli.summary import plain
+from rollout_etl.plain_text import plain
 
-WIDTH = 80
+WIDTH, WIDEST = 80, 120
 _BAR = 30
 _SCOPES = 20
 _OUTCOMES = {
@@ -27,7 +28,7 @@ SIZES = {
 
 def show(found: dict[str, Any], console: Console | None = None) -> None:
     """Print a profile (see `profile`). Names that come from rollouts lose their control characters."""
-    console = console or Console(width=max(WIDTH, min(_terminal_width(), 120)) if sys.stdout.isatty() else WIDTH, highlight=False, emoji=False, markup=False)
+    console = console or _Console(width=_width(), highlight=False, emoji=False, markup=False)
     overall = found["overall"]
     _counts(console, found)
     if overall["reward"] is not None:
@@ -47,10 +48,15 @@ def show(found: dict[str, Any], console: Console | None = None) -> None:
     _flags(console, found["flags"])
 
 
-def _terminal_width() -> int:
-    import shutil
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """The program that reads may end when it has seen enough: no reason to fail."""
+        raise BrokenPipeError
 
-    return shutil.get_terminal_size((WIDTH, 24)).columns
+
+def _width() -> int:
+    """That of the terminal, within reason."""
+    return max(WIDTH, min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDEST)) if sys.stdout.isatty() else WIDTH
 
 
 def number(value: float | None) -> str:
@@ -90,10 +96,11 @@ def heading(console: Console, text: str) -> None:
 
 
 def table(*columns: str, names: int = 1) -> Table:
-    """A table without lines: the first `names` columns are names, the others numbers."""
+    """A table without lines: the first `names` columns are names, which give way where there is little room, the others numbers."""
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for position, column in enumerate(columns):
-        made.add_column(column, justify="left" if position < names else "right", overflow="ellipsis", no_wrap=True, ratio=None)
+        is_name = position < names
+        made.add_column(column, justify="left" if is_name else "right", overflow="ellipsis", no_wrap=not is_name)
     return made
 
 

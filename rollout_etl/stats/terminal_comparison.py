@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from rollout_etl.cli.summary import plain
+from rollout_etl.plain_text import plain
 from rollout_etl.stats.terminal import heading, number, say, share, table
 
 SHARES = ("success_rate", "no_spread", "truncated")

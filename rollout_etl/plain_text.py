@@ -1,0 +1,23 @@
+"""Text that is fit to be shown: file names and rollouts may hold what a terminal obeys, or no text at all."""
+
+from __future__ import annotations
+
+import os
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Text without control characters but tabs and ends of lines."""
+    return _CONTROL.sub("?", text)
+
+
+def one_line(text: str) -> str:
+    """Text without control characters, in one line."""
+    return plain(text).replace("\n", "?")
+
+
+def readable_name(name: str) -> str:
+    """A file name as it can be shown; it differs from the name where that is not UTF-8."""
+    return name if name.isascii() else os.fsencode(name).decode(errors="replace")
