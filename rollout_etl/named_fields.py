@@ -17,6 +17,7 @@ from rollout_etl.publish.rows import Field
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
 
+_SCALE = "--reward-scale"
 _WRITTEN_OUT = ("prompt", "completion", "prompt_text", "response_text")
 """Columns that a reader may leave null in rollouts that are dropped (see `Rollouts.batches`)."""
 
@@ -25,7 +26,11 @@ def of_curation(curation: Curation) -> dict[str, pl.Expr]:
     """For each column and metric that the options of a curation name, whether a rollout has it. Over canonical columns."""
     # The reward of a rollout is another one by the time that a formula has been worked out.
     formula = [] if curation.reward is None else [name for name in rewards.formula(curation.reward).meta.root_names() if name != "reward"]
-    return of_condition(curation.where) | _of_columns("--cap", balance.caps(curation.cap)) | _of_columns("--reward", formula)
+    sources = [scale.source for scale in rewards.scales(curation.reward_scale) if scale.source is not None]
+    return {
+        **of_condition(curation.where), **_of_columns("--cap", balance.caps(curation.cap)), **_of_columns("--reward", formula),
+        **{f"{_SCALE} {source}": pl.col("task_name") == source for source in sources},
+    }
 
 
 def of_condition(where: str | None) -> dict[str, pl.Expr]:
@@ -68,6 +73,9 @@ def warnings(rollouts: Rollouts, held: Mapping[str, int], of: str = "rollout") -
     names = rollouts.glimpse.field_names() if missing else []
     found = []
     for option in missing:
+        if option.startswith(f"{_SCALE} "):
+            found.append(f"{option}: no {of} has this task_name")
+            continue
         name = option.partition(" ")[2].rpartition("=")[2]
         name, what = name.removeprefix("chosen.").removeprefix("rejected."), "metric" if "metrics." in name else "field"
         if what == "field" and "." in name and name in names:

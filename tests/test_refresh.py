@@ -134,7 +134,9 @@ def test_rollback_stays_until_the_inputs_change(folder: Path) -> None:
     assert refresh(folder)[0] == 0
     assert run("rollback", "pipeline.toml", "1", folder=folder).returncode == 0
     assert published(folder) == first
-    assert refresh(folder)[1]["published"] is False
+    rows = len((folder / "training" / "current" / "sft.jsonl").read_bytes().splitlines())
+    done = refresh(folder)[1]
+    assert (done["published"], done["version"], done["rows"]["sft.jsonl"]) == (False, 1, rows)
     assert published(folder) == first
     (folder / "rollouts" / "night2.jsonl").write_bytes(lines(2))
     assert refresh(folder)[1]["version"] == 3

@@ -57,6 +57,8 @@ def test_where_the_question_comes_from(folder: Path) -> None:
         (("rollouts.jsonl", "SELECT $k", *INPUT[1:]), "no value for $k"),
         ((*INPUT, "--query", "pass_at_k", "--set", "k=x"), "k is a whole number"),
         (("rollouts.jsonl", "SELECT 1; SELECT 2", "--format", "csv", *INPUT[1:]), "several results"),
+        (("rollouts.jsonl", "--query", "pass_at_k", "--set", "k=0", *INPUT[1:]), "--set k=0: k counts, so it is 1 or more"),
+        (("rollouts.jsonl", "--query", "reward_distribution", "--set", "width=0", *INPUT[1:]), "width must be more than 0"),
         (("rollouts.jsonl", "SELECT 1; SELECT 2", "-o", "out.csv", *INPUT[1:]), "several results, and out.csv holds one"),
         (("rollouts.jsonl", "CREATE TEMP TABLE one AS SELECT 1", "-o", "out.csv", *INPUT[1:]), "no result that out.csv could hold"),
         (("rollouts.jsonl", QUESTION, "--format", "parquet", *INPUT[1:]), "name it with -o FILE"),

@@ -6,6 +6,7 @@ import json as json_text
 import os
 import sys
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,6 +57,8 @@ def stats(
     """Show what rollouts hold and what could be made of them."""
 
     def run() -> ExitCode:
+        if not isfinite(success):
+            raise UsageError(f"--success {success} is no number to compare with")
         rollouts = opened([*(inputs or []), *(input or [])], ground_truth_field, task_inputs, group_by, threads, memory_limit)
         past = [opened([path], ground_truth_field, None, group_by, threads, memory_limit) for path in compare or []]
         if memory_limit is not None:

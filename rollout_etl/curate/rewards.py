@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal, NamedTuple
 
@@ -37,6 +38,8 @@ def scale_of(text: str) -> Scale:
         low, high, to_low, to_high = (float(number) for side in numbers.split(":") for number in side.split(","))
     except ValueError as error:
         raise UsageError(f"--reward-scale {text} is no range to another; write it as in 0,1:-1,1") from error
+    if not all(map(math.isfinite, (low, high, to_low, to_high))):
+        raise UsageError(f"--reward-scale {text}: bounds must be finite")
     if not low < high:
         raise UsageError(f"--reward-scale {text}: {low:g} must be under {high:g}")
     return Scale(source if equals else None, low, high, to_low, to_high)

@@ -93,13 +93,15 @@ def below_threshold(threshold: float) -> Rule:
 def chosen_rules(defaults: Iterable[str], keep: Sequence[str], drop: Sequence[str], extra: Iterable[Rule] = (), fixed: Sequence[str] = ()) -> list[Rule]:
     """The default rules less `keep`, plus `drop`, in their order, then `extra`. `fixed` cannot be kept.
 
-    Raises `UsageError` for a name that is no rule.
+    Raises `UsageError` for a name that is no rule, or that is both kept and dropped.
     """
     extras = list(extra)
     names = [*RULES, *(rule.name for rule in extras)]
     for name in [*keep, *drop]:
         if name not in names and not (name in OF_EXAMPLES and name in keep):
             raise UsageError(f"no rule '{name}'{meant_or_all(name, [*names, *OF_EXAMPLES], 'rules')}")
+    if both := [name for name in keep if name in drop]:
+        raise UsageError(f"--keep {both[0]} and --drop {both[0]} exclude each other")
     for name in keep:
         if name in fixed:
             raise UsageError(f"--keep {name}: this format cannot hold such rollouts")

@@ -37,12 +37,14 @@ class Parameter:
     meaning: str
 
     def value_of(self, given: str) -> Any:
-        """The value that a text stands for, of the type of the default. Raises `UsageError` for a text where a number belongs."""
+        """The value that a text stands for, of the type of the default. Raises `UsageError` for a text where a number belongs, or no count."""
         default, value = value_of(self.default), value_of(given)
         if isinstance(default, str):
             return given
         if isinstance(value, bool) or not isinstance(value, int | float) or (isinstance(default, int) and not isinstance(value, int)):
             raise UsageError(f"--set {self.name}={given}: {self.name} is {'a whole number' if isinstance(default, int) else 'a number'}, as in {self.default}")
+        if isinstance(default, int) and value < 1:
+            raise UsageError(f"--set {self.name}={given}: {self.name} counts, so it is 1 or more")
         return value
 
 

@@ -196,7 +196,10 @@ def _is_of(record: Record, pipeline: Pipeline, sources: Sequence[Source]) -> boo
 
 
 def _as_it_is(versions: Versions, change: Change, record: Record) -> Refreshed:
-    return Refreshed(versions.current, False, change, _rows(record), _rows(record), record["gates"])
+    current = versions.current
+    # After a rollback the version in use is not the newest.
+    used = versions.record(current) if current in versions.numbers() else record
+    return Refreshed(current, False, change, _rows(used), _rows(used), used["gates"])
 
 
 def _rows(record: Record | None) -> dict[str, int]:
