@@ -59,6 +59,25 @@ def test_too_many_shards_for_the_system(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system has no folder that nobody can write to")
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["sft", "-o"], "/proc/out.jsonl"), (["sft", "-o", "ok.jsonl", "--profile"], "/proc/profile.json"), (["sft", "-o", "ok.jsonl", "--quarantine"], "/proc/bad.jsonl"),
+        (["ingest", "-o"], "/proc/out"), (["ingest", "--database"], "/proc/out.duckdb"), (["stats", "--html"], "/proc/out.html"), (["merge", "-o"], "/proc/out.jsonl"),
+        (["sql", "SELECT 1", "-o"], "/proc/out.csv"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_place_that_cannot_be_written_to(command: list[str], place: str, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(row(0, 1))
+    name, *options = command
+    done = subprocess.run([COMMAND, name, "in.jsonl", *options, place], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"rollout-etl: cannot write {place}: No such file or directory") and done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
 def shorten(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 

@@ -23,6 +23,7 @@ from rollout_etl.plain_text import one_line
 
 if TYPE_CHECKING:
     from rollout_etl.progress import Stage
+    from rollout_etl.publish.files import StagedFile
 
 _COUNTED = {"read": "rollouts read", "fetch": "rollouts fetched"}
 _PLAIN_EVERY = 5.0
@@ -94,6 +95,7 @@ class Listener(logging.Handler):
         super().__init__(logging.DEBUG)
         self._moving = TALK.progress is ProgressName.auto and sys.stderr.isatty() and TALK.format is LogFormat.text
         self._lines = TALK.progress is ProgressName.plain or (TALK.format is LogFormat.json and TALK.progress is not ProgressName.none)
+        self._profile: StagedFile | None = None
         self._ended: list[dict[str, Any]] = []
         self._start = self._shown = time.monotonic()
 
@@ -119,6 +121,11 @@ class Listener(logging.Handler):
         from rollout_etl.progress import LOG
 
         TALK.check_profile()
+        if TALK.profile is not None:
+            from rollout_etl.publish.files import StagedFile
+
+            # A place that cannot be written to is told before the work, not after it.
+            self._profile = StagedFile(TALK.profile)
         if self._moving or self._lines or TALK.profile is not None:
             LOG.setLevel(logging.DEBUG)
             LOG.addHandler(self)
@@ -128,21 +135,14 @@ class Listener(logging.Handler):
         from rollout_etl.progress import LOG, peak_memory
 
         LOG.removeHandler(self)
-        if TALK.profile is None:
+        if self._profile is None:
             return
         whole = {"seconds": round(time.monotonic() - self._start, 3), "cpu_seconds": round(time.process_time(), 3), "peak_memory": peak_memory()}
         # What went wrong before is what people must hear of.
-        with contextlib.suppress(WriteError) if error is not None else contextlib.nullcontext():
-            _write(TALK.profile, json.dumps({**whole, "stages": self._ended}, indent=2) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    from rollout_etl.publish.files import StagedFile
-
-    with StagedFile(path) as file:
-        file.write(text.encode())
-        file.finish()
-        file.publish()
+        with contextlib.suppress(WriteError) if error is not None else contextlib.nullcontext(), self._profile as file:
+            file.write((json.dumps({**whole, "stages": self._ended}, indent=2) + "\n").encode())
+            file.finish()
+            file.publish()
 
 
 def described(stage: Stage) -> str:

@@ -59,15 +59,14 @@ def ingest(
     _refuse(rollouts, folder, database)
     outputs = tuple(str(path) for path in (folder, database) if path is not None)
     if folder is not None:
-        with _staged(folder) as staging:
+        with _staged(folder) as staging, plain_write_errors(folder):
+            Path(staging).mkdir()
             _write(rollouts, Path(staging), max_bad_fraction)
-            with plain_write_errors(folder):
-                _publish_folder(Path(staging), folder)
+            _publish_folder(Path(staging), folder)
     if database is not None:
-        with _staged(database) as staging:
+        with _staged(database) as staging, plain_write_errors(database):
             _write_database(rollouts if folder is None else folder, staging, max_bad_fraction)
-            with plain_write_errors(database):
-                os.replace(staging, database)
+            os.replace(staging, database)
     account = rollouts.account
     assert account is not None
     return Ingested(account.read, account.rollouts, len(account.quarantined), outputs, (*rollouts.notes, *named_fields.looked_up(rollouts)))
@@ -108,7 +107,6 @@ def _publish_folder(staging: Path, folder: Path) -> None:
 
 
 def _write(rollouts: Rollouts, folder: Path, max_bad_fraction: float) -> None:
-    folder.mkdir()
     parts: list[stored.Part] = []
     bad: list[pl.DataFrame] = []
     sizes = [0] * len(rollouts.inputs)
@@ -213,10 +211,13 @@ def _kept_inputs(path: str | None, folder: Path, number: int) -> str | None:
 def _write_database(source: Rollouts | Path, path: str, max_bad_fraction: float) -> None:
     import duckdb
 
-    with duckdb.connect(path) as connection:
-        if isinstance(source, Path):
-            ingested.create_tables(connection, [stored.load(str(source))], kind="TABLE")
-        else:
-            fill(connection, source, None, max_bad_fraction)
-        create_views(connection)
-        connection.execute("CHECKPOINT")
+    try:
+        with duckdb.connect(path) as connection:
+            if isinstance(source, Path):
+                ingested.create_tables(connection, [stored.load(str(source))], kind="TABLE")
+            else:
+                fill(connection, source, None, max_bad_fraction)
+            create_views(connection)
+            connection.execute("CHECKPOINT")
+    except duckdb.IOException as error:
+        raise OSError(str(error).splitlines()[0].rpartition(": ")[2]) from error
