@@ -154,7 +154,7 @@ def test_an_option_that_does_nothing_is_warned_about(arguments: list[str], warni
     ("options", "advice"),
     [
         (["--mix", "code=1"], "(out_of_mix 8, gap_too_small 2); name the sources that there are in --mix"),
-        (["--min-gap", "5"], "(gap_too_small 10); lower --min-gap 5"),
+        (["--min-gap", "5"], "(gap_too_small 10); lower --min-gap"),
         (["--match-length", "1"], "(length_mismatch 8, gap_too_small 2); raise --match-length"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -162,6 +162,29 @@ def test_an_option_that_does_nothing_is_warned_about(arguments: list[str], warni
 def test_no_pairs_names_the_option_that_dropped_most(options: list[str], advice: str, folder: Path) -> None:
     done = run("dpo", "math=good.jsonl", *TO, *options, "--json", "--quiet", folder=folder)
     assert json.loads(done.stdout)["warnings"][-1] == f"no pairs: 10 candidates, but none is left {advice}"
+
+
+@pytest.mark.parametrize(
+    ("options", "way"),
+    [
+        ([], "(23): lower --reward-threshold, or collect more rollouts (dropped: "),
+        (["--reward-threshold", "-1"], "(44): collect more rollouts (dropped: "),
+        (["--mix", "code=1"], "(0): name the sources that there are in --mix, lower --reward-threshold, or collect more rollouts (dropped: out_of_mix 23, "),
+        (["--token-ids", "--target", "trl", "-o", "out.parquet"], "(0): do without --token-ids, lower --reward-threshold, or collect more rollouts (dropped: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_few_examples_names_what_would_make_more(options: list[str], way: str, folder: Path) -> None:
+    done = run("sft", "math=good.jsonl", *TO, *options, "--json", "--quiet", folder=folder)
+    [warning] = [text for text in json.loads(done.stdout)["warnings"] if text.startswith("fewer than")]
+    assert warning.startswith(f"fewer than 100 examples {way}")
+
+
+def test_no_pairs_where_all_rewards_are_equal(folder: Path) -> None:
+    lines = [json.loads(line) | {"reward": 1.0} for line in (folder / "good.jsonl").read_text().splitlines()]
+    (folder / "equal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run("dpo", "equal.jsonl", *TO, "--min-gap", "0", "--json", "--quiet", folder=folder)
+    assert json.loads(done.stdout)["warnings"][-1].endswith("; the rewards of a prompt are all equal: collect harder prompts, or at a higher temperature")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import fields
 
 import polars as pl
@@ -26,10 +27,11 @@ _WAYS_TO_TRUTH = (
 _MANY_WITHOUT_TRUTH = 0.25
 """A larger share of rollouts without ground truth is worth a word: their reward is no reason to leave them out."""
 _KNOBS = {
-    "gap_too_small": "lower --min-gap {min_gap:g}", "length_mismatch": "raise --match-length", "too_alike": "lower --min-distance",
+    "gap_too_small": "lower --min-gap", "length_mismatch": "raise --match-length", "too_alike": "lower --min-distance",
     "out_of_mix": "name the sources that there are in --mix", "identical_sides": "collect at a higher temperature",
+    "missing_reward": "name --reward, or verify them", "missing_token_ids": "do without --token-ids",
 }
-"""What lets more pairs through, by the reason that most were dropped for."""
+"""What lets more through, by the reason that most were dropped for."""
 _CONVERSATIONS = {"sft": "--format openai", "dpo": "--format preference"}
 """NeMo RL's formats that hold tool calls and several turns, where its usual one does not or another was asked for."""
 
@@ -46,13 +48,12 @@ def _warnings(report: Report, options: AnyOptions) -> list[str]:
         return ["the input has no lines"]
     if isinstance(options, SftOptions):
         if report.written < FEW_SFT_EXAMPLES:
-            few = f"fewer than {FEW_SFT_EXAMPLES} examples ({report.written})"
-            return [f"{few}: lower --reward-threshold, or collect more rollouts{_largest(report, options)}"]
+            return [_few_examples(report, options)]
     elif isinstance(options, DpoOptions):
         if report.written == 0:
             return [_no_pairs(report, options)]
     elif report.written == 0:
-        return [_no_prompts(report, options)] if isinstance(options, GrpoOptions) else ["no answers: no rollout was kept" + _largest(report, options)]
+        return [_no_prompts(report, options)] if isinstance(options, GrpoOptions) else ["no answers: no rollout was kept" + _largest(report.dropped, options)]
     missing = report.dropped.get(_NO_TRUTH, 0)
     if missing > _MANY_WITHOUT_TRUTH * (missing + report.kept):
         return [f"{missing} of {missing + report.kept} rollouts have no ground truth: {_WAYS_TO_TRUTH}"]
@@ -64,21 +65,33 @@ def _diverging(report: Report) -> list[str]:
     return [f"{count} rollouts are lists of transitions that do not repeat those before: only the last of each was read"] if count else []
 
 
+def _few_examples(report: Report, options: SftOptions) -> str:
+    lost = report.dropped + report.examples_dropped
+    first = _KNOBS.get(next(iter(by_count(lost)), ""))
+    ways = [*([first] if first else []), *(["lower --reward-threshold"] if lost["below_threshold"] else []), "or collect more rollouts"]
+    return f"fewer than {FEW_SFT_EXAMPLES} examples ({report.written}): {', '.join(ways).removeprefix('or ')}{_largest(lost, options)}"
+
+
 def _no_pairs(report: Report, options: DpoOptions) -> str:
     if report.kept == 0:
-        return "no pairs: no rollout was kept" + _largest(report, options)
+        return "no pairs: no rollout was kept" + _largest(report.dropped, options)
     if report.built == 0:
         knob = "lower --high-threshold or raise --low-threshold" if options.strategy == "stratified" else "collect several rollouts of each prompt"
-        return f"no pairs: {report.kept} rollouts in {report.groups} groups gave no candidates; {knob}" + _largest(report, options)
+        return f"no pairs: {report.kept} rollouts in {report.groups} groups gave no candidates; {knob}" + _largest(report.dropped, options)
     lost = by_count(report.examples_dropped)
-    knob = _KNOBS.get(next(iter(lost)), "").format(min_gap=options.min_gap)
-    return f"no pairs: {report.built} candidates, but none is left ({_counts(lost)})" + (f"; {knob}" if knob else "")
+    most = next(iter(lost))
+    if most == "gap_too_small" and options.min_gap == 0:
+        knob = "the rewards of a prompt are all equal: collect harder prompts, or at a higher temperature"
+    else:
+        knob = _KNOBS.get(most, "")
+    few = _largest(report.dropped, options) if report.dropped.total() > report.kept else ""
+    return f"no pairs: {report.built} candidates, but none is left ({_counts(lost)})" + (f"; {knob}" if knob else "") + few
 
 
 def _no_prompts(report: Report, options: GrpoOptions) -> str:
     if report.dropped.get(_NO_TRUTH):
         return f"no prompts: no ground truth was found; {_WAYS_TO_TRUTH}"
-    return "no prompts" + _largest(report, options)
+    return "no prompts" + _largest(report.dropped, options)
 
 
 def without_effect(options: AnyOptions, curation: Curation) -> list[str]:
@@ -94,15 +107,15 @@ def without_effect(options: AnyOptions, curation: Curation) -> list[str]:
     return [f"--{name.replace('_', '-')} has no effect without {way}" for of, name, way in idle if getattr(of, name) != defaults[name]]
 
 
-def _largest(report: Report, options: AnyOptions) -> str:
-    """What most rollouts were dropped for, and the way around it where a format is to blame."""
-    if not report.dropped:
+def _largest(lost: Counter[str], options: AnyOptions) -> str:
+    """What most were dropped for, and the way around it where a format is to blame."""
+    if not lost:
         return ""
     way = ""
-    if next(iter(by_count(report.dropped))) == "flattened_completion":
+    if next(iter(by_count(lost))) == "flattened_completion":
         formats = [f"{_CONVERSATIONS[options.recipe]} (nemo-rl)"] if options.recipe in _CONVERSATIONS else []
         way = f"; tool calls and several turns need {' or '.join([*formats, '--as messages (other targets)'])}"
-    return f" (dropped: {_counts(report.dropped)}){way}"
+    return f" (dropped: {_counts(lost)}){way}"
 
 
 def _counts(counts: dict[str, int]) -> str:

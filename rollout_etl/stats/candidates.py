@@ -72,7 +72,7 @@ def recommendation(found: dict[str, Any], overall: dict[str, Any]) -> dict[str, 
         ]}
     if pairs:
         return {"algorithm": "dpo", "reasons": [
-            f"rewards differ between attempts at the same prompt: {pairs:,} pairs with a gap of 0.2", _many(pairs),
+            f"rewards differ between attempts at the same prompt: {pairs:,} {'pair' if pairs == 1 else 'pairs'} with a gap of 0.2", _many(pairs),
             *([f"grpo is possible as well: {truths:,} prompts have a ground truth"] if truths else []),
         ]}
     if truths:
@@ -85,7 +85,7 @@ def recommendation(found: dict[str, Any], overall: dict[str, Any]) -> dict[str, 
 def _many(count: int) -> str:
     """Volumes of the docs (data-quality)."""
     if count < FEW:
-        return f"{count:,} examples are few: collect {FEW} or more"
+        return f"{count:,} {'example is' if count == 1 else 'examples are'} few: collect {FEW} or more"
     if count < 1000:
         return f"{count:,} examples are enough to try; the docs ask for 1,000 for a quick run, 10,000 and more for a real one"
     return f"{count:,} examples are enough for a {'quick' if count < 10_000 else 'typical' if count < 1_000_000 else 'production'} run"
