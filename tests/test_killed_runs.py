@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import COMMAND
+from tests import command
+from tests.command import COMMAND, DEMO, tree
 from tests.publishing import OUTPUTS, Known, files, finished, outputs, rollouts, run, sft
 
 KILLS = 14
@@ -109,3 +110,32 @@ def test_leftovers_of_the_dead_go(laid_out: Path) -> None:
         path.touch()
     run(laid_out, rollouts("new"))
     assert [path.exists() for path in (stale, live, foreign, other)] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("output", ["out.jsonl", "out/"])
+def test_two_runs_into_one_output(output: str, laid_out: Path) -> None:
+    """The second says so, and touches nothing; it can run when the first is done."""
+    (laid_out / "busy.py").write_text(
+        "import sys; from pathlib import Path\nfrom rollout_etl.publish.files import StagedFile\nfrom rollout_etl.publish.folders import StagedFolder\n"
+        f"with {'StagedFolder' if output.endswith('/') else 'StagedFile'}(Path({output!r})):\n    print('at work', flush=True); sys.stdin.read()\n"
+    )
+    (laid_out / "in.jsonl").write_bytes(DEMO.read_bytes())
+    asked = ["sft", "in.jsonl", "--format", "simple", "-o", output, "--max-bad-fraction", "1", "--quiet"]
+    with subprocess.Popen([sys.executable, "busy.py"], cwd=laid_out, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None and busy.stdout.readline() == b"at work\n"
+        before = tree(laid_out)
+        done = command.run(*asked, folder=laid_out)
+        assert (done.returncode, done.stderr) == (5, f"rollout-etl: another run is writing {output.rstrip('/')}; wait for it, or give the output another name\n")
+        assert tree(laid_out) == before
+        busy.communicate()
+    assert command.run(*asked, folder=laid_out).returncode == 0
+
+
+def test_folders_that_a_run_made_for_nothing_go(laid_out: Path) -> None:
+    (laid_out / "in.jsonl").write_bytes(DEMO.read_bytes())
+    for output in ("new/deep/out.jsonl", "new/deep/out/"):
+        done = command.run("sft", "in.jsonl", "--format", "simple", "-o", output, "--reward-threshold", "9", "--max-bad-fraction", "1", "--quiet", folder=laid_out)
+        assert done.returncode == 1 and not (laid_out / "new").exists()
+    assert command.run("ingest", "in.jsonl", "-o", "new/deep/out", "--max-bad-fraction", "0", folder=laid_out).returncode == 3
+    assert command.run("ingest", "in.jsonl", "--database", "new/deep/out.duckdb", "--max-bad-fraction", "0", folder=laid_out).returncode == 3
+    assert not (laid_out / "new").exists()

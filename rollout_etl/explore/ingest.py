@@ -20,6 +20,8 @@ from rollout_etl.errors import UsageError
 from rollout_etl.explore import ingested
 from rollout_etl.explore.canonical_table import create_views, fill
 from rollout_etl.publish.files import plain_write_errors
+from rollout_etl.publish.folders import StagedFolder
+from rollout_etl.publish.staging import give_back, make_room, staged_path
 from rollout_etl.read import stored
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.lines import line_batches
@@ -59,10 +61,9 @@ def ingest(
     _refuse(rollouts, folder, database)
     outputs = tuple(str(path) for path in (folder, database) if path is not None)
     if folder is not None:
-        with _staged(folder) as staging, plain_write_errors(folder):
-            Path(staging).mkdir()
-            _write(rollouts, Path(staging), max_bad_fraction)
-            _publish_folder(Path(staging), folder)
+        with StagedFolder(folder) as staged, plain_write_errors(folder):
+            _write(rollouts, staged.staged, max_bad_fraction)
+            staged.publish()
     if database is not None:
         with _staged(database) as staging, plain_write_errors(database):
             _write_database(rollouts if folder is None else folder, staging, max_bad_fraction)
@@ -84,26 +85,17 @@ def _refuse(rollouts: Rollouts, folder: Path | None, database: Path | None) -> N
 
 
 @contextlib.contextmanager
-def _staged(path: Path) -> Iterator[str]:
-    """A path beside `path`; what is there at the end goes."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _staged(path: Path) -> Iterator[Path]:
+    """A path beside that of a database; what is there at the end goes."""
+    staging = staged_path(path)
     with plain_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made = make_room(path)
     try:
-        yield str(staging)
+        yield staging
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
         for leftover in (staging, Path(f"{staging}.wal")):
             leftover.unlink(missing_ok=True)
-
-
-def _publish_folder(staging: Path, folder: Path) -> None:
-    """Move the folder to its place. An earlier one is moved aside first: a folder cannot replace one that is not empty."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        os.replace(folder, aside)
-    os.replace(staging, folder)
-    shutil.rmtree(aside, ignore_errors=True)
+        give_back(made)
 
 
 def _write(rollouts: Rollouts, folder: Path, max_bad_fraction: float) -> None:
@@ -208,7 +200,7 @@ def _kept_inputs(path: str | None, folder: Path, number: int) -> str | None:
     return name
 
 
-def _write_database(source: Rollouts | Path, path: str, max_bad_fraction: float) -> None:
+def _write_database(source: Rollouts | Path, path: Path, max_bad_fraction: float) -> None:
     import duckdb
 
     try:

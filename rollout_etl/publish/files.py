@@ -6,8 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
-import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rollout_etl.errors import UsageError, WriteError
+from rollout_etl.publish.staging import give_back, hold, make_room, staged_path
 
 _WRITES_AHEAD = 3
 
@@ -60,9 +59,9 @@ class StagedFile:
         if self.path.exists() and not self.path.is_file() and not self.path.is_dir():
             raise WriteError(f"cannot write {self.path}: it is no regular file")
         with plain_write_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(self.path)
+            self._made = make_room(self.path)
             self._file = self._staged.open("wb", buffering=0)
+        hold(self._file.fileno())
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._pending: deque[Future[None]] = deque()
 
@@ -109,6 +108,7 @@ class StagedFile:
         self._writer.shutdown(cancel_futures=True)
         self._file.close()
         self._staged.unlink(missing_ok=True)
+        give_back(self._made)
 
     # What pyarrow asks of a file to write Parquet into.
     closed = False
@@ -130,30 +130,3 @@ class StagedFile:
 
     def close(self) -> None:
         return None
-
-
-def staged_path(path: Path) -> Path:
-    """Where `path` is made: beside its place, under a name that says which process is at it."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove staged files and folders of runs that died."""
-    pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.(?:partial|replaced)")
-    for entry in os.scandir(path.parent):
-        match = pattern.fullmatch(entry.name)
-        # What was replaced may be all there is of an output.
-        if match and not _is_running(int(match[1])) and (entry.name.endswith(".partial") or path.exists()):
-            # Another run may be tidying up at the same time.
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Self
 
 from rollout_etl.errors import UsageError
-from rollout_etl.publish.files import plain_write_errors, remove_leftovers, staged_path
+from rollout_etl.publish.files import plain_write_errors
+from rollout_etl.publish.staging import give_back, hold, make_room, staged_path
 
 SHARD = re.compile(r"part-\d{5,}\.(jsonl|parquet)")
 _HERE, _EXCHANGE = -100, 2
@@ -50,9 +51,10 @@ class StagedFolder:
         self.path = path
         self.staged = staged_path(path)
         with plain_write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(path)
+            self._made = make_room(path)
             self.staged.mkdir()
+            self._held = os.open(self.staged, os.O_RDONLY)
+        hold(self._held)
 
     def publish(self) -> None:
         """Move the folder to its place; what was there goes."""
@@ -75,7 +77,9 @@ class StagedFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._held)
         self._clear()
+        give_back(self._made)
 
 
 def _exchanged(one: Path, other: Path) -> bool:

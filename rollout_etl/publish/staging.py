@@ -1,0 +1,79 @@
+"""The place beside an output where it is made: who is at work there, what the dead have left, which folders were made for it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from rollout_etl.errors import LockedError
+
+
+def staged_path(path: Path) -> Path:
+    """Where `path` is made: beside its place, under a name that says which process is at it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def make_room(path: Path) -> list[Path]:
+    """Make the folders above `path`, and remove what runs left that died; the folders that were made, the innermost first.
+
+    Raises `LockedError` where another run is making `path`.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.(?:partial|replaced)")
+    for entry in os.scandir(path.parent):
+        match = pattern.fullmatch(entry.name)
+        if not match:
+            continue
+        if _is_held(entry.path):
+            raise LockedError(f"another run is writing {path}; wait for it, or give the output another name")
+        # What was replaced may be all there is of an output.
+        if not _is_running(int(match[1])) and (entry.name.endswith(".partial") or path.exists()):
+            # Another run may be tidying up at the same time.
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+    return made
+
+
+def give_back(made: Iterable[Path]) -> None:
+    """Remove those of the folders that `make_room` made in which there is nothing."""
+    with contextlib.suppress(OSError):
+        for folder in made:
+            folder.rmdir()
+
+
+def hold(descriptor: int) -> None:
+    """Tell other runs, for as long as the file or folder is open, that somebody is at work on it. File systems without locks tell nobody."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_held(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
