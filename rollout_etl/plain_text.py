@@ -18,6 +18,11 @@ def one_line(text: str) -> str:
     return plain(text).replace("\n", "?")
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 line`, `2,000 lines`."""
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
+
+
 def readable_name(name: str) -> str:
     """A file name as it can be shown; it differs from the name where that is not UTF-8."""
     return name if name.isascii() else os.fsencode(name).decode(errors="replace")

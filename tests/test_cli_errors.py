@@ -54,6 +54,8 @@ TO = ("-o", "out.jsonl")
         (["sft", "a=good.jsonl", "b=good.jsonl", *TO], 2, "rollout-etl: good.jsonl is named twice, as a and as b\n"),
         (["sft", "good.jsonl", *TO, "--group-by", ","], 2, "'' is no field path"),
         (["sft", "good.jsonl", "-o", "s3://bucket/out.jsonl"], 2, "rollout-etl: s3://bucket/out.jsonl is a URL; write to a local file\n"),
+        (["sql", "good.jsonl", ""], 2, "the question is empty"),
+        (["show", "good.jsonl", "--group", ""], 2, "--group is empty"),
         (["sql", "good.jsonl", "SELEC 1"], 2, "no such file or folder: SELEC 1"),
         (["sft", "good.jsonl", "-o", "out.txt"], 2, "out.txt must end with .jsonl or .parquet, or with / where a folder of shards is meant"),
         (["sft", "good.jsonl", *TO, "--keep", "empty_answer"], 2, "cannot hold such rollouts"),

@@ -151,6 +151,8 @@ def ingest(
 
 def _divided(inputs: list[str], file: str | None, query: str | None) -> tuple[list[str], str | None]:
     """Paths, and the question if there is one among the arguments or in a file."""
+    if inputs and not inputs[-1].strip():
+        raise UsageError("the question is empty")
     asked = inputs[-1] if inputs and _STATEMENT.match(inputs[-1]) and not os.path.exists(inputs[-1]) else None
     if sum(one is not None for one in (asked, file, query)) > 1:
         raise UsageError("more than one question: give it after the inputs, with -f FILE, or with --query NAME")

@@ -112,6 +112,8 @@ def show(
         asked = [name for name, given in (("best", best), ("worst", worst), ("random", random is not None)) if given]
         if len(asked) > 1:
             raise UsageError(f"--{asked[0]} and --{asked[1]} exclude each other")
+        if group is not None and not group.strip():
+            raise UsageError("--group is empty: name a task index, or the start of a key")
         rollouts = opened([*(inputs or []), *(input or [])], None, None, group_by, threads)
         from rollout_etl.cli.conversations import print_conversations
         from rollout_etl.stats.selection import Selection, pick

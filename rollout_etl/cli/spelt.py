@@ -11,7 +11,7 @@ from rollout_etl.cli.recipes import STATED
 from rollout_etl.cli.runner import parse_error, run_of
 from rollout_etl.cli.talk import OPTIONS
 from rollout_etl.errors import UsageError
-from rollout_etl.refresh.pipeline import FILES, refuse_unknown, replaced
+from rollout_etl.refresh.pipeline import FILES, of_output, refuse_unknown, replaced
 
 if TYPE_CHECKING:
     from rollout_etl.run import Run
@@ -53,8 +53,9 @@ def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence
     try:
         given = dict(known[recipe].make_context(recipe, arguments).params)
     except TyperException as error:
-        raise UsageError(f"{path}: output {output.name}: {parse_error(error)}") from error
-    return run_of(recipe, {**given, "inputs": list(inputs), "input": [], "output": str(output), "quarantine": None}, STATED[recipe])
+        raise UsageError(f"{path}: [output {output.name}] {parse_error(error)}") from error
+    with of_output(path, output.name):
+        return run_of(recipe, {**given, "inputs": list(inputs), "input": [], "output": str(output), "quarantine": None}, STATED[recipe])
 
 
 def _spelt(path: Path, name: str, value: Any, parameter: Any, folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from rollout_etl.explore import library
 from rollout_etl.explore.interrupt import Interrupts
 from rollout_etl.explore.output import Shown, show
 from rollout_etl.explore.session import Session, plain_errors
-from rollout_etl.plain_text import plain
+from rollout_etl.plain_text import counted, plain
 
 PROMPT, CONTINUED = "sql> ", "...> "
 _CLOSED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)
@@ -50,7 +50,7 @@ class Shell:
         """Ask and answer until the user leaves."""
         readline = _line_editor(self._complete)
         rollouts, files = self._session.connection.execute("SELECT count(*), count(DISTINCT source) FROM rollouts").fetchall()[0]
-        print(f"{rollouts:,} rollouts of {files:,} file(s). Views: {', '.join(library.VIEWS)}. .help helps.")
+        print(f"{counted(rollouts, 'rollout')} of {counted(files, 'file')}. Views: {', '.join(library.VIEWS)}. .help helps.")
         for note in self._session.notes:
             print(plain(f"note: {note}"))
         typed = ""

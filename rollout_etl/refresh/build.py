@@ -21,7 +21,7 @@ from rollout_etl.read.scan import Rollouts
 from rollout_etl.refresh.card import card
 from rollout_etl.refresh.fingerprints import Source
 from rollout_etl.refresh.gates import Outcome, Seen
-from rollout_etl.refresh.pipeline import FILES, Output, Pipeline
+from rollout_etl.refresh.pipeline import FILES, Output, Pipeline, of_output
 from rollout_etl.refresh.versions import link_if_same, write_text
 from rollout_etl.report import Report
 from rollout_etl.run import RolloutsOf, Run, execute
@@ -84,7 +84,9 @@ def build(
         path = folder / output.file
         earlier = None if before is None else before["outputs"].get(output.file)
         shards = EarlierShards(before_folder, earlier.get("shards", ())) if before_folder and earlier else None
-        report = execute(replace(run_of(output, paths, path), rollouts=rollouts, earlier=shards, note_prompts=note_prompts))
+        run = replace(run_of(output, paths, path), rollouts=rollouts, earlier=shards, note_prompts=note_prompts)
+        with of_output(pipeline.path, output.file):
+            report = execute(run)
         record["outputs"][output.file], reports[output.file] = _entry(folder, report), report
         if earlier and before_folder:
             for name, digest in record["outputs"][output.file]["files"].items():

@@ -14,10 +14,11 @@ environment, and what it stands for is written nowhere.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,15 @@ def refuse_unknown(path: Path, where: str, found: Mapping[str, Any], known: Iter
         if name not in names:
             place = f"[{where}] " if where else ""
             raise UsageError(f"{path}: {place}has no key '{name}'; the nearest is {nearest(name, names)}")
+
+
+@contextlib.contextmanager
+def of_output(path: Path, file: str) -> Iterator[None]:
+    """Says of a `UsageError` which output of which pipeline file it is about."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: [output {file}] {error}") from error
 
 
 def replaced(text: str) -> str:

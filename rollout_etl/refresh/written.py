@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rollout_etl.plain_text import counted
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.stats.narrow import narrow
 from rollout_etl.stats.profile import profile
@@ -22,7 +23,8 @@ def pipeline_for(inputs: Sequence[str], folder: Path, publish: str, max_bad_frac
     rollouts.check_bad_fraction(max_bad_fraction)
     found = profile(data)
     reward = found["overall"]["reward"]
-    seen = f"{len(data.rollouts):,} rollouts in {len(rollouts.inputs)} file(s)" + ("" if reward is None else f", mean reward {reward['mean']:.3g}")
+    mean = "" if reward is None else f", mean reward {reward['mean']:.3g}"
+    seen = f"{counted(len(data.rollouts), 'rollout')} in {counted(len(rollouts.inputs), 'file')}{mean}"
     paths = [path if "://" in path or os.path.isabs(path) else os.path.relpath(path, folder) for path in inputs]
     head = f"""# What is made of which rollouts; `rollout-etl refresh` does it. Written for {seen}.
 

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from rollout_etl.curate.rules import TOLERANCE
+from rollout_etl.plain_text import counted
 from rollout_etl.recipes.options import DpoOptions, KtoOptions, SftOptions
 from rollout_etl.stats.narrow import Narrow
 
@@ -72,7 +73,7 @@ def recommendation(found: dict[str, Any], overall: dict[str, Any]) -> dict[str, 
         ]}
     if pairs:
         return {"algorithm": "dpo", "reasons": [
-            f"rewards differ between attempts at the same prompt: {pairs:,} {'pair' if pairs == 1 else 'pairs'} with a gap of 0.2", _many(pairs),
+            f"rewards differ between attempts at the same prompt: {counted(pairs, 'pair')} with a gap of 0.2", _many(pairs),
             *([f"grpo is possible as well: {truths:,} prompts have a ground truth"] if truths else []),
         ]}
     if truths:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rollout_etl.plain_text import plain
+from rollout_etl.plain_text import counted, plain
 
 WIDTH, WIDEST = 80, 120
 _BAR = 30
@@ -106,7 +106,7 @@ def table(*columns: str, names: int = 1) -> Table:
 
 def _counts(console: Console, found: dict[str, Any]) -> None:
     overall = found["overall"]
-    console.print(f"{overall['rollouts']:,} rollouts in {overall['all_groups']:,} groups from {len(found['inputs']):,} file(s)")
+    console.print(f"{counted(overall['rollouts'], 'rollout')} in {counted(overall['all_groups'], 'group')} from {counted(len(found['inputs']), 'file')}")
     notes = {
         "quarantined": found["quarantined"], "failed": overall["failed"], "masked": overall["masked"], "unverified": overall["unverified"],
         "without a reward": overall["missing"], "reward NaN or infinite": overall["nonfinite"], "truncated": overall["truncated"],
