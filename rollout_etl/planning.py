@@ -11,7 +11,7 @@ import polars as pl
 from rollout_etl import __version__
 from rollout_etl.curate import order, plan
 from rollout_etl.curate.groups import GROUP
-from rollout_etl.judging import Judge
+from rollout_etl.judging import Judge, empty
 from rollout_etl.publish.shard_plan import EXAMPLE, SHARD, ShardPlan
 from rollout_etl.recipes import dpo
 from rollout_etl.targets.columns import STATISTICS, needs_statistics, with_statistics
@@ -78,7 +78,8 @@ class Planner:
         placing = [*plan.placing_columns(judge.curation), *self._also]
         grouped = needs_statistics(self._rows.columns)
         read = list(dict.fromkeys(["row", *deciding, *placing, *((*GROUP, "reward") if grouped else ())]))
-        found = pl.concat([pl.DataFrame(), *judge.read(read, numbers)], how="diagonal")
+        frames = list(judge.read(read, numbers))
+        found = pl.concat(frames) if frames else empty([name for name in read if name != "origin"]).with_columns(origin=pl.lit(0, dtype=pl.UInt64))
         if "source" in deciding:
             found = found.with_columns(pl.col("source").replace_strict({path: _number(path) for path in found["source"].unique()}, return_dtype=pl.UInt64))
         if grouped:

@@ -146,13 +146,15 @@ class Steps(Writer):
         apart = self._to_make(apart, rows, longer)
         parts = self._open(rows, stack)
         alike = dpo.distance_rules(options)
-        columns = list(dict.fromkeys(["row", "completion_chars", *self._columns(rows), *(["completion"] if alike else [])]))
+        more = [*(["completion"] if alike else []), *(["num_messages"] if rows.flat else [])]
+        columns = list(dict.fromkeys(["row", "completion_chars", *self._columns(rows), *more]))
         written = []
         for stretch, said in self.judge.together(columns, apart.drop(_OF_PAIRS), apart["line_bytes"]):
             # Both sides have a reward and a row from the pairing already.
             table = self._with_statistics(said, rows).drop("reward", strict=False)
             kept = self._append(parts, rows, dpo.with_sides(stretch, table), alike)
             written.append(kept.select(dpo.MEASURED).with_columns(pl.selectors.integer().cast(pl.UInt32)))
+        self._note_flattened()
         if self.report.written:
             self.report.statistics = dpo.measures(pl.concat(written)) if self._planner is None else self._planner.measures()
         return parts

@@ -88,7 +88,7 @@ class Writer:
 
     def _counts(self, rows: Rows) -> dict[str, pl.Expr]:
         """What is counted of the rows that are written."""
-        lossy = {LOSSY: pl.col("num_messages") > 1} if rows.flat and self.job.per != "pair" else {}
+        lossy = {LOSSY: pl.col("chosen_num_messages" if self.job.per == "pair" else "num_messages") > 1} if rows.flat else {}
         return {**rows.counts, **lossy, **named_fields.of_rows(rows.fields), **({GOOD: pl.col("label")} if isinstance(self.job.options, KtoOptions) else {})}
 
     def missing_fields(self) -> list[str]:
@@ -110,8 +110,9 @@ class Writer:
 
     def _note_flattened(self) -> None:
         if lossy := self.counts[LOSSY]:
-            ways = {"sft": "--format openai", "grpo": "--format gym"}
-            other = "--as messages" if self.job.form == "text" else ways.get(self.job.recipe, "Another --target")
+            ways = {"sft": "--format openai", "grpo": "--format gym", "dpo": "--prompt-as messages", "rm": "--prompt-as messages"}
+            own = ways.get(self.job.recipe) if self.job.form is None and self.report.target == "nemo-rl" else None
+            other = own or ("--as messages" if self.job.form == "text" else "Another --target")
             self.report.warnings.append(
                 f"{lossy} example(s) lost the system text or earlier turns of their prompt: this format holds one question. "
                 f"{other} keeps them, --drop flattened_prompt leaves them out"

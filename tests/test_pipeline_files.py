@@ -43,6 +43,7 @@ def test_files_that_options_name_are_part_of_a_version(folder: Path) -> None:
         ("keep-versions = 3", "keep-version = 3", "has no key 'keep-version'; the nearest is keep-versions"),
         ("reward-threshold = 0.5", "reward-treshold = 0.5", "[output sft.jsonl] has no key 'reward-treshold'; the nearest is reward-threshold"),
         ("reward-threshold = 0.5", 'reward-threshold = "high"', "pipeline.toml: [output sft.jsonl] Invalid value for '--reward-threshold'"),
+        ("reward-threshold = 0.5", "reward-threshold = [0.1, 0.5]", "pipeline.toml: [output sft.jsonl] reward-threshold takes one value"),
         ("reward-threshold = 0.5", 'keep = ["nope"]', "pipeline.toml: [output sft.jsonl] no rule 'nope'"),
         ("reward-threshold = 0.5", 'where = "nope > 1"', "pipeline.toml: [output sft.jsonl] --where names 'nope', which is no column"),
         ('recipe = "dpo"', 'recipe = "dpr"', "no recipe 'dpr'; recipes are sft, dpo, grpo, kto, rm, ppo"),
@@ -85,3 +86,9 @@ def test_page(tmp_path: Path) -> None:
     table = page.split("\n## Gates\n")[1].split("\n## ")[0]
     assert re.findall(r"`([a-z-]+)`", "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))) == list(GATES)
     assert all(f"`{word}`" in page or f"`[{word}]`" in page or f"`[[{word}]]`" in page for word in [*TOP, *NOTIFY])
+
+
+def test_a_file_may_be_named_in_a_list(folder: Path) -> None:
+    (folder / "pipeline.toml").write_text(PIPELINE.replace("max-bad-fraction = 0.2", 'max-bad-fraction = 0.2\nexclude-prompts = ["benchmark.txt"]'))
+    (folder / "benchmark.txt").write_text("question 0-1\n")
+    assert refreshed(folder).rows["sft.jsonl"] == 10

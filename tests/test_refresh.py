@@ -144,6 +144,34 @@ def test_rollback_stays_until_the_inputs_change(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "rollout-etl: there is no version 9; there are 1, 2, 3\n")
 
 
+def test_gates_compare_with_the_version_in_use(folder: Path) -> None:
+    (folder / "pipeline.toml").write_text(PIPELINE.replace("[[output]]", "[gates]\nmax-row-change = 0.5\n\n[[output]]", 1))
+    for night in (1, 2, 3):
+        (folder / "rollouts" / f"night{night}.jsonl").write_bytes(lines(night))
+    assert refresh(folder)[0] == 0
+    broken = [folder / "rollouts" / f"night{night}.jsonl" for night in (1, 2, 3)]
+    mended = [path.read_bytes() for path in broken]
+    for path in broken:
+        path.write_bytes(b"")
+    assert refresh(folder)[0] == 4
+    assert run("refresh", "pipeline.toml", "--force", "max-row-change", folder=folder).returncode == 0
+    assert run("rollback", "pipeline.toml", "1", folder=folder).returncode == 0
+    (folder / "rollouts" / "night0.jsonl").write_bytes(lines(0) + b"\n")
+    assert refresh(folder)[0] == 4
+    for path, text in zip(broken, mended, strict=True):
+        path.write_bytes(text)
+    done = refresh(folder)
+    assert (done[0], done[1]["published"]) == (0, True)
+
+
+def test_a_refresh_that_succeeds_is_not_called_failed(folder: Path) -> None:
+    assert refresh(folder)[0] == 0
+    assert run("refresh", "pipeline.toml", "--force", "nope", folder=folder).returncode == 2
+    assert "the last refresh failed" in run("status", "pipeline.toml", folder=folder).stdout
+    assert refresh(folder)[1]["published"] is False
+    assert "failed" not in run("status", "pipeline.toml", folder=folder).stdout
+
+
 def test_unchanged_files_share_their_place(folder: Path) -> None:
     assert refresh(folder)[0] == 0
     (folder / "pipeline.toml").write_text(PIPELINE + '[[output]]\nfile = "kto.jsonl"\nrecipe = "kto"\ntarget = "custom"\nmap = ["prompt=input", "label=reward"]\nas = "text"\n')

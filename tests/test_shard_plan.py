@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_etl.publish.shard_plan import content_cuts
+from tests import command
 from tests.test_shards import run, shards
 
 
@@ -59,3 +61,12 @@ def test_shards_are_the_file_in_pieces(tmp_path: Path, arguments: tuple[str, ...
         assert [path.name for path in found] == [f"part-{number:05}.jsonl" for number in range(len(found))] and len(found) > 1
         assert b"".join(path.read_bytes() for path in found) == (tmp_path / f"whole{name}.jsonl").read_bytes()
     assert [line for line in cut.splitlines() if not line.startswith("output")] == [line for line in whole.splitlines() if not line.startswith("output")]
+
+
+@pytest.mark.parametrize("arguments", [["dpo"], ["sft", "--reward-threshold", "2", "--val", "0.1"], ["dpo", "--shuffle", "3"], ["grpo", "--extra", "mean_reward"]], ids=" ".join)
+def test_no_rows_are_nothing_to_write(tmp_path: Path, arguments: list[str]) -> None:
+    output = [{"type": "message", "role": "assistant", "content": "a"}]
+    (tmp_path / "in.jsonl").write_text(json.dumps({"responses_create_params": {"input": "q"}, "response": {"output": output}, "reward": 1.0}) + "\n")
+    recipe, *options = arguments
+    done = command.run(recipe, "in.jsonl", "-o", "out/", "--target", "trl", "--shard-rows", "3", *options, "--quiet", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "rollout-etl: nothing to write; out was not made\n")

@@ -150,6 +150,21 @@ def test_candidates_are_what_the_recipes_make(tmp_path: Path) -> None:
     assert (labels["label_true"], labels["label_false"]) == (found["kto"]["true"], found["kto"]["false"])
 
 
+@pytest.mark.parametrize("values", [(1e200, 2.0), (1e308, -1e308), (1e160, 0.0, 1.0)])
+@pytest.mark.parametrize("name", ["reward", "ppl"])
+def test_huge_numbers_are_shown(name: str, values: tuple[float, ...], tmp_path: Path) -> None:
+    """A diverged perplexity is an ordinary thing to find, and what it shows must be JSON."""
+    output = [{"type": "message", "role": "assistant", "content": "a"}]
+    rows = [{"responses_create_params": {"input": "q"}, "response": {"output": output}, "reward": 1.0, "_ng_task_index": 0, name: value} for value in values]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run("stats", "in.jsonl", "--compare", "in.jsonl", "--json", folder=tmp_path)
+    overall = json.loads(done.stdout, parse_constant=pytest.fail)["overall"]
+    found = overall["reward"] if name == "reward" else overall["metrics"]["ppl"]
+    assert found["mean"] == pytest.approx(sum(value / len(values) for value in values)) and min(values) <= found["median"] <= max(values)
+    for shown in ([], ["--compare", "in.jsonl"]):
+        assert run("stats", "in.jsonl", *shown, folder=tmp_path).returncode == 0
+
+
 def test_identical_sides_are_no_pair() -> None:
     found = profile(made([0.0, 1.0, 0.2, 0.9], 2, response=[7, 7, 1, 2]))
     assert found["candidates"]["dpo"]["pairs"] == {"0.1": 1, "0.2": 1, "0.3": 1}

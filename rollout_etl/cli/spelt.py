@@ -48,6 +48,8 @@ def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence
     refuse_unknown(path, f"output {output.name}", spelt, options)
     arguments: list[str] = []
     for name, value in spelt.items():
+        if isinstance(value, list) and len(value) > 1 and not options[name].multiple:
+            raise UsageError(f"{path}: [output {output.name}] {name} takes one value")
         for one in value if isinstance(value, list) else [value]:
             arguments += _spelt(path, name, one, options[name], path.parent)
     try:

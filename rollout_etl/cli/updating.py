@@ -101,7 +101,8 @@ def refresh(
                 print(json_text.dumps(said, ensure_ascii=False))
             raise
         said = done.to_json()
-        if done.published:
+        # What was said before stays, where nothing was done; but not that it failed.
+        if done.published or refresh.failed_last(pipeline):
             refresh.remember(pipeline, said)
         warnings = tell(pipeline, said, failed=False)
         if TALK.format is o.LogFormat.json:

@@ -43,7 +43,8 @@ def group_table(votes: pl.LazyFrame, success: float = SUCCESS, ks: Collection[in
 
     `pass_at_K` is the unbiased estimate (see `stats/pass_at_k.py`), null for groups with fewer than K rollouts.
     """
-    reward = pl.col("reward")
+    # Sums of floats depend on their order, and how the rows of a group come is chance.
+    reward = pl.col("reward").sort()
     solved = reward >= success - TOLERANCE
     passed = pl.col("pass_rate")
     table = votes.group_by(GROUP, maintain_order=True).agg(

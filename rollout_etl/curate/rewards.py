@@ -18,6 +18,7 @@ EPSILON = 1e-4
 """Added to the standard deviation, as TRL's GRPOTrainer does."""
 _WEIGHT = re.compile(r"\s*\+?\s*(\d+(?:\.\d+)?)\s*\*\s*[A-Za-z_]\w*\s*")
 _NAME = re.compile(r"('(?:[^']|'')*')|\b(?:metrics\.)?([A-Za-z_]\w*)\b(?!\s*\()")
+_MINDS_MISSING = re.compile(r"\bcoalesce\s*\(|\bis\s+(?:not\s+)?null\b", re.IGNORECASE)
 _WORDS = {"case", "when", "then", "else", "end", "and", "or", "not", "between", "in", "is", "null", "true", "false"}
 
 
@@ -69,7 +70,8 @@ def scaled(reward: pl.Expr, wanted: list[Scale]) -> tuple[pl.Expr, pl.Expr]:
 def formula(text: str) -> pl.Expr:
     """`0.6*correctness + 0.3*efficiency` as an expression over columns `metrics.NAME` and `reward`, in the SQL of Polars.
 
-    Gates are written as CASE WHEN, F1 as arithmetic; a rollout that lacks a metric gets no reward. Raises `UsageError`.
+    Gates are written as CASE WHEN, F1 as arithmetic; a rollout that lacks a metric gets no reward, unless the text minds that itself, by
+    COALESCE or IS NULL. Raises `UsageError`.
     """
     try:
         expression = pl.sql_expr(_NAME.sub(_named, text))
@@ -82,7 +84,11 @@ def formula(text: str) -> pl.Expr:
         raise UsageError(f"--reward {text} names no metric")
     if not dtype.is_numeric():
         raise UsageError(f"--reward {text} is no number")
-    return expression.cast(pl.Float64)
+    value = expression.cast(pl.Float64)
+    if _MINDS_MISSING.search(text):
+        return value
+    # A comparison with what is missing would choose a branch.
+    return pl.when(pl.all_horizontal(pl.col(name).is_not_null() for name in names)).then(value)
 
 
 def _named(found: re.Match[str]) -> str:

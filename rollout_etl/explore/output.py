@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rollout_etl.errors import UsageError
+from rollout_etl.json_values import finite
 from rollout_etl.plain_text import plain
 
 FORMATS = ("table", "csv", "jsonl", "parquet", "markdown")
@@ -96,19 +97,10 @@ def _json_lines(result: Any, names: Sequence[str]) -> Iterator[str]:
     heads = [("" if number == 0 else ",") + json.dumps(name, ensure_ascii=False) + ":" for number, name in enumerate(names)]
     for rows in _rows(result):
         yield "".join(
-            "{" + "".join(head + (value if raw and value is not None else json.dumps(_finite(value), ensure_ascii=False, default=str))
+            "{" + "".join(head + (value if raw and value is not None else json.dumps(finite(value, text_keys=True), ensure_ascii=False, default=str))
                           for head, value, raw in zip(heads, row, is_json, strict=True)) + "}\n"
             for row in rows
         )  # fmt: skip
-
-
-def _finite(value: Any) -> Any:
-    """Numbers that JSON has no word for are null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return {str(name): _finite(part) for name, part in value.items()} if isinstance(value, dict) else value
 
 
 def _plain_value(value: Any) -> Any:
@@ -116,7 +108,7 @@ def _plain_value(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple | dict):
-        return json.dumps(_finite(value), ensure_ascii=False, default=str)
+        return json.dumps(finite(value, text_keys=True), ensure_ascii=False, default=str)
     return value
 
 

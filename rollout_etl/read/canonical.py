@@ -15,6 +15,8 @@ from rollout_etl.read.schema import COLUMNS, IS_ROLLOUT, RECORDED
 from rollout_etl.read.structure import GROUND_TRUTH_FIELDS, ITEMS, structure_for
 
 _GROUND_TRUTH = {"ground_truth", "ground_truth_text", "ground_truth_origin"}
+_THINK = {"strip": "without_think", "move": "with_think_apart"}
+"""The macros that treat `<think>` text."""
 _MACROS = ("json.sql", "units.sql", "fold.sql", "plain.sql", "fields.sql")
 
 
@@ -104,7 +106,7 @@ def _styled(units: str, kinds: str, think: str) -> str:
     """SQL for units with something in them, reasoning in the text treated as asked."""
     if think == "keep":
         return f"CASE WHEN regexp_matches({kinds}, '[ErX]') THEN with_content({units}) ELSE {units} END"
-    return f"with_content({'without_think' if think == 'strip' else 'with_think_apart'}({units}))"
+    return f"with_content({_THINK[think]}({units}))"
 
 
 def macros(style: Style) -> str:
@@ -152,6 +154,7 @@ def rollouts_query(
     present = [f"first_present(text, [{quoted(json_path(path))}]) IS NOT NULL" for path in lookup.paths]
     fillings = {
         "think": style.think,
+        "completion_kinds": "completion_kinds" if style.think == "keep" else f"kinds({_THINK[style.think]}(completion_units))",
         "found": f"[{', '.join(present)}]::BOOLEAN[]",
         "ground_truth_again": _ground_truth_again(lookup),
         "group_by": group_by if lookup.group_by else "NULL::VARCHAR",

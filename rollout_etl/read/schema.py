@@ -114,7 +114,7 @@ COLUMNS: dict[str, Column] = {
         "CASE WHEN simple_prompt THEN is_blank(asked) ELSE len(list_filter(prompt_units, lambda u: u.k = 'M' OR (u.k = 'U' AND NOT is_blank(u.t)))) = 0 END", pl.Boolean, "the prompt has no user message with text"
     ),
     "prompt_kinds": Column("prompt_kinds", pl.String, "one letter for each thing in the prompt (see `sql/units.sql`)"),
-    "completion_kinds": Column("completion_kinds", pl.String, "one letter for each thing in the completion"),
+    "completion_kinds": Column("{{completion_kinds}}", pl.String, "one letter for each thing in the completion, `<think>` text treated as asked"),
     "has_inexact_number": Column(
         """strpos(prompt_kinds || completion_kinds, 'C') > 0 AND len(list_filter(list_concat(prompt_units, completion_units), lambda u: u.k = 'C'
             AND CASE WHEN regexp_matches(u.t, '[:,\\[]-?[0-9]+(?:[.eE]|[0-9]{15})') THEN regexp_matches(outside_strings(u.t), '[0-9][.eE]|[0-9]{16}') ELSE false END)) > 0""",

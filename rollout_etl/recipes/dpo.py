@@ -21,19 +21,24 @@ COLUMNS = {
 CANNOT_HOLD = {"binary": ("flattened_completion", "tool_prompt"), "preference": ("inexact_number",)}
 """Rules for what the rows of each format cannot hold: one text holds no trajectory, and the loader of the preference format
 reads numbers through a JSON reader that is not exact."""
-_IDS = r'"(id|tool_call_id)":"(?:[^"\\]|\\.)*"'
+_ID = r'"(?:[^"\\]|\\.)*"'
+_CALL = rf'\{{"id":{_ID},("type":"function","function":\{{"name":)'
+_FRAME = r'"role":"[a-z]+"|"type":"function"|"(?:content|reasoning_content|tool_calls|function|name|arguments)":'
+_RESULT = rf',"tool_call_id":{_ID}\}}(,\{{"role":|\]$)'
+"""The ids of calls and of results, told from arguments of the same names by what stands beside them."""
 
 
 def rules(options: DpoOptions, cannot_hold: Sequence[str] | None = None) -> list[Rule]:
     """The rules that drop rollouts. `cannot_hold` names those that a target's rows bring; without it, they are the format's."""
     rows = CANNOT_HOLD[options.format] if cannot_hold is None else cannot_hold
-    return chosen_rules([*SOUND, *TRAINABLE, *rows], options.keep, options.drop, fixed=("missing_reward", "nonfinite_reward", "empty_answer"))
+    return chosen_rules([*SOUND, *TRAINABLE, *rows], options.keep, options.drop, fixed=("missing_reward", "nonfinite_reward", "unfinished", "empty_answer"))
 
 
 def example_rules(options: DpoOptions, sides: str | None = None) -> list[Rule]:
     """The rules that drop pairs. `sides` is the canonical column that a target compares; without it, it is the format's."""
     said = sides or ("response_text" if options.format == "binary" else "completion")
-    return [identical_sides(pl.col(f"chosen_{said}"), pl.col(f"rejected_{said}"))]
+    chosen, rejected = (pl.col(f"{side}_{said}") for side in ("chosen", "rejected"))
+    return [identical_sides(without_ids(chosen), without_ids(rejected)) if said == "completion" else identical_sides(chosen, rejected)]
 
 
 def identical_sides(chosen: pl.Expr, rejected: pl.Expr) -> Rule:
@@ -43,7 +48,7 @@ def identical_sides(chosen: pl.Expr, rejected: pl.Expr) -> Rule:
 
 def without_ids(messages: pl.Expr) -> pl.Expr:
     """JSON messages without the ids of calls, which templates do not show to a model."""
-    return messages.str.replace_all(_IDS, "")
+    return messages.str.replace_all(_CALL, "{${1}").str.replace_all(_RESULT, "}${1}")
 
 
 def pair_rules(options: DpoOptions) -> list[Rule]:
@@ -61,11 +66,16 @@ def distance_rules(options: DpoOptions) -> list[Rule]:
     """The rule that drops pairs whose sides use much the same words, where one is asked for. Needs `completion` of both sides."""
     if options.min_distance is None:
         return []
-    words = [pl.col(f"{side}_completion").str.to_lowercase().str.extract_all(r"\w+").list.unique() for side in ("chosen", "rejected")]
+    words = [_spoken(pl.col(f"{side}_completion")).str.to_lowercase().str.extract_all(r"\w+").list.unique() for side in ("chosen", "rejected")]
     shared, together = words[0].list.set_intersection(words[1]).list.len(), words[0].list.set_union(words[1]).list.len()
     # Lengths are unsigned.
     distance = 1 - shared.cast(pl.Float64) / together.clip(1)
     return [Rule("too_alike", distance < options.min_distance - TOLERANCE, f"the words of both sides are less than {options.min_distance:g} apart")]
+
+
+def _spoken(messages: pl.Expr) -> pl.Expr:
+    """What JSON messages say, without the names of their fields, roles, ids and escapes."""
+    return without_ids(messages).str.replace_all(_FRAME, " ").str.replace_all(r"\\(?:u[0-9a-fA-F]{4}|.)", " ")
 
 
 MEASURED = ("reward_gap", "chosen_reward", "rejected_reward", "chosen_completion_chars", "rejected_completion_chars")

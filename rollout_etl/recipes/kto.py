@@ -19,7 +19,7 @@ COLUMNS = ("prompt", "completion", "tools")
 def rules(options: KtoOptions, cannot_hold: Sequence[str] = ()) -> list[Rule]:
     """The rules that drop rollouts; `cannot_hold` names those that a target's rows bring."""
     between = [] if options.low_threshold is None else [_between(options.low_threshold, options.reward_threshold)]
-    fixed = ("missing_reward", "nonfinite_reward", "empty_answer")
+    fixed = ("missing_reward", "nonfinite_reward", "unfinished", "empty_answer")
     return chosen_rules([*SOUND, *TRAINABLE, *cannot_hold], options.keep, options.drop, between, fixed)
 
 

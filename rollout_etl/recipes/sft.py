@@ -23,7 +23,8 @@ CANNOT_HOLD: dict[str, tuple[str, ...]] = {"openai": (), "simple": ("flattened_c
 def rules(options: SftOptions, cannot_hold: Sequence[str] | None = None) -> list[Rule]:
     """The rules that drop rollouts. `cannot_hold` names those that a target's rows bring; without it, they are the format's."""
     rows = CANNOT_HOLD[options.format] if cannot_hold is None else cannot_hold
-    return chosen_rules([*SOUND, *TRAINABLE, *rows], options.keep, options.drop, [below_threshold(options.reward_threshold)], fixed=("empty_answer",))
+    threshold = [below_threshold(options.reward_threshold)]
+    return chosen_rules([*SOUND, *TRAINABLE, *rows], options.keep, options.drop, threshold, fixed=("unfinished", "empty_answer"))
 
 
 def sft_examples(rollouts: pl.LazyFrame, options: SftOptions | None = None) -> pl.LazyFrame:

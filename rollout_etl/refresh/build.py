@@ -49,8 +49,9 @@ class Built:
 def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
     """What a version depends on: inputs in their order, files that options name, outputs, gates, the software's version."""
     outputs = [[output.file, output.recipe, dict(output.options), dict(output.bounds.by_gate)] for output in pipeline.outputs]
-    named = {output.options.get(name, output.options.get(name.replace("-", "_"))) for output in pipeline.outputs for name in FILES} - {None}
-    files = [path for value in sorted(map(str, named)) if (path := Path(pipeline.resolved(value))).is_file()]
+    given = [output.options.get(name, output.options.get(name.replace("-", "_"))) for output in pipeline.outputs for name in FILES]
+    named = {str(one) for value in given if value is not None for one in (value if isinstance(value, list) else [value])}
+    files = [path for value in sorted(named) if (path := Path(pipeline.resolved(value))).is_file()]
     contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     inputs = [[source.sha256 or source.path, source.namespace] for source in sources]
     spelt = json.dumps([contents, inputs, outputs, __version__], sort_keys=True, default=str)

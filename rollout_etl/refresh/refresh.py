@@ -79,11 +79,12 @@ def refresh(
         try:
             kept = _kept(versions, fingerprints, change)
             rollouts = Rollouts if kept is None else kept.rollouts
-            before_folder = None if before is None else versions.path(before["version"])
-            built = build(pipeline, sources, number, folder, before, before_folder, run_of, force, rollouts)
+            base = _base(versions, before)
+            base_folder = None if base is None else versions.path(base["version"])
+            built = build(pipeline, sources, number, folder, base, base_folder, run_of, force, rollouts)
             if moved := fingerprints.changed():
                 raise UnreadableError(f"{moved[0]} changed while it was read; nothing was published, refresh again")
-            done = _result(built, change, before, versions.current)
+            done = _result(built, change, base, versions.current)
             if built.failed:
                 raise GateError(f"not published: {'; '.join(done.failed)}")
             versions.publish(number, built.record)
@@ -111,7 +112,8 @@ def plan(pipeline: Pipeline, run_of: RunOf) -> Refreshed:
         folder.mkdir()
         kept = _kept(versions, fingerprints, change, Path(scratch))
         rollouts = Rollouts if kept is None else kept.rollouts
-        return _result(build(pipeline, sources, 0, folder, before, None, run_of, (), rollouts), change, before, versions.current)
+        base = _base(versions, before)
+        return _result(build(pipeline, sources, 0, folder, base, None, run_of, (), rollouts), change, base, versions.current)
 
 
 def _kept(versions: Versions, fingerprints: Fingerprints, change: Change, scratch: Path | None = None) -> Kept | None:
@@ -161,6 +163,11 @@ def last(versions: Versions) -> Record | None:
     return found
 
 
+def failed_last(pipeline: Pipeline) -> bool:
+    """Whether the last refresh that did something failed."""
+    return bool((last(Versions(pipeline.publish)) or {}).get("error"))
+
+
 def remember(pipeline: Pipeline, said: Record) -> None:
     """Keep what a refresh said, for `status`."""
     state = Versions(pipeline.publish).state
@@ -195,11 +202,15 @@ def _is_of(record: Record, pipeline: Pipeline, sources: Sequence[Source]) -> boo
     return record["key"] == key_of(pipeline, sources) and all(source.sha256 for source in sources)
 
 
-def _as_it_is(versions: Versions, change: Change, record: Record) -> Refreshed:
+def _base(versions: Versions, newest: Record | None) -> Record | None:
+    """The version that a new one is measured by: the one in use, which after a rollback is not the newest."""
     current = versions.current
-    # After a rollback the version in use is not the newest.
-    used = versions.record(current) if current in versions.numbers() else record
-    return Refreshed(current, False, change, _rows(used), _rows(used), used["gates"])
+    return versions.record(current) if current in versions.numbers() and versions.is_released else newest
+
+
+def _as_it_is(versions: Versions, change: Change, record: Record) -> Refreshed:
+    used = _base(versions, record) or record
+    return Refreshed(versions.current, False, change, _rows(used), _rows(used), used["gates"])
 
 
 def _rows(record: Record | None) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import sqrt
+from math import hypot, sqrt
 from typing import Any
 
 import polars as pl
@@ -72,7 +72,7 @@ def _changes(now: _Scope, before: _Scope) -> dict[str, dict[str, float | None]]:
 def _mean_error(now: dict[str, Any] | None, before: dict[str, Any] | None) -> float | None:
     if now is None or before is None or now["std"] is None or before["std"] is None:
         return None
-    return sqrt(sum(reward["std"] ** 2 / reward["count"] for reward in (now, before)))
+    return hypot(*(reward["std"] / sqrt(reward["count"]) for reward in (now, before)))
 
 
 def _by_name(now: list[_Scope], before: list[_Scope]) -> dict[str, Any]:

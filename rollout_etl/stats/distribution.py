@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,12 +25,21 @@ def moments(values: pl.Expr) -> list[pl.Expr]:
     Equal values have that value as their mean and no spread at all, however many there are: sums of millions drift.
     """
     equal = values.min() == values.max()
+    # Sums and squares of huge numbers overflow, where shares of the largest one do not.
+    scale = values.abs().max()
+
+    def safe(found: pl.Expr, of_shares: pl.Expr) -> pl.Expr:
+        return pl.when(found.is_finite()).then(found).otherwise(of_shares * scale)
+
+    shares = values / scale
     found = {
         "count": values.count(),
-        "mean": pl.when(equal).then(values.min()).otherwise(values.mean()),
-        "std": pl.when(equal & (values.count() > 1)).then(0.0).otherwise(values.std(ddof=1)),
+        "mean": pl.when(equal).then(values.min()).otherwise(safe(values.mean(), shares.mean())),
+        "std": pl.when(equal & (values.count() > 1)).then(0.0).otherwise(safe(values.std(ddof=1), shares.std(ddof=1))),
         "min": values.min(),
-        **{name: values.quantile(q, "linear") for name, q in (("p25", 0.25), ("median", 0.5), ("p75", 0.75))},
+        **{
+            name: safe(values.quantile(q, "linear"), shares.quantile(q, "linear")) for name, q in (("p25", 0.25), ("median", 0.5), ("p75", 0.75))
+        },
         "max": values.max(),
     }
     return [expression.alias(name) for name, expression in found.items()]
@@ -42,9 +52,10 @@ def as_dict(row: dict[str, Any]) -> dict[str, Any]:
 
 def value_counts(frame: pl.DataFrame) -> dict[Any, list[dict[str, float]] | None]:
     """Counts of each `value` by `scope`; None where there are more than `DISCRETE` values. Values closer than the tolerance are one."""
-    rounded = (pl.col("value") / TOLERANCE).round() * TOLERANCE
-    # Sums of thirds are one value, and are shown as short as they can be.
-    counted = by_scope(frame.drop_nulls("value").with_columns(value=rounded.round(9)), count=pl.len(), within=("value",)).sort("scope", "value")
+    # Sums of thirds are one value, and are shown as short as they can be. Huge values have no such digits.
+    rounded = ((pl.col("value") / TOLERANCE).round() * TOLERANCE).round(9)
+    close = pl.when(pl.col("value").abs() < 1 / TOLERANCE).then(rounded).otherwise("value")
+    counted = by_scope(frame.drop_nulls("value").with_columns(value=close), count=pl.len(), within=("value",)).sort("scope", "value")
     result: dict[Any, list[dict[str, float]] | None] = {}
     for (scope,), part in counted.group_by(["scope"], maintain_order=True):
         # -0.0 is 0.
@@ -72,6 +83,8 @@ def equal_edges(low: float, high: float) -> list[float]:
     """Edges of equal bins, ten of them, from `low` to `high`; one bin where they are the same."""
     if high - low <= TOLERANCE * max(1.0, abs(high)):
         return [low, high]
+    if not math.isfinite((high - low) * _BINS):
+        return [low * (1 - i / _BINS) + high * (i / _BINS) for i in range(_BINS)] + [high]
     return [low + (high - low) * i / _BINS for i in range(_BINS)] + [high]
 
 

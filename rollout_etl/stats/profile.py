@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from rollout_etl import __version__
+from rollout_etl.json_values import finite
 from rollout_etl.stats.candidates import candidates, recommendation
 from rollout_etl.stats.comparison import compare, point
 from rollout_etl.stats.flags import raised
@@ -30,7 +31,8 @@ def profile(data: Narrow, *, algorithm: str | None = None, success: float = SUCC
         past = [_measured(each, success) for each in earlier]
         comparison, trend = compare(found, past[-1], data, earlier[-1]), [point(each) for each in [*past, found]]
     facts = {"overall": found["overall"], "candidates": possible, "mixed_groups": _mixed(data), "copies": _copies(data), "comparison": comparison}
-    return {
+    # Means of huge rewards have no double that holds them.
+    made: dict[str, Any] = finite({
         **found,
         "copies": facts["copies"],
         "mixed_groups": facts["mixed_groups"],
@@ -40,7 +42,8 @@ def profile(data: Narrow, *, algorithm: str | None = None, success: float = SUCC
         "comparison": comparison,
         "trend": trend,
         "version": __version__,
-    }
+    })
+    return made
 
 
 def _measured(data: Narrow, success: float) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def number(value: float | None) -> str:
     """A number of at most eight characters or so; `-` for none."""
     if value is None:
         return "-"
+    if isinstance(value, float) and abs(value) >= 1e9:
+        return f"{value:.3g}"
     if isinstance(value, int) or (value == int(value) and abs(value) < 1e15 and abs(value) >= 1000):
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"

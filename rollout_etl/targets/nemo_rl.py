@@ -98,7 +98,8 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
         return Rows(fields(options), cannot_hold=None, reader="dates", flat=options.format == "simple")
     if isinstance(options, DpoOptions):
         as_messages = options.prompt_as == "messages" or (options.prompt_as == "auto" and longer_prompts)
-        return Rows(fields(options, as_messages), cannot_hold=None, reader="dates", example_rules=dpo.example_rules(options))
+        flat = options.format == "binary" and not as_messages
+        return Rows(fields(options, as_messages), cannot_hold=None, reader="dates", example_rules=dpo.example_rules(options), flat=flat)
     assert isinstance(options, GrpoOptions)
     if options.format == "gym":
         # The row is made of the rollout's and of what was asked for, which is no column.

@@ -155,6 +155,7 @@ def _calls(layout: Layout, present: list[Column], container: str, kinds: dict[st
         return
     ms = "flatten([" + ", ".join(_listed(column) for column in spoken) + "])"
     found = f"calls_of({ms})"
+    yield Check("call", f"len(list_filter({ms}, lambda m: kind_of(m.tool_calls) NOT IN ('ARRAY', 'NULL'))) > 0", "tool_calls is no list")
     yield Check("call", f"len(list_filter({found}, lambda c: coalesce(name_of(c), '') = '')) > 0", "a tool call has no name")
     yield Check("arguments", f"len(list_filter({found}, lambda c: coalesce(json_type(object_args(args_of(c))), '') <> 'OBJECT')) > 0", "arguments of a tool call are no object")
     if layout.objects_only:
@@ -193,7 +194,9 @@ def _special(layout: Layout, columns: list[str]) -> Iterator[Check]:
             yield from _messages("completions", side, "completion")
     if layout.name == "NemoGymDataset":
         yield Check("agent", "coalesce(json_extract_string(j, '$.agent_ref.name'), '') = ''", "agent_ref.name is missing")
-        yield Check("input", "kind_of(json_extract(j, '$.responses_create_params.input')) NOT IN ('VARCHAR', 'ARRAY')", "responses_create_params.input is missing")
+        asked = "json_extract(j, '$.responses_create_params.input')"
+        empty = f"(kind_of({asked}) = 'VARCHAR' AND blank({asked})) OR (kind_of({asked}) = 'ARRAY' AND json_array_length({asked}) = 0)"
+        yield Check("input", f"kind_of({asked}) NOT IN ('VARCHAR', 'ARRAY') OR {empty}", "responses_create_params.input is missing or empty")
     if layout.name == "RLHFDataset":
         yield Check("truth", "kind_of(json_extract(j, '$.reward_model.ground_truth')) = 'NULL'", "reward_model.ground_truth is missing or null")
         if "extra_info" in columns:

@@ -185,7 +185,7 @@ def _of_the_file(
             blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
         if blank:
             yield Problem("blank_line", "blank lines stop the loader", len(blank), blank[:FIRST])
-    texts = [column.name for column in layout.columns if column.kind in ("text", "truth") and column.name in columns]
+    texts = [column.name for column in layout.columns if column.kind in ("text", "truth", "said") and column.name in columns]
     if layout.guessed and suffix != ".parquet" and texts:
         dated = ", ".join(f"coalesce(bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}')), false)" for name in texts)
         for name, dates in zip(texts, _query(connection, paths, f"SELECT {dated} FROM rows").fetchall()[0], strict=True):

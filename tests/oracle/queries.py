@@ -114,7 +114,7 @@ def groups_without_signal(rows: list[Row], slack: float = 1e-6) -> Answer:
 @oracle()
 def tool_use(rows: list[Row]) -> Answer:
     by_row = Counter((name, row["row"]) for row, name, _, _ in completion_calls(rows))
-    rewards = {row["row"]: row["reward"] for row in rows}
+    rewards = {row["row"]: row["reward"] if is_sound(row) else None for row in rows}
     found = []
     for name in {name for name, _ in by_row}:
         calls = {row: n for (called, row), n in by_row.items() if called == name}
@@ -164,7 +164,7 @@ def duplicate_responses(rows: list[Row], least: int = 2) -> Answer:
     kept = [row for row in rows if (row["response_text"] or "").strip(" ")]
     found = []
     for (task_key, prompt_key, text), same in grouped(kept, "task_key", "prompt_key", "response_text").items():
-        rewards = [row["reward"] for row in same if row["reward"] is not None]
+        rewards = [row["reward"] for row in same if is_sound(row)]
         if len(same) >= least:
             names = [min((row[name] for row in same if row[name] is not None), key=str.encode, default=None) for name in ("task_name", "agent_name")]
             found.append((len(same), min(rewards, default=None), max(rewards, default=None), *names, text, task_key, prompt_key))
@@ -183,7 +183,7 @@ def token_cost(rows: list[Row], threshold: float = 0.5) -> Answer:
     for key, members in grouped(rows, "task_name", "agent_name").items():
         prompt = [row["prompt_tokens"] for row in members if row["prompt_tokens"] is not None]
         completion = [row["completion_tokens"] for row in members if row["completion_tokens"] is not None]
-        good = sum(row["completion_tokens"] is not None and row["reward"] is not None and row["reward"] >= threshold - 1e-9 for row in members)
+        good = sum(row["completion_tokens"] is not None and is_sound(row) and row["reward"] >= threshold - 1e-9 for row in members)
         total = sum(completion) if completion else None
         per_good = total / good if total is not None and good else None
         found.append((*key, len(members), len(completion), sum(prompt) if prompt else None, total, mean(completion), per_good))

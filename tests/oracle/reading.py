@@ -16,7 +16,7 @@ from .folding import fold
 from .jsontext import Number, Object, dumps, get, parse_damaged
 from .keys import lower_half, md5, printed, statics, task_key
 from .recorded import Recorded, first_filled, recorded, shape
-from .units import Unit, as_text, is_blank, is_empty, kinds, said, said_in_completion, styled
+from .units import Unit, as_text, is_blank, is_empty, kinds, said, said_in_completion, styled, thought_apart
 
 _ROLLOUT_KEYS = ("responses_create_params", "response", "output", "messages", "reward", "_ng_rollout_index", "_ng_failure_class")
 
@@ -69,7 +69,7 @@ def canonical(
         "has_media": has_media(x, found),
         "is_prompt_empty": not any(is_question(unit) for unit in found.prompt),
         "prompt_kinds": kinds(found.prompt),
-        "completion_kinds": kinds(found.completion),
+        "completion_kinds": kinds(thought_apart(found.completion, style.think)),
         "has_inexact_number": any(unit.kind == "C" and holds_inexact(unit.value) for unit in found.prompt + found.completion),
         "has_earlier_reasoning": thinks_before_a_question([*styled(found.prompt, "keep"), *styled(found.completion, style.think)]),
         "num_messages": len(prompt.entries),

@@ -37,7 +37,7 @@ RULES = {
     "invalid_tool_call": lambda r: "c" in r["prompt_kinds"] + r["completion_kinds"],
     "unanswered_tool_call": lambda r: r["num_unanswered"] > 0,
     "orphan_tool_result": lambda r: r["num_orphans"] > 0,
-    "flattened_completion": lambda r: r["num_turns"] > 1 or r["num_tool_calls"] > 0,
+    "flattened_completion": lambda r: r["num_turns"] > 1 or r["num_tool_calls"] > 0 or bool(set(r["completion_kinds"]) & set("OUSDM")),
     "tool_prompt": lambda r: bool(set(r["prompt_kinds"]) & set("CcO")),
     "inexact_number": lambda r: r["has_inexact_number"],
     "missing_ground_truth": lambda r: r["ground_truth"] is None,
@@ -128,13 +128,22 @@ def _pairs(kept: list[Row], options: DpoOptions) -> list[tuple[Row, Row]]:
     return sorted(apart, key=lambda pair: (pair[0]["row"], pair[1]["row"]))
 
 
+def without_ids(messages: str) -> list[dict[str, Any]]:
+    """Messages without the ids of calls and results."""
+    said = [{key: value for key, value in message.items() if key != "tool_call_id"} for message in json.loads(messages)]
+    for message in said:
+        if message.get("tool_calls"):
+            message["tool_calls"] = [{key: value for key, value in call.items() if key != "id"} for call in message["tool_calls"]]
+    return said
+
+
 def _dpo(kept: list[Row], options: DpoOptions) -> list[str]:
     said = "response_text" if options.format == "binary" else "completion"
     pairs = _pairs(kept, options)
     as_messages = options.prompt_as == "messages" or (options.prompt_as == "auto" and any(a["num_messages"] > 1 for a, _ in pairs))
     lines = []
     for chosen, rejected in pairs:
-        if chosen[said] == rejected[said]:
+        if (said == "response_text" and chosen[said] == rejected[said]) or (said == "completion" and without_ids(chosen[said]) == without_ids(rejected[said])):
             continue
         if options.format == "binary":
             prompt = chosen["prompt"] if as_messages else _text(chosen["prompt_text"])

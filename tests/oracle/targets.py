@@ -7,7 +7,6 @@ dict. `line_of` is the JSON line of the same values.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from rollout_etl.recipes.options import DpoOptions, GrpoOptions, KtoOptions, Ppo
 from rollout_etl.targets.target import Job
 
 from .jsontext import dumps, parse
-from .recipes import RULES, SLACK, SOUND, TRAINABLE, Row, _groups, _pairs, _text, _tie
+from .recipes import RULES, SLACK, SOUND, TRAINABLE, Row, _groups, _pairs, _text, _tie, without_ids
 
 TEXT_TAIL = (
     "\n</tools>\n\nFor each function call, return a JSON object with its name and arguments within <tool_call></tool_call> XML tags:\n"
@@ -133,10 +132,6 @@ def _examples(kept: list[Row], job: Job) -> list[tuple[Row, Row]]:
     return [(row, row) for row in kept]
 
 
-def _without_ids(messages: str) -> str:
-    return re.sub(r'"(id|tool_call_id)":"(?:[^"\\]|\\.)*"', "", messages)
-
-
 def _both(first: str, second: str) -> str:
     return dumps(parse(first) + parse(second))
 
@@ -147,7 +142,7 @@ def _trl(examples: list[tuple[Row, Row]], job: Job) -> Iterator[dict[str, Any]]:
     for row, other in examples:
         made: dict[str, Any] = {"prompt": row["prompt_text"] if text else elements(row["prompt"])}
         if job.per == "pair":
-            sides = [(r["response_text"] if text else _without_ids(r["completion"])) for r in (row, other)]
+            sides = [(r["response_text"] if text else without_ids(r["completion"])) for r in (row, other)]
             if sides[0] == sides[1]:
                 continue
             made |= {name: r["response_text"] if text else elements(r["completion"]) for name, r in (("chosen", row), ("rejected", other))}

@@ -219,18 +219,22 @@ def kinds(units: list[Unit]) -> str:
     return "".join(unit.kind for unit in units)
 
 
-def styled(units: list[Unit], think: str) -> list[Unit]:
-    """Units as they are written: without the empty ones and the unknown ones, `<think>` text kept, taken out or moved."""
+def thought_apart(units: list[Unit], think: str) -> list[Unit]:
+    """Units with `<think>` text kept, taken out or moved; what is empty then is called so."""
     shown = []
     for unit in units:
         if unit.kind == "A" and think != "keep" and "</think>" in unit.value:
             thought, _, answer = unit.value.rpartition("</think>")
             thought = thought.lstrip(_SPACE).removeprefix("<think>").strip(_SPACE)
             answer = answer.lstrip(_SPACE)
-            if think == "move" and thought:
-                shown.append(Unit("R", thought))
-            if answer:
-                shown.append(replace(unit, value=answer))
-        elif unit.kind not in ("E", "r", "X"):
+            if think == "move":
+                shown.append(Unit("R" if thought else "r", thought))
+            shown.append(replace(unit, kind="A" if answer else "E", value=answer))
+        else:
             shown.append(unit)
     return shown
+
+
+def styled(units: list[Unit], think: str) -> list[Unit]:
+    """Units as they are written: without the empty ones and the unknown ones."""
+    return [unit for unit in thought_apart(units, think) if unit.kind not in ("E", "r", "X")]
