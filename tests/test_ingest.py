@@ -60,6 +60,26 @@ def test_keys_and_ground_truth_are_settled_when_ingesting(tmp_path: Path) -> Non
     assert run("sql", "in", question, "--format", "csv", folder=tmp_path).stdout == asked.stdout
     refused = run("sql", "in", question, "--group-by", "level", folder=tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1) and "to ingest" in refused.stderr
+    assert json.loads(run("stats", "in", "--json", folder=tmp_path).stdout)["overall"]["all_groups"] == 2
+    refused = run("stats", "in", "--group-by", "reward", folder=tmp_path)
+    assert (refused.returncode, "which settles it: leave --group-by reward out" in refused.stderr) == (2, True)
+    refused = run("stats", "in", "rollouts.jsonl", folder=tmp_path)
+    assert (refused.returncode, "and other inputs were not" in refused.stderr) == (2, True)
+
+
+def test_recipes_use_what_was_settled(tmp_path: Path) -> None:
+    def answer(text: str) -> dict[str, object]:
+        return {"output": [{"type": "message", "role": "assistant", "content": text}]}
+
+    rows = [{"responses_create_params": {"input": "q"}, "response": answer(f"a{n}"), "reward": n % 2, "level": n // 2, "_ng_task_index": 0} for n in range(4)]
+    (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "tasks.jsonl").write_text(json.dumps({"responses_create_params": {"input": "q"}, "expected_answer": "7"}) + "\n")
+    assert run("ingest", "rollouts.jsonl", "-o", "in", "--group-by", "level", "--task-inputs", "tasks.jsonl", folder=tmp_path).returncode == 0
+    (tmp_path / "tasks.jsonl").unlink()
+    assert run("dpo", "in", "-o", "pairs.jsonl", folder=tmp_path).returncode == 0
+    assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 2
+    assert run("grpo", "in", "-o", "prompts.jsonl", folder=tmp_path).returncode == 0
+    assert [json.loads(row)["ground_truth"] for row in (tmp_path / "prompts.jsonl").read_text().splitlines()] == ["7", "7"]
 
 
 def test_filters_skip(tmp_path: Path) -> None:

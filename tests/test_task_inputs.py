@@ -47,6 +47,9 @@ def truths(path: Path, task_inputs: Path | None = None) -> list[tuple[str | None
         pytest.param([rollout("q", label=0)], [task("q", answer="a")], ("0", "label"), id="zero counts"),
         pytest.param([rollout("q", label="")], [task("q", answer="a")], ("a", "task_inputs.answer"), id="blank does not"),
         pytest.param([rollout("q")], [task("q"), task("q", answer="a")], ("a", "task_inputs.answer"), id="the first that tells"),
+        pytest.param([rollout("q")], [task("q", _ng_task_index=2, answer="a")], ("a", "task_inputs.answer"), id="no index of its own"),
+        pytest.param([rollout("q")], [task("q", answer="a"), task("q", answer="b")], (None, None), id="tasks that share a prompt"),
+        pytest.param([rollout("q")], [task("q", answer="a"), task("q", answer="a")], ("a", "task_inputs.answer"), id="one task twice"),
         pytest.param([rollout("q")], [task("q")], (None, None), id="nowhere"),
     ],
 )

@@ -24,6 +24,7 @@ from rollout_etl.publish.folders import StagedFolder
 from rollout_etl.publish.staging import give_back, make_room, staged_path
 from rollout_etl.read import stored
 from rollout_etl.read.canonical import Lookup
+from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import line_batches
 from rollout_etl.read.quarantine import BadLine
 from rollout_etl.read.scan import Paths, Rollouts
@@ -62,7 +63,7 @@ def ingest(
     outputs = tuple(str(path) for path in (folder, database) if path is not None)
     if folder is not None:
         with StagedFolder(folder) as staged, plain_write_errors(folder):
-            _write(rollouts, staged.staged, max_bad_fraction)
+            _write(rollouts, staged.staged, task_inputs, max_bad_fraction)
             staged.publish()
     if database is not None:
         with _staged(database) as staging, plain_write_errors(database):
@@ -98,7 +99,7 @@ def _staged(path: Path) -> Iterator[Path]:
         give_back(made)
 
 
-def _write(rollouts: Rollouts, folder: Path, max_bad_fraction: float) -> None:
+def _write(rollouts: Rollouts, folder: Path, task_inputs: str | None, max_bad_fraction: float) -> None:
     parts: list[stored.Part] = []
     bad: list[pl.DataFrame] = []
     sizes = [0] * len(rollouts.inputs)
@@ -119,10 +120,13 @@ def _write(rollouts: Rollouts, folder: Path, max_bad_fraction: float) -> None:
     rollouts.check_bad_fraction(max_bad_fraction)
     _write_quarantine(rollouts, folder, bad)
     firsts = [0, *np.cumsum(sizes).tolist()]
+    of_all = _kept_inputs(task_inputs, folder, "")
     sources = tuple(
-        stored.Source(item.path, firsts[number], sizes[number], _kept_inputs(item.task_inputs, folder, number)) for number, item in enumerate(rollouts.inputs)
+        stored.Source(item.path, firsts[number], sizes[number], of_all or _kept_inputs(item.task_inputs, folder, f"-{number}"))
+        for number, item in enumerate(rollouts.inputs)
     )
-    index = stored.Stored(str(folder), sources, tuple(parts)).to_json()
+    lookup = rollouts.lookup
+    index = stored.Stored(str(folder), sources, tuple(parts), lookup.group_by, lookup.ground_truth_field).to_json()
     (folder / stored.INDEX).write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
@@ -191,11 +195,13 @@ def _write_quarantine(rollouts: Rollouts, folder: Path, bad: list[pl.DataFrame])
     _protect(folder / stored.QUARANTINE)
 
 
-def _kept_inputs(path: str | None, folder: Path, number: int) -> str | None:
-    """A copy of the tasks that lie beside a file, so that the folder needs nothing else."""
+def _kept_inputs(path: str | None, folder: Path, number: str) -> str | None:
+    """A copy of the tasks that rollouts were made from, so that the folder needs nothing else."""
     if path is None:
         return None
-    name = f"task-inputs-{number}.jsonl"
+    if not os.path.isfile(path):
+        return os.path.abspath(path)
+    name = f"task-inputs{number}{Input(path).suffix}"
     shutil.copyfile(path, folder / name)
     return name
 

@@ -53,6 +53,12 @@ class Lookup:
         """The fields that are named."""
         return list(dict.fromkeys([*self.group_by, *([] if self.ground_truth_field is None else [self.ground_truth_field])]))
 
+    @property
+    def spelling(self) -> str:
+        """As options spell it."""
+        ways = {"--group-by": ",".join(self.group_by), "--ground-truth-field": self.ground_truth_field}
+        return " ".join(f"{option} {value}" for option, value in ways.items() if value)
+
     def __post_init__(self) -> None:
         for path in self.paths:
             if not all(_parts(path)):

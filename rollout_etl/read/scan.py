@@ -25,6 +25,7 @@ from rollout_etl.read.lines import line_batches
 from rollout_etl.read.quarantine import Account
 from rollout_etl.read.rescue import without_bad_lines
 from rollout_etl.read.schema import COLUMNS, SCHEMA
+from rollout_etl.read.settled import settled
 from rollout_etl.read.task_inputs import TaskInputs
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -51,7 +52,9 @@ class Rollouts:
         """`memory` is how many bytes a pass may hold; without it, what is fastest. `inputs` are files that were found before; `paths` name them otherwise."""
         self.inputs, self.notes = find_inputs(paths) if inputs is None else (list(inputs), [])
         self.style = style or Style()
-        self.lookup = lookup or Lookup()
+        self.lookup = settled(self.inputs, lookup or Lookup())
+        if lookup is not None and self.lookup != lookup:
+            self.notes.append(f"as when they were ingested: {self.lookup.spelling}")
         self.account: Account | None = None
         self._threads = threads
         self._memory = memory

@@ -56,6 +56,9 @@ class Stored:
     folder: str
     sources: tuple[Source, ...]
     parts: tuple[Part, ...]
+    group_by: tuple[str, ...] = ()
+    ground_truth_field: str | None = None
+    """What told tasks apart, and where ground truth was found, when the folder was made."""
 
     @property
     def rows(self) -> int:
@@ -77,7 +80,10 @@ class Stored:
 
     def to_json(self) -> dict[str, Any]:
         """What `ingest.json` holds."""
-        return {"format": FORMAT, "sources": [source.__dict__ for source in self.sources], "parts": [part.__dict__ for part in self.parts]}
+        return {
+            "format": FORMAT, "group_by": list(self.group_by), "ground_truth_field": self.ground_truth_field,
+            "sources": [source.__dict__ for source in self.sources], "parts": [part.__dict__ for part in self.parts],
+        }
 
 
 def is_stored(path: str) -> bool:
@@ -93,7 +99,10 @@ def load(folder: str) -> Stored:
             found = json.load(file)
         if found["format"] != FORMAT:
             raise UnreadableError(f"{folder} was ingested by another version of rollout-etl: ingest it again")
-        stored = Stored(os.path.abspath(folder), tuple(Source(**source) for source in found["sources"]), tuple(Part(**part) for part in found["parts"]))
+        stored = Stored(
+            os.path.abspath(folder), tuple(Source(**source) for source in found["sources"]), tuple(Part(**part) for part in found["parts"]),
+            tuple(found.get("group_by", ())), found.get("ground_truth_field"),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnreadableError(f"cannot read {path}: it is not what rollout-etl ingest writes; ingest again") from error
     missing = [name for name in stored.files if not os.path.isfile(name)]

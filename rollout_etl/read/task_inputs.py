@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _FOUND = ("ground_truth", "ground_truth_text", "ground_truth_origin")
 _KEYS = ("source", "task_index", "prompt_key")
+_INDEXED = "inputs_have_index"
 
 
 class TaskInputs:
@@ -73,7 +74,11 @@ class TaskInputs:
         by_index, by_prompt = self._looked_up_in(tuple(names))
         joined = frame.join(by_index, on=["source", "task_index"], how="left", suffix="_of_index", maintain_order="left")
         joined = joined.join(by_prompt, on=["source", "prompt_key"], how="left", suffix="_of_prompt", maintain_order="left")
-        found = joined.with_columns(pl.coalesce(f"{name}_of_index", f"{name}_of_prompt").alias(f"{name}_input") for name in names)
+        # Where both sides have an index it alone decides.
+        counts = ~pl.col(_INDEXED) | pl.col("task_index").is_null()
+        found = joined.with_columns(
+            pl.coalesce(f"{name}_of_index", pl.when(counts).then(f"{name}_of_prompt")).alias(f"{name}_input") for name in names
+        )
         return found.with_columns(self._chosen(names)).select(frame.columns)
 
     def _looked_up(self, columns: Sequence[str]) -> list[str]:
@@ -98,22 +103,23 @@ class TaskInputs:
 
 
 def _tables(sidecars: tuple[tuple[str, str], ...], style: Style, lookup: Lookup, names: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`names` by source and index, and by source and prompt: for inputs without index, or all where no input has one.
+    """`names` by source and index, and by source and prompt, with whether the input has an index (Boolean).
 
-    `sidecars` are sources, each with its inputs.
+    `sidecars` are sources, each with its inputs. A prompt that stands for tasks of different ground truths tells none.
     """
     from rollout_etl.read.scan import Rollouts
 
     inputs = Rollouts(list(dict.fromkeys(path for _, path in sidecars)), style=style, lookup=lookup)
-    wanted = [*_KEYS, *names]
+    wanted = list(dict.fromkeys([*_KEYS, *names, "ground_truth"]))
     table = pl.concat([pl.DataFrame(schema={name: SCHEMA[name] for name in wanted}), *inputs.batches(wanted)]).rename({"source": "inputs"})
-    if "ground_truth" in names:
+    if "ground_truth_origin" in names:
         table = table.with_columns(ground_truth_origin=pl.format("task_inputs.{}", "ground_truth_origin"))
-        # Of repeated inputs the first that tells.
-        table = table.sort(pl.col("ground_truth").is_null(), maintain_order=True)
+    # Of repeated inputs the first that tells.
+    table = table.sort(pl.col("ground_truth").is_null(), maintain_order=True)
     sources = pl.DataFrame(sidecars, schema={"source": pl.String, "inputs": pl.String}, orient="row")
     table = table.join(sources, on="inputs", maintain_order="left").drop("inputs")
     by_index = table.drop_nulls("task_index").unique(["source", "task_index"], keep="first", maintain_order=True)
-    by_prompt = table.unique(["source", "prompt_key"], keep="first", maintain_order=True)
-    unindexed = by_prompt if by_index.is_empty() else by_prompt.filter(pl.col("task_index").is_null())
-    return by_index.drop("prompt_key"), unindexed.drop("task_index")
+    truths = pl.col("ground_truth").drop_nulls().n_unique().over("source", "prompt_key")
+    by_prompt = table.filter(truths < 2).unique(["source", "prompt_key"], keep="first", maintain_order=True)
+    by_prompt = by_prompt.with_columns(pl.col("task_index").is_not_null().alias(_INDEXED))
+    return by_index.select("source", "task_index", *names), by_prompt.select("source", "prompt_key", _INDEXED, *names)
