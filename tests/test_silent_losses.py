@@ -100,3 +100,9 @@ def test_what_rows_cannot_hold_is_not_kept(rule: str, recipe: str, tmp_path: Pat
     (tmp_path / "in.jsonl").write_text(json.dumps(rollout("q", [said("a")], 1.0)) + "\n")
     done = run(recipe, "in.jsonl", "-o", "out.jsonl", "--keep", rule, folder=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith(f"rollout-etl: --keep {rule}: ")
+
+
+def test_a_gap_that_no_number_holds_is_null(tmp_path: Path) -> None:
+    rollouts = [rollout("q", [said(f"a{n}")], reward) for n, reward in enumerate((1e308, -1e308))]
+    (row,) = made(tmp_path, rollouts, "dpo", "--with-rewards")[0]
+    assert (row["reward_gap"], row["chosen_reward"], row["rejected_reward"]) == (None, 1e308, -1e308)

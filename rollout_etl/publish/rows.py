@@ -27,7 +27,7 @@ class Field:
     | `json` | String, a JSON list | spliced in as it is | list of `arrow.json` |
     | `chat` | String, a JSON list of messages with role and content alone | spliced in as it is | list of `{role, content}` |
     | `integers` | String, a JSON list of integers | spliced in as it is | list of int64 |
-    | `number`, `integer`, `flag` | Float64, Int64, Boolean | number, true, false | double, int64, bool |
+    | `number`, `integer`, `flag` | Float64, Int64, Boolean | number (null where it is infinite), true, false | double, int64, bool |
     | `struct` | none, it has `members` | object | struct, never null |
     """
     value: pl.Expr = field(default_factory=lambda: pl.lit(None))
@@ -61,7 +61,9 @@ def _member(field: Field, before: str) -> list[pl.Expr]:
         pieces = [pl.lit(before), _encoded(field.name, field.value)]
     else:
         key = pl.lit(before + json.dumps(field.name, ensure_ascii=False) + ":")
-        pieces = [key, *(_object(field.members) if field.kind == "struct" else [field.value.cast(pl.String).fill_null("null")])]
+        # Of huge rewards the difference is infinite, which JSON has no word for.
+        value = pl.when(field.value.is_finite()).then(field.value) if field.kind == "number" else field.value
+        pieces = [key, *(_object(field.members) if field.kind == "struct" else [value.cast(pl.String).fill_null("null")])]
     return [pl.when(field.value.is_not_null()).then(piece) for piece in pieces] if field.optional else pieces
 
 

@@ -20,6 +20,13 @@ _OF_STRATEGIES = {
 """Options of pairing that some strategies alone look at."""
 
 
+_OF_FORMATS: tuple[tuple[type[AnyOptions], str, str, str], ...] = (
+    (SftOptions, "tool_call_style", "--format openai", "simple"), (DpoOptions, "prompt_as", "--format binary", "preference"),
+    (GrpoOptions, "agent_name", "--format gym", "response"),
+)
+"""Options that one format alone looks at: whose, which, what format, and the other one."""
+
+
 _NO_TRUTH = "missing_ground_truth"
 _WAYS_TO_TRUTH = (
     "name its field with --ground-truth-field, the dataset the rollouts were made from with --task-inputs, or do without by --no-ground-truth"
@@ -99,6 +106,7 @@ def without_effect(options: AnyOptions, curation: Curation) -> list[str]:
     idle: list[tuple[AnyOptions | Curation, str, str]] = []
     if isinstance(options, DpoOptions):
         idle += [(options, name, f"--strategy {' or '.join(used)}") for name, used in _OF_STRATEGIES.items() if options.strategy not in used]
+    idle += [(options, name, way) for of, name, way, other in _OF_FORMATS if isinstance(options, of) and getattr(options, "format", None) == other]
     if not curation.split_near and not any(of.startswith("near-") for of in curation.dedup):
         idle.append((curation, "near", "--dedup near-response, near-prompt or --split-near"))
     if curation.exclude_prompts is None:
