@@ -88,6 +88,13 @@ def test_page(tmp_path: Path) -> None:
     assert all(f"`{word}`" in page or f"`[{word}]`" in page or f"`[[{word}]]`" in page for word in [*TOP, *NOTIFY])
 
 
+@pytest.mark.parametrize("name", ["no-config", "no_config", "config-none"])
+def test_options_go_by_all_their_names(name: str, folder: Path) -> None:
+    (folder / "pipeline.toml").write_text(PIPELINE.replace("reward-threshold = 0.5", f"reward-threshold = 0.5\n{name} = true"))
+    assert refreshed(folder).published
+    assert not list((folder / "training" / "current").glob("sft.nemo-rl*"))
+
+
 def test_a_file_may_be_named_in_a_list(folder: Path) -> None:
     (folder / "pipeline.toml").write_text(PIPELINE.replace("max-bad-fraction = 0.2", 'max-bad-fraction = 0.2\nexclude-prompts = ["benchmark.txt"]'))
     (folder / "benchmark.txt").write_text("question 0-1\n")

@@ -32,8 +32,9 @@ def commands() -> Mapping[str, Any]:
 
 
 def options_of(command: Any) -> dict[str, Any]:
-    """Parameters that an output may name, by their longest option without dashes."""
-    return {max(p.opts, key=len).lstrip("-"): p for p in command.params if p.name not in NOT_OF_OUTPUTS and p.opts[0].startswith("-")}
+    """Parameters that an output may name, by their long options without dashes."""
+    named = (p for p in command.params if p.name not in NOT_OF_OUTPUTS)
+    return {option.removeprefix("--"): p for p in named for option in p.opts if option.startswith("--")}
 
 
 def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence[str], output: Path) -> Run:
