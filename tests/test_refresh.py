@@ -164,6 +164,15 @@ def test_gates_compare_with_the_version_in_use(folder: Path) -> None:
     assert (done[0], done[1]["published"]) == (0, True)
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"version": 1}'])
+@pytest.mark.parametrize("command", ["refresh", "status", "plan"])
+def test_a_damaged_record_is_named(command: str, text: str, folder: Path) -> None:
+    assert refresh(folder)[0] == 0
+    (folder / "training" / "versions" / "000001" / "version.json").write_text(text)
+    done = run(command, "pipeline.toml", folder=folder)
+    assert done.returncode == 3 and "cannot read " in done.stderr and "000001/version.json" in done.stderr
+
+
 def test_a_refresh_that_succeeds_is_not_called_failed(folder: Path) -> None:
     assert refresh(folder)[0] == 0
     assert run("refresh", "pipeline.toml", "--force", "nope", folder=folder).returncode == 2

@@ -29,6 +29,9 @@ CURRENT = "current"
 _RELEASED = "released"
 _NAME = re.compile(r"\d{6,}")
 
+_OF_RECORDS = {"version", "created", "key", "inputs", "outputs", "gates", "statistics"}
+"""Keys of every record."""
+
 
 class Versions:
     """The versions in a folder that a pipeline publishes to."""
@@ -57,6 +60,8 @@ class Versions:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UnreadableError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no JSON'}") from error
+        if not isinstance(found, dict) or not found.keys() >= _OF_RECORDS:
+            raise UnreadableError(f"cannot read {path}: it is not what a refresh writes; remove the folder of that version")
         return found
 
     @property
