@@ -20,7 +20,7 @@ from tests.command import COMMAND
 from tests.hostile import MUTATIONS, mutated_lines, rollout
 from tests.oracle.reading import parsed
 
-LOOSE = [argument for name in RULES if name not in ("empty_answer", "missing_reward", "nonfinite_reward", "missing_ground_truth") for argument in ("--keep", name)]
+LOOSE = [argument for name in RULES if name not in ("empty_answer", "unfinished", "missing_reward", "nonfinite_reward", "missing_ground_truth") for argument in ("--keep", name)]
 """Nothing is dropped that can be kept: hostile rows shall get through to the output."""
 LOOSE_TEXT = [argument for name in LOOSE[1::2] if name != "media" for argument in ("--keep", name)]
 """For rows that hold text alone, where media cannot be kept."""
@@ -29,7 +29,7 @@ RUNS = {
     "sft flat": ["sft", "--tool-call-style", "flat", "--think", "move"],
     "sft simple": ["sft", "--format", "simple", "--reward-threshold", "-1e300", *LOOSE_TEXT],
     "dpo preference": ["dpo", "--format", "preference", "--min-gap", "0", *LOOSE],
-    "dpo stratified": ["dpo", "--strategy", "stratified", "--cross-prompt", "--max-pairs", "300", *LOOSE],
+    "dpo stratified": ["dpo", "--strategy", "stratified", "--cross-prompt", "--max-pairs", "300", *LOOSE_TEXT],
     "grpo response": ["grpo", "--group-by", "note"],
     "grpo all": ["grpo", "--all-rollouts", "--no-ground-truth", *LOOSE_TEXT],
     "grpo gym": ["grpo", "--format", "gym", "--agent-name", "adder", "--all-rollouts", *LOOSE],
