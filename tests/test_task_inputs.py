@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rollout_etl.explore.ingest import ingest
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.run import Run, execute
@@ -58,6 +59,21 @@ def test_ground_truth(tmp_path: Path, rollouts: list[dict[str, Any]], inputs: li
     path = written(tmp_path / "run.jsonl", rollouts)
     found = written(tmp_path / ("tasks.jsonl" if given else "run_materialized_inputs.jsonl"), inputs)
     assert truths(path, found if given else None) == [expected]
+
+
+@pytest.mark.parametrize("place", ["tasks", "tasks/*.jsonl", "tasks/one.jsonl", "file"])
+def test_a_folder_stands_for_its_files(place: str, tmp_path: Path) -> None:
+    """And what is ingested needs them no more."""
+    (tmp_path / "tasks").mkdir()
+    path = written(tmp_path / "run.jsonl", [rollout("q"), rollout("p")])
+    one = written(tmp_path / "tasks" / "one.jsonl", [task("q", answer="a"), task("p", answer="b")])
+    place = one.as_uri() if place == "file" else str(tmp_path / place)
+    wanted = [("a", "task_inputs.answer"), ("b", "task_inputs.answer")]
+    found = Rollouts(str(path), task_inputs=place).batches(COLUMNS)
+    assert [(row["ground_truth_text"], row["ground_truth_origin"]) for frame in found for row in frame.to_dicts()] == wanted
+    ingest(path, tmp_path / "in", task_inputs=place)
+    one.unlink()
+    assert truths(tmp_path / "in") == wanted
 
 
 def test_inputs_belong_to_the_file_they_lie_beside(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from rollout_etl.publish.folders import StagedFolder
 from rollout_etl.publish.staging import give_back, make_room, staged_path
 from rollout_etl.read import stored
 from rollout_etl.read.canonical import Lookup
-from rollout_etl.read.inputs import Input
+from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.lines import line_batches
 from rollout_etl.read.quarantine import BadLine
 from rollout_etl.read.scan import Paths, Rollouts
@@ -120,9 +119,9 @@ def _write(rollouts: Rollouts, folder: Path, task_inputs: str | None, max_bad_fr
     rollouts.check_bad_fraction(max_bad_fraction)
     _write_quarantine(rollouts, folder, bad)
     firsts = [0, *np.cumsum(sizes).tolist()]
-    of_all = _kept_inputs(task_inputs, folder, "")
+    of_all = _kept_inputs(task_inputs, folder, "task-inputs")
     sources = tuple(
-        stored.Source(item.path, firsts[number], sizes[number], of_all or _kept_inputs(item.task_inputs, folder, f"-{number}"))
+        stored.Source(item.path, firsts[number], sizes[number], of_all or _kept_inputs(item.task_inputs, folder, f"task-inputs-{number}"))
         for number, item in enumerate(rollouts.inputs)
     )
     lookup = rollouts.lookup
@@ -195,15 +194,14 @@ def _write_quarantine(rollouts: Rollouts, folder: Path, bad: list[pl.DataFrame])
     _protect(folder / stored.QUARANTINE)
 
 
-def _kept_inputs(path: str | None, folder: Path, number: str) -> str | None:
-    """A copy of the tasks that rollouts were made from, so that the folder needs nothing else."""
+def _kept_inputs(path: str | None, folder: Path, name: str) -> str | None:
+    """A copy of the tasks that rollouts were made from, so that the folder needs nothing else; the name of the file."""
     if path is None:
         return None
-    if not os.path.isfile(path):
-        return os.path.abspath(path)
-    name = f"task-inputs{number}{Input(path).suffix}"
-    shutil.copyfile(path, folder / name)
-    return name
+    with (folder / f"{name}.jsonl").open("wb") as file:
+        for batch in line_batches(find_inputs(path)[0]):
+            file.writelines(line.rstrip(b"\r\n") + b"\n" for line in batch.column(3).view(pa.binary()).to_pylist())
+    return f"{name}.jsonl"
 
 
 def _write_database(source: Rollouts | Path, path: Path, max_bad_fraction: float) -> None:

@@ -116,7 +116,10 @@ def _tables(sidecars: tuple[tuple[str, str], ...], style: Style, lookup: Lookup,
         table = table.with_columns(ground_truth_origin=pl.format("task_inputs.{}", "ground_truth_origin"))
     # Of repeated inputs the first that tells.
     table = table.sort(pl.col("ground_truth").is_null(), maintain_order=True)
-    sources = pl.DataFrame(sidecars, schema={"source": pl.String, "inputs": pl.String}, orient="row")
+    # A folder or a pattern stands for its files.
+    files = {path: [item.path for item in find_inputs(path)[0]] for path in dict.fromkeys(path for _, path in sidecars)}
+    looked_in = [(source, file) for source, path in sidecars for file in files[path]]
+    sources = pl.DataFrame(looked_in, schema={"source": pl.String, "inputs": pl.String}, orient="row")
     table = table.join(sources, on="inputs", maintain_order="left").drop("inputs")
     by_index = table.drop_nulls("task_index").unique(["source", "task_index"], keep="first", maintain_order=True)
     truths = pl.col("ground_truth").drop_nulls().n_unique().over("source", "prompt_key")
