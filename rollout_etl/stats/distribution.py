@@ -16,30 +16,35 @@ UNIT_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _BINS = 10
 DISCRETE = 20
 """Up to so many different values are counted one by one."""
+_HUGE = 1e150
 _NUMBERS = ("mean", "std", "min", "p25", "median", "p75", "max")
 
 
-def moments(values: pl.Expr) -> list[pl.Expr]:
+def are_huge(values: pl.Series) -> bool:
+    """Whether sums or squares of the values may be more than a double holds."""
+    largest = values.abs().max()
+    return isinstance(largest, float) and largest > _HUGE
+
+
+def moments(values: pl.Expr, *, huge: bool = False) -> list[pl.Expr]:
     """`count`, `mean`, `std` (ddof 1, null for one value), `min`, `p25`, `median`, `p75`, `max`; quartiles are linear. Nulls do not count.
 
-    Equal values have that value as their mean and no spread at all, however many there are: sums of millions drift.
+    Equal values have that value as their mean and no spread at all, however many there are: sums of millions drift. `huge` values
+    (see `are_huge`) are worked out as shares of the largest.
     """
     equal = values.min() == values.max()
-    # Sums and squares of huge numbers overflow, where shares of the largest one do not.
     scale = values.abs().max()
+    parts = values / scale if huge else values
 
-    def safe(found: pl.Expr, of_shares: pl.Expr) -> pl.Expr:
-        return pl.when(found.is_finite()).then(found).otherwise(of_shares * scale)
+    def scaled(found: pl.Expr) -> pl.Expr:
+        return found * scale if huge else found
 
-    shares = values / scale
     found = {
         "count": values.count(),
-        "mean": pl.when(equal).then(values.min()).otherwise(safe(values.mean(), shares.mean())),
-        "std": pl.when(equal & (values.count() > 1)).then(0.0).otherwise(safe(values.std(ddof=1), shares.std(ddof=1))),
+        "mean": pl.when(equal).then(values.min()).otherwise(scaled(parts.mean())),
+        "std": pl.when(equal & (values.count() > 1)).then(0.0).otherwise(scaled(parts.std(ddof=1))),
         "min": values.min(),
-        **{
-            name: safe(values.quantile(q, "linear"), shares.quantile(q, "linear")) for name, q in (("p25", 0.25), ("median", 0.5), ("p75", 0.75))
-        },
+        **{name: scaled(parts.quantile(q, "linear")) for name, q in (("p25", 0.25), ("median", 0.5), ("p75", 0.75))},
         "max": values.max(),
     }
     return [expression.alias(name) for name, expression in found.items()]

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from rollout_etl.curate.rules import TOLERANCE
-from rollout_etl.stats.distribution import as_dict, histograms, moments, value_counts
+from rollout_etl.stats.distribution import are_huge, as_dict, histograms, moments, value_counts
 from rollout_etl.stats.groups import group_table, outcomes
 from rollout_etl.stats.lengths import PAIRED_BY, correlation, length_gap, pair_gaps
 from rollout_etl.stats.narrow import Narrow
@@ -105,7 +105,7 @@ def _rewards(sound: pl.DataFrame, success: float) -> dict[Any, dict[str, Any]]:
     reward = pl.col("reward")
     is_binary = (reward.abs() <= TOLERANCE) | ((reward - 1).abs() <= TOLERANCE)
     found = by_scope(
-        sound, *moments(reward), is_binary.all().alias("binary"), (reward >= success - TOLERANCE).mean().alias("success_rate"),
+        sound, *moments(reward, huge=are_huge(sound["reward"])), is_binary.all().alias("binary"), (reward >= success - TOLERANCE).mean().alias("success_rate"),
         (reward < FAILURE - TOLERANCE).mean().alias("failure_rate"),
         (reward > 0.7 + TOLERANCE).mean().alias("over_0.7"), (reward < 0.5 - TOLERANCE).mean().alias("under_0.5"),
     )
@@ -120,7 +120,8 @@ def _metrics(data: Narrow, scope: Scope) -> dict[Any, dict[str, dict[str, Any]]]
     if data.metrics.is_empty():
         return {}
     names = scoped(data.rollouts, scope)["scope"]
-    found = by_scope(data.metrics.with_columns(scope=names.gather(data.metrics["row"])), *moments(pl.col("value")), within=("name",))
+    measures = moments(pl.col("value"), huge=are_huge(data.metrics["value"]))
+    found = by_scope(data.metrics.with_columns(scope=names.gather(data.metrics["row"])), *measures, within=("name",))
     result: dict[Any, dict[str, dict[str, Any]]] = {}
     for row in found.with_columns(pl.col("name").cast(pl.String)).sort("scope", "name").iter_rows(named=True):
         result.setdefault(row["scope"], {})[json.loads(f'"{row["name"]}"')] = as_dict(row)
