@@ -159,7 +159,7 @@ def test_an_option_that_does_nothing_is_warned_about(arguments: list[str], warni
     ("options", "advice"),
     [
         (["--mix", "code=1"], "(out_of_mix 8, gap_too_small 2); name the sources that there are in --mix"),
-        (["--min-gap", "5"], "(gap_too_small 10); lower --min-gap"),
+        (["--min-gap", "5"], "(gap_too_small 10); lower --min-gap 5"),
         (["--match-length", "1"], "(length_mismatch 8, gap_too_small 2); raise --match-length"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -11,7 +11,10 @@ from typing import Any
 import pexpect
 import pytest
 
+from rollout_etl.cli.talk import TALK, Listener
+from rollout_etl.errors import UsageError, WriteError
 from rollout_etl.progress import LOG, Stage
+from rollout_etl.publish.files import StagedFile
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.run import Run, execute
 from tests.command import COMMAND, ROOT
@@ -80,6 +83,21 @@ def test_the_profile_says_where_time_and_memory_went(tmp_path: Path) -> None:
     assert 0 < sum(stage["seconds"] for stage in profile["stages"]) <= profile["seconds"]
     assert all(stage["waited_seconds"] <= stage["seconds"] + 0.01 for stage in profile["stages"])
     assert 50e6 < profile["stages"][0]["peak_memory"] <= profile["peak_memory"] < 4e9
+
+
+def test_what_went_wrong_before_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile that cannot be brought to its place does not hide it."""
+
+    def refuse(file: StagedFile) -> None:
+        raise WriteError(f"cannot write {file.path}")
+
+    monkeypatch.setattr(StagedFile, "publish", refuse)
+    monkeypatch.setattr(TALK, "profile", tmp_path / "p.json")
+    with pytest.raises(UsageError, match="before"), Listener():
+        raise UsageError("before")
+    with pytest.raises(WriteError, match=r"p\.json"), Listener():
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

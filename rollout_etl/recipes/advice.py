@@ -34,7 +34,7 @@ _WAYS_TO_TRUTH = (
 _MANY_WITHOUT_TRUTH = 0.25
 """A larger share of rollouts without ground truth is worth a word: their reward is no reason to leave them out."""
 _KNOBS = {
-    "gap_too_small": "lower --min-gap", "length_mismatch": "raise --match-length", "too_alike": "lower --min-distance",
+    "gap_too_small": "lower --min-gap {min_gap:g}", "length_mismatch": "raise --match-length", "too_alike": "lower --min-distance",
     "out_of_mix": "name the sources that there are in --mix", "identical_sides": "collect at a higher temperature",
     "missing_reward": "name --reward, or verify them", "missing_token_ids": "do without --token-ids",
 }
@@ -90,7 +90,7 @@ def _no_pairs(report: Report, options: DpoOptions) -> str:
     if most == "gap_too_small" and options.min_gap == 0:
         knob = "the rewards of a prompt are all equal: collect harder prompts, or at a higher temperature"
     else:
-        knob = _KNOBS.get(most, "")
+        knob = _KNOBS.get(most, "").format(min_gap=options.min_gap)
     few = _largest(report.dropped, options) if report.dropped.total() > report.kept else ""
     return f"no pairs: {report.built} candidates, but none is left ({_counts(lost)})" + (f"; {knob}" if knob else "") + few
 
