@@ -18,9 +18,14 @@ def one_line(text: str) -> str:
     return plain(text).replace("\n", "?")
 
 
+def plural(count: int, noun: str) -> str:
+    """`line` for one of it, `lines` for more or none."""
+    return noun if count == 1 else f"{noun}s"
+
+
 def counted(count: int, noun: str) -> str:
     """`1 line`, `2,000 lines`."""
-    return f"{count:,} {noun if count == 1 else noun + 's'}"
+    return f"{count:,} {plural(count, noun)}"
 
 
 def readable_name(name: str) -> str:

@@ -20,6 +20,7 @@ from rollout_etl import targets
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
 from rollout_etl.run import Run, execute, job_of
 from tests.oracle.jsontext import dumps, parse
+from tests.oracle.recipes import without_ids
 from tests.oracle.targets import TEXT_TAIL, _examples, dropped_by
 from tests.strategies import rollout_groups
 from tests.test_oracle import BATCH, REAL, expected, real_copy  # noqa: F401
@@ -82,17 +83,6 @@ def unwritten(message: dict[str, str]) -> dict[str, Any]:
     return made
 
 
-def without_ids(said: Any) -> Any:
-    """Messages without the ids of calls."""
-    if said is None:
-        return None
-    kept = [{key: value for key, value in message.items() if key != "tool_call_id"} for message in said]
-    for message in kept:
-        if message.get("tool_calls"):
-            message["tool_calls"] = [{key: value for key, value in call.items() if key != "id"} for call in message["tool_calls"]]
-    return kept
-
-
 def check(path: Path, folder: Path, target: str, recipe: str, suffix: str) -> int:
     """Returns how many rows were compared."""
     run = Run(
@@ -119,7 +109,7 @@ def check(path: Path, folder: Path, target: str, recipe: str, suffix: str) -> in
         twins = [said for said in wanted if recipe == "dpo" and without_ids(said[1]) == without_ids(said[2])]
         assert found == [said for said in wanted if said not in twins]
         return len(found)
-    clear = [tuple(without_ids(part) if n < 3 else part for n, part in enumerate(said)) for said in wanted if not tags.search(json.dumps(said))]
+    clear = [tuple(without_ids(part) if n < 3 and part is not None else part for n, part in enumerate(said)) for said in wanted if not tags.search(json.dumps(said))]
     clear = [said for said in clear if recipe != "dpo" or said[1] != said[2]]
     seen = [said for said in found if said in clear]
     assert seen == clear

@@ -134,6 +134,7 @@ def ingest(
             os.environ["POLARS_MAX_THREADS"] = str(threads)
 
         from rollout_etl.explore.ingest import ingest
+
         done = ingest(
             inputs, output, database, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs, max_bad_fraction=max_bad_fraction,
             threads=threads,

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from rollout_etl import __version__
 from rollout_etl.cli import doctor, explore, insight, merging, recipes, streams, trainers, updating, validation
 from rollout_etl.cli.runner import parse_error
+from rollout_etl.cli.talk import TALK
 from rollout_etl.errors import ExitCode, UsageError, WriteError
 from rollout_etl.plain_text import readable_name
 
@@ -87,8 +88,8 @@ def main(arguments: list[str] | None = None) -> Any:
     except BrokenPipeError:
         code = ExitCode.DONE
     except (UsageError, WriteError) as error:
-        print(f"rollout-etl: {error}", file=sys.stderr)
         code = error.exit_code
+        TALK.error(str(error), code)
     sys.exit(int(code or 0))
 
 

@@ -39,6 +39,7 @@ def merge(
             os.environ["POLARS_MAX_THREADS"] = str(threads)
 
         from rollout_etl.merging import merge
+
         done = merge(inputs, output, reward_scale=reward_scale or (), max_bad_fraction=max_bad_fraction, threads=threads)
         if not quiet:
             lines = [f"read         {done.read:>10,} lines", f"  quarantined{done.quarantined:>10,}"]

@@ -53,11 +53,11 @@ def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence
             raise UsageError(f"{path}: [output {output.name}] {name} takes one value")
         for one in value if isinstance(value, list) else [value]:
             arguments += _spelt(path, name, one, options[name], path.parent)
-    try:
-        given = dict(known[recipe].make_context(recipe, arguments).params)
-    except TyperException as error:
-        raise UsageError(f"{path}: [output {output.name}] {parse_error(error)}") from error
     with of_output(path, output.name):
+        try:
+            given = dict(known[recipe].make_context(recipe, arguments).params)
+        except TyperException as error:
+            raise UsageError(parse_error(error)) from error
         return run_of(recipe, {**given, "inputs": list(inputs), "input": [], "output": str(output), "quarantine": None}, STATED[recipe])
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rollout_etl.plain_text import plain
+from rollout_etl.plain_text import counted, plain, plural
 
 if TYPE_CHECKING:
     from rollout_etl.publish.files import Written
     from rollout_etl.report import Report
+
 
 def show(report: Report) -> None:
     """Print the summary of a run: what is indented adds up to the line above it."""
@@ -22,17 +23,17 @@ def show(report: Report) -> None:
 
     width = max(shutil.get_terminal_size((100, 24)).columns, 40)
     files = len(report.inputs)
-    lines = [_count("read", report.read, f"{_plural(report.read, 'line')} of {files:,} {_plural(files, 'file')}")]
+    lines = [_count("read", report.read, f"{plural(report.read, 'line')} of {counted(files, 'file')}")]
     lines += [_count("  quarantined", count, reason) for reason, count in report.quarantine_reasons.items()]
     lines += [_count("  dropped", count, rule) for rule, count in by_count(report.dropped).items()]
-    grouped = "" if report.groups is None else f" in {report.groups:,} {_plural(report.groups, 'group')}"
-    lines += [_count("  kept", report.kept, _plural(report.kept, "rollout") + grouped)]
+    grouped = "" if report.groups is None else f" in {counted(report.groups, 'group')}"
+    lines += [_count("  kept", report.kept, plural(report.kept, "rollout") + grouped)]
     lines += [_count("examples", report.built, f"for {report.recipe}")]
     lines += [_count("  dropped", count, rule) for rule, count in by_count(report.examples_dropped).items()]
     lines += [_count("  written", report.written)]
     lines += [_count(f"  {name}", count) for name, count in report.parts.items()]
-    lines += [_count("clamped", report.clamped, f"{_plural(report.clamped, 'reward')} outside --reward-scale")] if report.clamped else []
-    lines += [_count("repaired", count, f"{_plural(count, 'line')} with {damage}") for damage, count in by_count(report.repaired).items()]
+    lines += [_count("clamped", report.clamped, f"{plural(report.clamped, 'reward')} outside --reward-scale")] if report.clamped else []
+    lines += [_count("repaired", count, f"{plural(count, 'line')} with {damage}") for damage, count in by_count(report.repaired).items()]
     lines += _statistics(report.statistics)
     lines += [line for note in [*report.notes, *report.remarks] for line in _wrapped("note", note, width)]
     lines += [line for warning in report.warnings for line in _wrapped("warning", warning, width)]
@@ -51,7 +52,7 @@ def _outputs(outputs: Sequence[Written]) -> Iterator[str]:
         if folder is None:
             yield from (f"{file.path} ({file.bytes:,} bytes)" for file in found)
         else:
-            yield f"{folder}/ ({len(found):,} {_plural(len(found), 'shard')}, {sum(file.bytes for file in found):,} bytes)"
+            yield f"{folder}/ ({counted(len(found), 'shard')}, {sum(file.bytes for file in found):,} bytes)"
 
 
 def _statistics(found: dict[str, float]) -> list[str]:
@@ -67,10 +68,6 @@ def _statistics(found: dict[str, float]) -> list[str]:
 
 def _count(label: str, count: int, of: str = "") -> str:
     return f"{label:<13}{count:>10,} {of}".rstrip()
-
-
-def _plural(count: int, noun: str) -> str:
-    return noun if count == 1 else f"{noun}s"
 
 
 def _wrapped(label: str, text: str, width: int) -> list[str]:

@@ -36,6 +36,7 @@ def config(
 
     def run() -> ExitCode:
         from rollout_etl.configure import configure
+
         done = configure(
             recipe, target=target, train=train, validation=val, run_file=output, model=model, reward_scale=reward_scale,
             max_rollout_turns=max_rollout_turns, batch=batch_size, layout=str(nemo_rl_layout or "current"),

@@ -50,7 +50,7 @@ RULES: dict[str, Rule] = {
         Rule("unanswered_tool_call", pl.col("num_unanswered") > 0, "a tool call before the last turn has no result"),
         Rule("orphan_tool_result", pl.col("num_orphans") > 0, "a tool result answers no call"),
         Rule("flattened_prompt", pl.col("num_messages") > 1, "the format holds one question: system text and earlier turns are lost"),
-        Rule("flattened_completion", (pl.col("num_turns") > 1) | (pl.col("num_tool_calls") > 0) | pl.col("completion_kinds").str.contains("[OUSDM]"),
+        Rule("flattened_completion", pl.col("completion_kinds").str.contains("[CcOUSDM]"),
              "the format holds one text: tool calls and other messages are lost"),
         Rule("tool_prompt", pl.col("prompt_kinds").str.contains("[CcO]"), "the prompt holds tool calls, and the format only roles and texts"),
         Rule("tool_completion", pl.col("completion_kinds").str.contains("[CcO]"), "the completion holds tool calls, and the format only roles and texts"),

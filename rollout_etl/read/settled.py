@@ -14,13 +14,12 @@ def settled(inputs: Sequence[Input], asked: Lookup) -> Lookup:
 
     Raises `UsageError` for another one than was settled, and for inputs with several of them.
     """
-    found = {Lookup() if item.stored is None else Lookup(item.stored.ground_truth_field, item.stored.group_by): item for item in inputs}
-    told = [lookup for lookup in found if lookup.paths]
-    if not told:
+    folders = {Lookup(item.stored.ground_truth_field, item.stored.group_by): item.stored.folder for item in inputs if item.stored is not None}
+    own = next((lookup for lookup in folders if lookup.paths), None)
+    if own is None:
         return asked
-    folder = next(item.stored.folder for item in (found[told[0]],) if item.stored is not None)
-    if len(found) > 1:
-        raise UsageError(f"{folder} was ingested with {told[0].spelling}, and other inputs were not: name them in a run of their own")
-    if asked.paths and asked != told[0]:
-        raise UsageError(f"{folder} was ingested with {told[0].spelling}, which settles it: leave {asked.spelling} out, or ingest it again")
-    return told[0]
+    if len(folders) > 1 or any(item.stored is None for item in inputs):
+        raise UsageError(f"{folders[own]} was ingested with {own.spelling}, and other inputs were not: name them in a run of their own")
+    if asked.paths and asked != own:
+        raise UsageError(f"{folders[own]} was ingested with {own.spelling}, which settles it: leave {asked.spelling} out, or ingest it again")
+    return own

@@ -23,9 +23,10 @@ CANNOT_HOLD = {"binary": ("flattened_completion", "tool_prompt"), "preference": 
 reads numbers through a JSON reader that is not exact."""
 _ID = r'"(?:[^"\\]|\\.)*"'
 _CALL = rf'\{{"id":{_ID},("type":"function","function":\{{"name":)'
-_FRAME = r'"role":"[a-z]+"|"type":"function"|"(?:content|reasoning_content|tool_calls|function|name|arguments)":'
 _RESULT = rf',"tool_call_id":{_ID}\}}(,\{{"role":|\]$)'
 """The ids of calls and of results, told from arguments of the same names by what stands beside them."""
+_FRAME = r'"role":"[a-z]+"|"type":"function"|"(?:content|reasoning_content|tool_calls|function|name|arguments)":'
+"""What messages hold beside what is said."""
 
 
 def rules(options: DpoOptions, cannot_hold: Sequence[str] | None = None) -> list[Rule]:
@@ -34,16 +35,16 @@ def rules(options: DpoOptions, cannot_hold: Sequence[str] | None = None) -> list
     return chosen_rules([*SOUND, *TRAINABLE, *rows], options.keep, options.drop, fixed=("missing_reward", "nonfinite_reward", "unfinished", "empty_answer"))
 
 
-def example_rules(options: DpoOptions, sides: str | None = None) -> list[Rule]:
-    """The rules that drop pairs. `sides` is the canonical column that a target compares; without it, it is the format's."""
-    said = sides or ("response_text" if options.format == "binary" else "completion")
+def example_rules(options: DpoOptions) -> list[Rule]:
+    """The rules that drop pairs."""
+    return [identical_sides("response_text" if options.format == "binary" else "completion")]
+
+
+def identical_sides(said: str) -> Rule:
+    """Pairs whose sides say the same in the canonical column `said`: there is nothing to prefer. Ids of calls do not count."""
     chosen, rejected = (pl.col(f"{side}_{said}") for side in ("chosen", "rejected"))
-    return [identical_sides(without_ids(chosen), without_ids(rejected)) if said == "completion" else identical_sides(chosen, rejected)]
-
-
-def identical_sides(chosen: pl.Expr, rejected: pl.Expr) -> Rule:
-    """Pairs whose sides say the same: there is nothing to prefer."""
-    return Rule("identical_sides", chosen == rejected, "both sides say the same")
+    same = without_ids(chosen) == without_ids(rejected) if said == "completion" else chosen == rejected
+    return Rule("identical_sides", same, "both sides say the same")
 
 
 def without_ids(messages: pl.Expr) -> pl.Expr:

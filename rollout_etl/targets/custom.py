@@ -29,7 +29,7 @@ from rollout_etl.nearest import meant_or_all
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.canonical import Style
 from rollout_etl.read.schema import SCHEMA
-from rollout_etl.recipes.dpo import identical_sides, without_ids
+from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.targets.columns import OF_THE_GROUP, STATISTICS, column, extras, refuse_names
 from rollout_etl.targets.messages import joined
 from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
@@ -66,10 +66,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
     """The rows of a job."""
     text = job.form == "text"
     cannot_hold = () if not text else ("tool_prompt",) if job.per == "prompt" else ("flattened_completion", "tool_prompt")
-    rules = []
-    if job.per == "pair":
-        chosen, rejected = (pl.col(f"{side}_{'response_text' if text else 'completion'}") for side in ("chosen", "rejected"))
-        rules = [identical_sides(chosen, rejected) if text else identical_sides(without_ids(chosen), without_ids(rejected))]
+    rules = [identical_sides("response_text" if text else "completion")] if job.per == "pair" else []
     return Rows([*_fields(job), *extras(job)], cannot_hold, rules, flat=text)
 
 

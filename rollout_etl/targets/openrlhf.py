@@ -83,10 +83,10 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
     pair = job.per == "pair"
     cannot_hold: tuple[str, ...]
     if job.form == "text":
-        rules = [identical_sides(pl.col("chosen_response_text"), pl.col("rejected_response_text"))] if pair else []
+        rules = [identical_sides("response_text")] if pair else []
         cannot_hold = ("tool_prompt",) if job.per == "prompt" else ("flattened_completion", "tool_prompt")
         return Rows(fields, cannot_hold, rules, reader="guesses", flat=True)
-    rules = [identical_sides(pl.col("chosen_plain_completion"), pl.col("rejected_plain_completion"))] if pair else []
+    rules = [identical_sides("plain_completion")] if pair else []
     rules += [] if "think_tag" in job.options.keep else [cut_thinking(_said(job))]
     online = isinstance(job.options, GrpoOptions)
     rules += [_IMAGE_TAG] if online else []

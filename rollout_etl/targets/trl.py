@@ -29,7 +29,7 @@ import polars as pl
 from rollout_etl.errors import UsageError
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.canonical import Style
-from rollout_etl.recipes.dpo import identical_sides, without_ids
+from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets import token_ids
 from rollout_etl.targets.columns import extras, refuse_names
@@ -87,11 +87,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
         cannot_hold = ("tool_prompt",) if prompt else ("flattened_completion", "tool_prompt")
     else:
         cannot_hold = ("answered_prompt", *(["invalid_prompt_call"] if prompt else ["late_answer"]), *(["inexact_number"] if lines else []))
-    rules = []
-    if pair:
-        side = "response_text" if text else "completion"
-        chosen, rejected = pl.col(f"chosen_{side}"), pl.col(f"rejected_{side}")
-        rules = [identical_sides(chosen, rejected) if text else identical_sides(without_ids(chosen), without_ids(rejected))]
+    rules = [identical_sides("response_text" if text else "completion")] if pair else []
     counts = {"trajectories": pl.col("completion").str.contains('"role":"(tool|user|system)"')} if job.recipe == "sft" and not text else {}
     return Rows([*_fields(job), *extras(job)], cannot_hold, rules, reader="guesses", counts=counts, flat=text)
 

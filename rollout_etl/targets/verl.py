@@ -77,8 +77,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
     """The rows of a job."""
     fields = _fields(job, extras(job))
     if job.recipe == "rm":
-        chosen, rejected = pl.col("chosen_response_text"), pl.col("rejected_response_text")
-        return Rows([*fields, *extras(job)], ("flattened_completion", "tool_prompt"), [identical_sides(chosen, rejected)], flat=True)
+        return Rows([*fields, *extras(job)], ("flattened_completion", "tool_prompt"), [identical_sides("response_text")], flat=True)
     if job.recipe == "sft":
         plain = ("tool_prompt", "tool_completion", "tool_schemas", "reasoning")
         return Rows([*fields, *extras(job)], plain if job.form == "messages" else ("earlier_reasoning",))

@@ -2,7 +2,8 @@
 -- Of rewards that say nothing about the model (verdicts.unsound) none is the worst or the best.
 --   least = 2: smallest number of times
 SELECT
-    count(*) AS times, min(reward) FILTER (WHERE is_sound) AS worst, max(reward) FILTER (WHERE is_sound) AS best, min(task_name) AS task_name, min(agent_name) AS agent_name,
+    count(*) AS times, min(reward) FILTER (WHERE is_sound) AS worst, max(reward) FILTER (WHERE is_sound) AS best,
+    min(task_name) AS task_name, min(agent_name) AS agent_name,
     response_text, task_key, prompt_key
 FROM rollouts
 JOIN (SELECT row, unsound IS NULL AS is_sound FROM verdicts) AS judged USING (row)

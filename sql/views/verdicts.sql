@@ -24,7 +24,7 @@ WITH judged AS (
             WHEN num_orphans > 0 THEN 'orphan_tool_result'
         END AS untrainable,
         CASE
-            WHEN num_turns > 1 OR num_tool_calls > 0 OR regexp_matches(completion_kinds, '[OUSDM]') THEN 'flattened_completion'
+            WHEN regexp_matches(completion_kinds, '[CcOUSDM]') THEN 'flattened_completion'
             WHEN regexp_matches(prompt_kinds, '[CcO]') THEN 'tool_prompt'
         END AS flattened,
         CASE WHEN reward < 0.95 - 1e-9 THEN 'below_threshold' END AS below_threshold,

@@ -128,9 +128,9 @@ def _pairs(kept: list[Row], options: DpoOptions) -> list[tuple[Row, Row]]:
     return sorted(apart, key=lambda pair: (pair[0]["row"], pair[1]["row"]))
 
 
-def without_ids(messages: str) -> list[dict[str, Any]]:
+def without_ids(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Messages without the ids of calls and results."""
-    said = [{key: value for key, value in message.items() if key != "tool_call_id"} for message in json.loads(messages)]
+    said = [{key: value for key, value in message.items() if key != "tool_call_id"} for message in messages]
     for message in said:
         if message.get("tool_calls"):
             message["tool_calls"] = [{key: value for key, value in call.items() if key != "id"} for call in message["tool_calls"]]
@@ -143,7 +143,8 @@ def _dpo(kept: list[Row], options: DpoOptions) -> list[str]:
     as_messages = options.prompt_as == "messages" or (options.prompt_as == "auto" and any(a["num_messages"] > 1 for a, _ in pairs))
     lines = []
     for chosen, rejected in pairs:
-        if (said == "response_text" and chosen[said] == rejected[said]) or (said == "completion" and without_ids(chosen[said]) == without_ids(rejected[said])):
+        sides = [side[said] if said == "response_text" else without_ids(json.loads(side[said])) for side in (chosen, rejected)]
+        if sides[0] == sides[1]:
             continue
         if options.format == "binary":
             prompt = chosen["prompt"] if as_messages else _text(chosen["prompt_text"])

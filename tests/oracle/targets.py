@@ -142,7 +142,7 @@ def _trl(examples: list[tuple[Row, Row]], job: Job) -> Iterator[dict[str, Any]]:
     for row, other in examples:
         made: dict[str, Any] = {"prompt": row["prompt_text"] if text else elements(row["prompt"])}
         if job.per == "pair":
-            sides = [(r["response_text"] if text else without_ids(r["completion"])) for r in (row, other)]
+            sides = [(r["response_text"] if text else without_ids(json.loads(r["completion"]))) for r in (row, other)]
             if sides[0] == sides[1]:
                 continue
             made |= {name: r["response_text"] if text else elements(r["completion"]) for name, r in (("chosen", row), ("rejected", other))}
