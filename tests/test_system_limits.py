@@ -95,15 +95,15 @@ def test_inputs_that_change_between_two_passes_are_named(
     source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(row(prompt, attempt) for prompt in range(500) for attempt in range(4)))
     output.write_text("old")
-    passes, once = scan.line_batches, threading.Event()
+    second_pass, once = scan.batches_at, threading.Event()
 
-    def changing(inputs: Any, rows: Any = None, *more: Any, **others: Any) -> Any:
-        if rows is not None and not once.is_set():
+    def changing(*arguments: Any) -> Any:
+        if not once.is_set():
             once.set()
             change(source)
-        return passes(inputs, rows, *more, **others)
+        return second_pass(*arguments)
 
-    monkeypatch.setattr(scan, "line_batches", changing)
+    monkeypatch.setattr(scan, "batches_at", changing)
     with pytest.raises(UnreadableError, match=said):
         execute(Run(inputs=[str(source)], output=output, options=DpoOptions()))
     assert output.read_text() == "old"

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,22 +14,28 @@ import pyarrow as pa
 
 from rollout_etl.errors import UnreadableError
 from rollout_etl.read import containers
+from rollout_etl.read.blocks import BLOCK_BYTES, blank_lines, blocks, offsets_of
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.stored import lines_of
 
 SCHEMA = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int64()), ("text", pa.string())])
-BLOCK_BYTES = 1 << 21
-"""Small enough to stay in the processor's cache, large enough that Python's share is small."""
-_LONGEST_LINE = (1 << 31) - 1
 _OFFSET_BYTES = 4
+_Noted = Callable[[np.ndarray, np.ndarray], None]
 
 
-class _Stream(Protocol):
-    def readinto(self, buffer: memoryview, /) -> int | None: ...
+class Notes(Protocol):
+    """What a pass over whole files is asked to write down."""
+
+    def block(self, source: int, offsets: np.ndarray, blank: np.ndarray) -> None:
+        """Where the lines of a block of a plain file begin, blank ones too, and its end; and which lines are blank."""
+
+    def end(self, row: int) -> None:
+        """A file has ended before that row."""
 
 
 def line_batches(
-    inputs: Sequence[Input], rows: np.ndarray | None = None, first_row: int = 0, told: Callable[[int], None] = lambda size: None
+    inputs: Sequence[Input], rows: np.ndarray | None = None, first_row: int = 0, told: Callable[[int], None] = lambda size: None,
+    notes: Notes | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Batches of `SCHEMA` for all lines that are not blank, in the order of the files; with `rows` (sorted), only those;
     with `first_row`, only rows from there on. `told` is called with the bytes of each block that was looked at.
@@ -36,26 +43,39 @@ def line_batches(
     `row` counts lines that are not blank across the files, `line` counts all lines of a file from 1. Raises
     `UnreadableError` for files that cannot be opened or decompressed.
     """
-    row = size = 0
-    rows = None if rows is None else rows[np.searchsorted(rows, first_row) :]
+    return together(_line_batches(inputs, None if rows is None else rows[np.searchsorted(rows, first_row) :], first_row, told, notes))
+
+
+def together(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows. A few lines at a time are slow to work on: small batches go together."""
     waiting: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        waiting.append(batch)
+        size += batch.nbytes
+        if size >= BLOCK_BYTES // 2:
+            yield pa.concat_batches(waiting) if len(waiting) > 1 else batch
+            waiting, size = [], 0
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def _line_batches(
+    inputs: Sequence[Input], rows: np.ndarray | None, first_row: int, told: Callable[[int], None], notes: Notes | None
+) -> Iterator[pa.RecordBatch]:
+    row = 0
     for source, item in enumerate(inputs):
         try:
-            for numbers, texts in _texts(item):
+            for numbers, texts in _texts(item, source, notes):
                 batch = _selected(row, source, numbers, texts, rows, first_row)
                 row += len(texts)
                 told(texts.nbytes - _OFFSET_BYTES * (len(texts) + 1))
                 if batch.num_rows:
-                    waiting.append(batch)
-                    size += batch.nbytes
-                # A few lines at a time are slow to work on: small batches go together.
-                if size >= BLOCK_BYTES // 2:
-                    yield pa.concat_batches(waiting) if len(waiting) > 1 else batch
-                    waiting, size = [], 0
+                    yield batch
         except (OSError, EOFError, pa.ArrowInvalid, gzip.BadGzipFile) as error:
             raise UnreadableError(f"cannot read {item.path}: {_reason(error)}") from error
-    if waiting:
-        yield pa.concat_batches(waiting)
+        if notes is not None:
+            notes.end(row)
 
 
 def _reason(error: BaseException) -> str:
@@ -81,14 +101,15 @@ def integers(values: np.ndarray) -> pa.Array:
     return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
-def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+def _texts(item: Input, source: int, notes: Notes | None) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     """Line numbers and texts of one file, block by block."""
     if item.stored is not None:
         return lines_of(item.stored, item.number)
     if item.suffix in (".json", ".parquet"):
         return containers.rows_of(item)
     if not item.is_remote:
-        return _stored_lines(item, io.FileIO(item.path) if item.end is None else Section(item.path, item.start, item.end))
+        file = io.FileIO(item.path) if item.end is None else Section(item.path, item.start, item.end)
+        return _stored_lines(item, file, partial(notes.block, source) if notes is not None and item.is_plain else None)
     # With it comes all that a network needs, which takes a tenth of a second where little is read.
     from rollout_etl.read import remote
 
@@ -96,10 +117,10 @@ def _texts(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     return remote.lines(item.path) if body is None else _stored_lines(item, body)
 
 
-def _stored_lines(item: Input, file: Any) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+def _stored_lines(item: Input, file: Any, noted: _Noted | None = None) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     # Not every decompressor closes the file below it.
     with file, _decompressed(item, file) as stream:
-        yield from _lines_of(_blocks(stream))
+        yield from _lines_of(blocks(stream), noted)
 
 
 class Section(io.FileIO):
@@ -122,8 +143,8 @@ def line_starts(item: Input) -> np.ndarray:
         end = os.path.getsize(item.path) if item.end is None else item.end
         starts = [np.array([item.start], dtype=np.int64)]
         with Section(item.path, item.start, end) as file:
-            for block in _blocks(file):
-                starts.append(starts[-1][-1] + _offsets(block)[1:].astype(np.int64))
+            for block in blocks(file):
+                starts.append(starts[-1][-1] + offsets_of(block)[1:].astype(np.int64))
     except OSError as error:
         raise UnreadableError(f"cannot read {item.path}: {_reason(error)}") from error
     return np.concatenate(starts)
@@ -137,76 +158,18 @@ def _decompressed(item: Input, file: Any) -> Any:
     return file
 
 
-def _blocks(stream: _Stream) -> Iterator[np.ndarray]:
-    """Blocks of whole lines; only the last may lack its newline."""
-    carry = np.empty(0, dtype=np.uint8)
-    size = BLOCK_BYTES
-    while True:
-        block = np.empty(len(carry) + size, dtype=np.uint8)
-        block[: len(carry)] = carry
-        view, filled = block.data, len(carry)
-        while filled < len(block) and (count := stream.readinto(view[filled:])):
-            filled += count
-        if filled < len(block):
-            if filled:
-                yield block[:filled]
-            return
-        cut = _last_newline(block, len(carry)) + 1
-        if cut:
-            yield block[:cut]
-            carry, size = block[cut:], BLOCK_BYTES
-        else:
-            carry, size = block, min(size * 2, 1 << 28)
-            if len(carry) > _LONGEST_LINE:
-                raise OSError("a line is longer than 2 GB")
-
-
-def _last_newline(block: np.ndarray, start: int) -> int:
-    """Position of the last newline at or after `start`, -1 without one. Looked for from the end: lines are shorter than blocks."""
-    end, step = len(block), 1 << 14
-    while end > start:
-        low = max(start, end - step)
-        found = np.flatnonzero(block[low:end] == 10)
-        if len(found):
-            return low + int(found[-1])
-        end, step = low, step * 4
-    return -1
-
-
-def _newlines(block: np.ndarray) -> np.ndarray:
-    """Positions of all newlines, in pieces that stay in the cache."""
-    piece = 1 << 18
-    return np.concatenate([np.flatnonzero(block[low : low + piece] == 10) + low for low in range(0, len(block), piece)])
-
-
-def _lines_of(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+def _lines_of(found: Iterable[np.ndarray], noted: _Noted | None) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     first = 1
-    for block in blocks:
-        offsets = _offsets(block)
+    for block in found:
+        offsets = offsets_of(block)
         count = len(offsets) - 1
         texts = pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(block))
         numbers = np.arange(first, first + count, dtype=np.int64)
         first += count
-        blank = _blank(block, offsets)
+        blank = blank_lines(block, offsets)
+        if noted is not None:
+            noted(offsets, blank)
         if len(blank):
             kept = np.setdiff1d(np.arange(count), blank)
             numbers, texts = numbers[kept], texts.take(integers(kept))
         yield numbers, texts
-
-
-def _offsets(block: np.ndarray) -> np.ndarray:
-    """Where the lines of a block begin, and its end."""
-    ends = _newlines(block) + 1
-    if len(ends) == 0 or ends[-1] != len(block):
-        ends = np.append(ends, len(block))
-    offsets = np.zeros(len(ends) + 1, dtype=np.int32)
-    offsets[1:] = ends
-    return offsets
-
-
-def _blank(block: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Positions of lines that hold nothing but white space. Few lines start with white space, so few are looked at."""
-    starts = block[offsets[:-1]]
-    suspects = np.flatnonzero((starts == 10) | (starts == 13) | (starts == 32) | (starts == 9))
-    blank = [i for i in suspects if not block[offsets[i] : offsets[i + 1]].tobytes().strip(b" \t\r\n")]
-    return np.array(blank, dtype=np.int64)

@@ -22,6 +22,7 @@ from rollout_etl.read.glimpse import Glimpse
 from rollout_etl.read.inputs import Input, check_stamps, find_inputs, stamps_of
 from rollout_etl.read.lines import SCHEMA as LINES
 from rollout_etl.read.lines import line_batches
+from rollout_etl.read.places import NotedPlaces, batches_at
 from rollout_etl.read.quarantine import Account
 from rollout_etl.read.rescue import without_bad_lines
 from rollout_etl.read.schema import COLUMNS, SCHEMA
@@ -60,6 +61,7 @@ class Rollouts:
         self._memory = memory
         self._only = "true"
         self._is_part = False
+        self._places: NotedPlaces | None = None
         self._task_inputs = TaskInputs(self, task_inputs)
         self._stamps = stamps_of(self.inputs)
         self.glimpse = Glimpse(self.inputs)
@@ -79,7 +81,7 @@ class Rollouts:
         return part
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_database"}
+        return {name: value for name, value in self.__dict__.items() if name != "_database"} | {"_places": None}
 
     def batches(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """Frames of `columns`, rows in the order of the files; with `rows` (sorted row numbers), only those rows.
@@ -196,7 +198,12 @@ class Rollouts:
 
     def _lines(self, rows: np.ndarray | None, first_row: int, told: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
         """The lines that are parsed (see `line_batches`)."""
-        return line_batches(self.inputs, rows, first_row, told)
+        if rows is not None and self._places is not None:
+            yield from batches_at(self.inputs, self._places.bounds, self._places.of, rows[np.searchsorted(rows, first_row) :], told)
+            return
+        notes = NotedPlaces(self.inputs) if rows is None else None
+        yield from line_batches(self.inputs, rows, first_row, told, notes)
+        self._places = notes or self._places
 
     def _streamed(self, lines: pa.RecordBatchReader | pa.Table, columns: list[str], tolerant: bool = True) -> pa.RecordBatchReader:
         namespaces = [item.namespace for item in self.inputs]

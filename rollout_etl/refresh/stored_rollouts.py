@@ -13,9 +13,7 @@ import pyarrow as pa
 from rollout_etl.errors import UnreadableError
 from rollout_etl.read.canonical import Lookup, Style
 from rollout_etl.read.inputs import Input
-from rollout_etl.read.lines import SCHEMA as LINES
-from rollout_etl.read.lines import integers, line_batches
-from rollout_etl.read.places import lines_at
+from rollout_etl.read.places import Places, batches_at
 from rollout_etl.read.quarantine import Account, BadLine
 from rollout_etl.read.scan import Paths, Rollouts
 from rollout_etl.refresh.fingerprints import Fingerprints
@@ -120,19 +118,12 @@ class StoredRollouts(Rollouts):
         if rows is None:
             yield from super()._lines(rows, first_row, told)
             return
-        rows = rows[np.searchsorted(rows, first_row) :]
-        for source, item in enumerate(self.inputs):
-            begin, end = self._held.bounds[source : source + 2]
-            low, high = np.searchsorted(rows, (begin, end))
-            wanted = rows[low:high]
-            if len(wanted) and item.is_plain:
-                places = self._held.places[wanted]
-                told(int(places["size"].sum()))
-                yield from lines_at(item.path, source, wanted, *(places[name].to_numpy() for name in ("line", "start", "size")))
-            elif len(wanted):
-                for batch in line_batches([item], wanted - begin, told=told):
-                    columns = [integers(batch.column(0).to_numpy() + begin), integers(np.full(len(batch), source, dtype=np.int32)), *batch.columns[2:]]
-                    yield pa.RecordBatch.from_arrays(columns, schema=LINES)
+        yield from batches_at(self.inputs, self._held.bounds.tolist(), self._places_of, rows[np.searchsorted(rows, first_row) :], told)
+
+    def _places_of(self, source: int, rows: np.ndarray) -> Places:
+        places = self._held.places[rows]
+        line, start, size = (places[name].to_numpy() for name in ("line", "start", "size"))
+        return line, start, size
 
 
 class Kept:
