@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,22 +65,23 @@ class StagedFile:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._pending: deque[Future[None]] = deque()
 
-    def write(self, data: Any, rows: int = 0) -> None:
+    def write(self, *pieces: Any, rows: int = 0) -> None:
         """Append bytes (anything with the buffer protocol, not changed afterwards) that hold `rows` rows.
 
         They are written by a thread, so an error may show at the next call.
         """
-        view = memoryview(data).cast("B")
-        self._bytes += len(view)
+        views = [memoryview(piece).cast("B") for piece in pieces]
+        self._bytes += sum(len(view) for view in views)
         self.rows += rows
-        self._pending.append(self._writer.submit(self._write_now, view))
+        self._pending.append(self._writer.submit(self._write_now, views))
         self._settle(_WRITES_AHEAD)
 
-    def _write_now(self, view: memoryview) -> None:
-        done = 0
-        while done < len(view):
-            done += self._file.write(view[done:]) or 0
-        self._digest.update(view)
+    def _write_now(self, views: Sequence[memoryview]) -> None:
+        for view in views:
+            done = 0
+            while done < len(view):
+                done += self._file.write(view[done:]) or 0
+            self._digest.update(view)
 
     def _settle(self, left: int) -> None:
         """Wait until at most `left` writes are under way."""

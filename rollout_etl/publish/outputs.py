@@ -20,6 +20,7 @@ from rollout_etl.publish.files import StagedFile, Written, plain_write_errors
 from rollout_etl.publish.folders import StagedFolder, shard_name
 from rollout_etl.publish.guesses import TypeGuesses
 from rollout_etl.publish.rows import Field, arrow_table, json_lines
+from rollout_etl.publish.text_bytes import bytes_of
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -106,12 +107,9 @@ class RowsFile:
     def append_lines(self, frame: pl.DataFrame, lines: pl.Series) -> None:
         """Write JSON lines, which `frame` made."""
         self._guesses.look(frame, lines.str.len_bytes())
-        arrow = lines.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-        if arrow.null_count:
-            raise InternalError(f"{arrow.null_count} rows came out empty: a bug in rollout-etl, please report it; nothing was published")
-        _, offsets, data = arrow.buffers()
-        bounds = memoryview(offsets).cast("q")[arrow.offset : arrow.offset + len(arrow) + 1]
-        self._staged.write(data[bounds[0] : bounds[-1]], rows=len(frame))
+        if empty := lines.null_count():
+            raise InternalError(f"{empty} rows came out empty: a bug in rollout-etl, please report it; nothing was published")
+        self._staged.write(*bytes_of(lines), rows=len(frame))
 
     def _write_group(self) -> None:
         if not self._group:

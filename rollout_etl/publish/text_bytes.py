@@ -1,0 +1,36 @@
+"""The bytes of texts, to be written as they lie in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+_INLINE = 12
+"""Arrow keeps texts of so many bytes inside of their views."""
+_PIECE_ROWS = 64
+"""Texts that lie together; where they are fewer at a time, a copy is cheaper."""
+
+
+def bytes_of(texts: pl.Series) -> list[memoryview]:
+    """The bytes of all texts, none of them null, one after another: pieces of what Polars holds where it can be written as it lies, else a copy."""
+    arrow = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    if len(arrow) == 0:
+        return []
+    _, views, *buffers = arrow.buffers()
+    # As Arrow lays a view out: length, first four bytes, number of the buffer, position in it.
+    size, _, buffer, start = np.frombuffer(views, dtype=np.int32).reshape(-1, 4)[arrow.offset : arrow.offset + len(arrow)].T
+    ends = start.astype(np.int64) + size
+    firsts = np.append(0, np.flatnonzero((buffer[1:] != buffer[:-1]) | (start[1:] != ends[:-1])) + 1)
+    if size.min() <= _INLINE or len(firsts) > len(buffers) + len(arrow) // _PIECE_ROWS:
+        return [_copied(texts)]
+    lasts = np.append(firsts[1:], len(arrow)) - 1
+    return [memoryview(buffers[buffer[first]])[start[first] : ends[last]] for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _copied(texts: pl.Series) -> memoryview:
+    arrow = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    assert isinstance(arrow, pa.LargeStringArray)
+    _, offsets, data = arrow.buffers()
+    bounds = memoryview(offsets).cast("q")[arrow.offset : arrow.offset + len(arrow) + 1]
+    return memoryview(data)[bounds[0] : bounds[-1]]
