@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -19,14 +18,15 @@ from rollout_etl.read.inputs import Input
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import RECORDED, SCHEMA
 from rollout_etl.report import Report
+from rollout_etl.stretches import as_they_come, rows_of, stretches
 
 TIED = pl.len().over(*GROUP, "reward", "attempt") > 1
 """Rollouts of a group that only their content tells apart."""
 LEFT_OUT = {"encrypted": "num_encrypted", "empty": "num_empty", "unknown": "num_unknown"}
 _COUNTED = ("shape", *LEFT_OUT.values())
 _SOUND = [RULES[name] for name in SOUND]
-_STRETCH_BYTES = 1 << 27
-"""Pairs of so many bytes of lines are written at a time."""
+_STRETCH_BYTES = 1 << 25
+"""Pairs of so many bytes of lines are written at a time: the next ones are made meanwhile."""
 
 
 class Judge:
@@ -130,14 +130,13 @@ class Judge:
 
         `sizes` are the bytes of the lines of each pair.
         """
+        parts = stretches(pairs, sizes, _STRETCH_BYTES)
+        if not self.rollouts.holds(["row"]):
+            yield from as_they_come(parts, self.read(columns, rows_of(pairs)))
+            return
         # Where lines are read by their places, a stretch costs no more than its own.
-        whole = [pairs] if not self.rollouts.holds(["row"]) else stretches(pairs, sizes, _STRETCH_BYTES)
-        for part in whole:
-            needed = pl.concat([part["chosen_row"], part["rejected_row"]]).unique().sort().to_numpy()
-            said = list(self.read(columns, needed))
-            table = pl.concat(said) if said else pl.DataFrame()
-            for stretch in stretches(part, sizes, _STRETCH_BYTES) if part is pairs else [part]:
-                yield stretch, table
+        for stretch in parts:
+            yield stretch, pl.concat(list(self.read(columns, rows_of(stretch))))
 
     def _texts(self, rows: near.Rows, column: str) -> Iterator[pl.DataFrame]:
         """`row` and a column of texts, for sorted rows."""
@@ -189,15 +188,3 @@ def _asked_again(judged: pl.DataFrame, rules: Sequence[Rule], derived: Sequence[
 def empty(columns: Sequence[str]) -> pl.DataFrame:
     """No rollouts: inputs may be empty."""
     return pl.DataFrame(schema={name: SCHEMA.get(name) or RECORDED[name].dtype for name in columns})
-
-
-def stretches(examples: pl.DataFrame, sizes: pl.Series, limit: int) -> Iterator[pl.DataFrame]:
-    """`examples` in stretches of some `limit` bytes, one example at least."""
-    for start, end in pairwise(stretch_bounds(sizes, limit)):
-        yield examples[start:end]
-
-
-def stretch_bounds(sizes: pl.Series, limit: int) -> list[int]:
-    """Where stretches of some `limit` bytes begin, and where the last ends."""
-    ends = np.cumsum(sizes.to_numpy(), dtype=np.int64) - 1
-    return [*np.unique(ends // limit, return_index=True)[1].tolist(), len(sizes)] if len(sizes) else []
