@@ -31,7 +31,8 @@ def as_they_come(parts: Iterable[pl.DataFrame], frames: Iterable[pl.DataFrame]) 
         there = table["row"].to_numpy()
         while done < len(waiting) and waiting[done][1][-1] <= there[-1]:
             part, rows = waiting[done]
-            yield part, table[np.searchsorted(there, rows)]
+            # What is missing, as the input has changed, is told by whoever reads it.
+            yield part, table[np.flatnonzero(np.isin(there, rows, assume_unique=True))]
             done += 1
         held = [frame for frame in held if done < len(waiting) and frame["row"][-1] >= firsts[done]]
 

@@ -43,3 +43,9 @@ def test_a_stretch_goes_out_before_everything_is_read() -> None:
         assert part["chosen_row"][0] in table["row"]
         held.append(list(read))
     assert held == [[0], [0, 2], [0, 2, 4]]
+
+
+def test_rollouts_that_are_gone_are_left_out() -> None:
+    pairs = pairs_of([(0, 1), (2, 3)])
+    found = list(as_they_come([pairs[:1], pairs[1:]], [pl.DataFrame({"row": [0, 1]}), pl.DataFrame({"row": [2]}), pl.DataFrame({"row": [4]})]))
+    assert [table["row"].to_list() for _, table in found] == [[0, 1], [2]]

@@ -82,13 +82,19 @@ def shorten(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
+def garble(path: Path) -> None:
+    """The last rows are no JSON any more."""
+    text = path.read_bytes()
+    path.write_bytes(text[:-2000] + b"x" * 1999 + b"\n")
+
+
 def replace(path: Path) -> None:
     other = path.with_name("other")
     other.write_text("not JSON\n" * 4000)
     os.replace(other, path)
 
 
-@pytest.mark.parametrize(("change", "said"), [(Path.unlink, "in.jsonl"), (shorten, "changed while it was read"), (replace, "changed while it was read")])
+@pytest.mark.parametrize(("change", "said"), [(Path.unlink, "in.jsonl"), (shorten, "changed while it was read"), (garble, "changed while it was read"), (replace, "changed while it was read")])
 def test_inputs_that_change_between_two_passes_are_named(
     change: Callable[[Path], None], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
