@@ -116,8 +116,11 @@ COLUMNS: dict[str, Column] = {
     "prompt_kinds": Column("prompt_kinds", pl.String, "one letter for each thing in the prompt (see `sql/units.sql`)"),
     "completion_kinds": Column("{{completion_kinds}}", pl.String, "one letter for each thing in the completion, `<think>` text treated as asked"),
     "has_inexact_number": Column(
-        """strpos(prompt_kinds || completion_kinds, 'C') > 0 AND len(list_filter(list_concat(prompt_units, completion_units), lambda u: u.k = 'C'
-            AND CASE WHEN regexp_matches(u.t, '[:,\\[]-?[0-9]+(?:[.eE]|[0-9]{15})') THEN regexp_matches(outside_strings(u.t), '[0-9][.eE]|[0-9]{16}') ELSE false END)) > 0""",
+        """CASE WHEN strpos(prompt_kinds || completion_kinds, 'C') > 0 THEN len(list_filter(list_concat(prompt_units, completion_units), lambda u: CASE
+            WHEN u.k <> 'C' THEN false
+            WHEN regexp_matches(u.t, '[:,\\[]-?[0-9]+(?:[.eE]|[0-9]{15})') THEN regexp_matches(outside_strings(u.t), '[0-9][.eE]|[0-9]{16}')
+            ELSE false
+        END)) > 0 ELSE false END""",
         pl.Boolean,
         "arguments of a tool call hold a fraction or an integer of 16 digits or more",
     ),
