@@ -31,10 +31,16 @@ def as_they_come(parts: Iterable[pl.DataFrame], frames: Iterable[pl.DataFrame]) 
         there = table["row"].to_numpy()
         while done < len(waiting) and waiting[done][1][-1] <= there[-1]:
             part, rows = waiting[done]
-            # What is missing, as the input has changed, is told by whoever reads it.
-            yield part, table[np.flatnonzero(np.isin(there, rows, assume_unique=True))]
+            yield part, table[_places(there, rows)]
             done += 1
         held = [frame for frame in held if done < len(waiting) and frame["row"][-1] >= firsts[done]]
+
+
+def _places(there: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Where `rows` stand in `there`, both sorted. What is missing, as the input has changed, is told by whoever reads it."""
+    places = np.searchsorted(there, rows)
+    places = places[places < len(there)]
+    return np.asarray(places[there[places] == rows[: len(places)]])
 
 
 def stretches(examples: pl.DataFrame, sizes: pl.Series, limit: int) -> Iterator[pl.DataFrame]:
