@@ -96,13 +96,17 @@ def _lines_at(
     """Batches of `rollout_etl.read.lines.SCHEMA` for the lines of a file that stand from `starts` to `ends` and go by the numbers `rows` and `lines`."""
     gaps = np.append(0, starts[1:] - ends[:-1])
     is_far = gaps > _NEAR
+    skipped = np.where(is_far, gaps, 0)
     # A batch ends where the bytes to read are enough.
-    batches = np.cumsum(ends - starts + np.where(is_far, 0, gaps)) // BLOCK_BYTES
+    batches = np.cumsum(ends - starts + gaps - skipped) // BLOCK_BYTES
     room, passed = np.empty(0, dtype=np.uint8), int(starts[0])
     try:
         with open(path, "rb", buffering=0) as file:
             for batch in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(batches)) + 1):
-                begins, stops, size = _positions(starts[batch], ends[batch], is_far[batch])
+                # Where lines stand in memory: what is skipped takes no room.
+                shifts = starts[batch[0]] + np.cumsum(skipped[batch]) - skipped[batch[0]]
+                begins, stops = starts[batch] - shifts, ends[batch] - shifts
+                size = int(stops[-1])
                 # Texts are copied out of what is read, so that the same memory serves for all of it.
                 room = room if size <= len(room) else np.empty(max(size, BLOCK_BYTES), dtype=np.uint8)
                 for run in np.split(np.arange(len(batch)), np.flatnonzero(is_far[batch[1:]]) + 1):
@@ -114,14 +118,6 @@ def _lines_at(
                 yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
     except OSError as error:
         raise UnreadableError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _positions(starts: np.ndarray, ends: np.ndarray, is_far: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Where lines begin and end in memory when what lies before far ones is left out, and how many bytes there are."""
-    skipped = np.where(is_far, np.append(0, starts[1:] - ends[:-1]), 0)
-    skipped[0] = 0
-    shifts = starts[0] + np.cumsum(skipped)
-    return starts - shifts, ends - shifts, int(ends[-1] - shifts[-1])
 
 
 def _texts(room: np.ndarray, begins: np.ndarray, stops: np.ndarray) -> pa.StringArray:
