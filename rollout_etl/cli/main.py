@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 
 from rollout_etl import __version__
 from rollout_etl.cli import doctor, explore, insight, merging, recipes, streams, trainers, updating, validation
-from rollout_etl.cli.runner import parse_error
+from rollout_etl.cli.runner import INTERRUPTED, parse_error
 from rollout_etl.cli.talk import TALK
 from rollout_etl.errors import ExitCode, UsageError, WriteError
 from rollout_etl.plain_text import readable_name
@@ -74,8 +74,7 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         with streams.saying():
             code = app(args=_hyphenated(_texts(sys.argv[1:] if arguments is None else arguments)), standalone_mode=False)
-    except typer.Abort:
-        print("interrupted", file=sys.stderr)
+    except (typer.Abort, KeyboardInterrupt):
         code = ExitCode.INTERRUPTED
     except TyperException as error:
         print(f"rollout-etl: {parse_error(error)}", file=sys.stderr)
@@ -90,6 +89,8 @@ def main(arguments: list[str] | None = None) -> Any:
     except (UsageError, WriteError) as error:
         code = error.exit_code
         TALK.error(str(error), code)
+    if code == ExitCode.INTERRUPTED:
+        TALK.error(INTERRUPTED, ExitCode.INTERRUPTED)
     sys.exit(int(code or 0))
 
 

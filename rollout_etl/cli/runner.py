@@ -6,7 +6,9 @@ import contextlib
 import gc
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,13 +23,15 @@ from rollout_etl.errors import ExitCode, RolloutETLError, UsageError, WriteError
 from rollout_etl.sizes import bytes_of
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from typer.exceptions import TyperException
 
     from rollout_etl.publish.outputs import Sharding
     from rollout_etl.run import Run
 
 
-_INTERRUPTED = (ExitCode.INTERRUPTED, "interrupted; nothing was published")
+INTERRUPTED = "interrupted; nothing was published"
 
 
 def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoReturn:
@@ -39,6 +43,8 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     """Run and exit. What goes wrong is said in one line."""
     said = ""
     _prepare_libraries()
+    signals: list[int] = []
+    _note_interrupts(signals)
     try:
         with Listener():
             code = run()
@@ -46,7 +52,7 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     except RolloutETLError as error:
         code, said = error.exit_code, str(error)
     except KeyboardInterrupt:
-        code, said = _INTERRUPTED
+        code, said = ExitCode.INTERRUPTED, INTERRUPTED
     except BrokenPipeError:
         code = ExitCode.DONE
     except OSError as error:
@@ -54,7 +60,10 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     except MemoryError:
         code, said = ExitCode.UNREADABLE, "out of memory; split the input into several runs"
     except Exception as error:
-        code, said = _INTERRUPTED if _is_interrupt(error) else (ExitCode.INTERNAL, _internal(error))
+        code, said = ExitCode.INTERNAL, _internal(error)
+    if said and signals:
+        # Libraries make errors of their own of it: DuckDB in a query, extension modules while they are imported.
+        code, said = ExitCode.INTERRUPTED, INTERRUPTED
     if said:
         TALK.error(said, code)
     with contextlib.suppress(OSError, WriteError):
@@ -63,14 +72,21 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     os._exit(int(code))
 
 
+def _note_interrupts(signals: list[int]) -> None:
+    """Put each Ctrl-C into `signals`, and raise `KeyboardInterrupt` as ever."""
+
+    def noted(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        signal.default_int_handler(number, frame)
+
+    # A shell's background jobs are started with Ctrl-C ignored, and stay so.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, noted)
+
+
 def _of_the_system(error: OSError) -> str:
     said = error.strerror or str(error)
     return f"cannot use {os.fsdecode(error.filename)}: {said}" if isinstance(error.filename, str | bytes) else said
-
-
-def _is_interrupt(error: Exception) -> bool:
-    """DuckDB takes Ctrl-C for itself while it runs a query, and raises an error of its own."""
-    return isinstance(error, RuntimeError) and str(error) == "Query interrupted"
 
 
 def _prepare_libraries() -> None:

@@ -59,13 +59,20 @@ class Interrupts:
             self._let_through.clear()
 
     def _watch(self) -> None:
+        asked = False
         while not self._ended.is_set():
             if self._let_through.is_set():
+                asked = False
                 self._ended.wait(_EVERY)
-            elif signal.sigtimedwait({signal.SIGINT}, _EVERY) is not None:
+                continue
+            if signal.sigtimedwait({signal.SIGINT}, _EVERY) is not None:
                 if self._let_through.is_set():
                     os.kill(os.getpid(), signal.SIGINT)
-                elif self.session is None:
+                    continue
+                asked = True
+                if self.session is None:
                     _thread.interrupt_main()
-                else:
+            # DuckDB forgets an interrupt that comes just before a query starts, so it is told again until all has ended.
+            if asked and self.session is not None:
+                with contextlib.suppress(Exception):
                     self.session.connection.interrupt()

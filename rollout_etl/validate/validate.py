@@ -18,6 +18,7 @@ from rollout_etl import targets
 from rollout_etl.errors import UnreadableError, UsageError
 from rollout_etl.publish.folders import files_of
 from rollout_etl.publish.guesses import DATE
+from rollout_etl.read.ahead import read_ahead
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.recipes.options import RECIPES
@@ -132,14 +133,20 @@ def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         yield from source.query("source", query).to_arrow_reader(10_000)
 
 
-def _query(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], query: str) -> duckdb.DuckDBPyRelation:
-    """A query over `rows` (line, j): `j` is JSON, null where a line is no JSON object."""
+def _queried(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], query: str) -> Iterator[pl.DataFrame]:
+    """The frames of a query over `rows` (line, j): `j` is JSON, null where a line is no JSON object."""
+    # Lines come from Python. On the main thread, Ctrl-C would be raised among them, and be DuckDB's error of a broken source.
+    return read_ahead(_frames(connection, paths, query))
+
+
+def _frames(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], query: str) -> Iterator[pl.DataFrame]:
     schema = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int64()), ("text", pa.string())])
     cursor = connection.cursor()
     cursor.register("lines", pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in _batches(paths))))
     parsed = "SELECT line, CASE WHEN json_valid(text) THEN text::JSON END AS j FROM lines"
     rows = f"SELECT line, CASE WHEN json_type(j) = 'OBJECT' THEN j END AS j FROM ({parsed})"
-    return cursor.sql(f"WITH rows AS ({rows}) {query}")
+    for batch in cursor.sql(f"WITH rows AS ({rows}) {query}").to_arrow_reader(10_000):
+        yield pl.DataFrame(pl.from_arrow(batch))
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], kinds: dict[str, str]) -> tuple[list[str], int, Problem]:
@@ -147,8 +154,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], kinds
     names: dict[str, None] = dict.fromkeys(kinds)
     bad: list[int] = []
     rows = count = 0
-    for batch in _query(connection, paths, "SELECT line, json_keys(j) AS keys, j IS NULL AS bad FROM rows").to_arrow_reader(10_000):
-        frame = pl.DataFrame(pl.from_arrow(batch))
+    for frame in _queried(connection, paths, "SELECT line, json_keys(j) AS keys, j IS NULL AS bad FROM rows"):
         rows += len(frame)
         wrong = frame.filter("bad")["line"]
         count += len(wrong)
@@ -188,7 +194,7 @@ def _of_the_file(
     texts = [column.name for column in layout.columns if column.kind in ("text", "truth", "said") and column.name in columns]
     if layout.guessed and suffix != ".parquet" and texts:
         dated = ", ".join(f"coalesce(bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}')), false)" for name in texts)
-        for name, dates in zip(texts, _query(connection, paths, f"SELECT {dated} FROM rows").fetchall()[0], strict=True):
+        for name, dates in zip(texts, next(_queried(connection, paths, f"SELECT {dated} FROM rows")).row(0), strict=True):
             if dates:
                 yield Problem("dates", f"every {name} reads as a date, which the loader's JSON reader turns into timestamps: use Parquet", rows)
 
@@ -197,10 +203,9 @@ def _counted(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], asked
     """The problems that at least one row has."""
     conditions = ", ".join(f"coalesce({check.offends}, false) AS c{i}" for i, check in enumerate(asked))
     problems = [Problem(check.name, check.meaning, 0) for check in asked]
-    for batch in _query(connection, paths, f"SELECT line, {conditions} FROM rows WHERE j IS NOT NULL").to_arrow_reader(10_000):
-        frame = pl.DataFrame(pl.from_arrow(batch)).sort("line")
+    for frame in _queried(connection, paths, f"SELECT line, {conditions} FROM rows WHERE j IS NOT NULL"):
         for i, problem in enumerate(problems):
-            lines = frame.filter(f"c{i}")["line"]
+            lines = frame.filter(f"c{i}")["line"].sort()
             problem.rows += len(lines)
             problem.lines = sorted([*problem.lines, *lines.head(FIRST)])[:FIRST]
     return [problem for problem in problems if problem.rows]
@@ -215,7 +220,8 @@ def leaked(train: Sequence[Path], validation: Path, layout: Layout) -> Problem:
     with duckdb.connect() as connection:
         connection.execute(MACROS)
         query = f"SELECT line, md5({prompt}) AS prompt FROM rows WHERE j IS NOT NULL"
-        asked, *seen = (pl.DataFrame(_query(connection, [path], query).pl()) for path in (validation, *train))
+        none = pl.DataFrame(schema={"line": pl.Int64, "prompt": pl.String})
+        asked, *seen = (pl.concat([none, *_queried(connection, [path], query)]) for path in (validation, *train))
     both = asked.join(pl.concat(seen).select("prompt").unique(), on="prompt", how="semi").sort("line")
     named = train[0] if len(train) == 1 else train[0].parent
     return Problem("leak", f"the prompt stands in {named} as well", len(both), both["line"].head(FIRST).to_list())
