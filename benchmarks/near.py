@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from rollout_etl.curate.near import Rows, _later_members, _shingles, near_copies
+from rollout_etl.curate.near import Rows, _linked, _shingles, near_copies
 
 
 def made(count: int, seed: int) -> list[str]:
@@ -41,7 +41,9 @@ def exact(texts: pl.Series, threshold: float) -> Rows:
     shared = both.group_by("a", "b").len("shared")
     both = shared.join(sizes.rename({"index": "a", "size": "of_a"}), on="a").join(sizes.rename({"index": "b", "size": "of_b"}), on="b")
     alike = both.filter(pl.col("shared") / (pl.col("of_a") + pl.col("of_b") - pl.col("shared")) >= threshold - 1e-9)
-    return _later_members(alike["a"].to_numpy(), alike["b"].to_numpy())
+    members, firsts = _linked(alike["a"].to_numpy(), alike["b"].to_numpy())
+    later: Rows = members[members != firsts]
+    return later
 
 
 def main() -> None:

@@ -143,3 +143,8 @@ def test_options(recipe: str, folder: Path) -> None:
     options = set(re.findall(r"--[a-z][a-z-]+", _run(["rollout-etl", recipe, "--help"], folder)))
     documented = set(re.findall(r"`(--[a-z-]+)", text))
     assert options - documented <= {"--help", "--config-none"}
+
+
+@pytest.mark.parametrize("script", ["generate", "memory", "near", "pairing", "peers", "questions", "refresh", "run", "tokens"])
+def test_benchmarks_start(script: str, folder: Path) -> None:
+    assert f"usage: {script}.py" in _run([sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), "--help"], folder)
