@@ -127,6 +127,19 @@ def test_many_groups_are_sampled(tmp_path: Path) -> None:
     assert re.sub("clip[0-9]+", "", text) == re.sub("clip[0-9]+", "", report(tmp_path / "rollouts.jsonl"))
 
 
+@pytest.mark.parametrize("said", ["<&'" * 2000, "<"], ids=["long texts", "many messages"])
+def test_a_huge_group_is_cut_to_fit(said: str, tmp_path: Path) -> None:
+    count = 1500 if len(said) > 1 else 120_000
+    with (tmp_path / "rollouts.jsonl").open("w") as file:
+        for attempt in range(2):
+            output = [{"role": role, "content": said} for _ in range(count // 2) for role in ("assistant", "user")]
+            row = {"messages": [{"role": "user", "content": "q"}], "response": {"output": [*output, {"role": "assistant", "content": str(attempt)}]}, "reward": attempt}
+            file.write(json.dumps(row) + "\n")
+    text = report(tmp_path / "rollouts.jsonl")
+    assert len(text.encode()) < 10_000_000
+    assert text.count('<details class="group') == 1
+
+
 @pytest.mark.parametrize("content", ["", '{"reward": null, "messages": [{"role": "user", "content": "q"}]}\n', '{"reward": 1, "messages": []}\n'], ids=["empty", "no reward", "no prompt"])
 def test_little_to_show(tmp_path: Path, content: str) -> None:
     (tmp_path / "rollouts.jsonl").write_text(content)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -24,10 +25,16 @@ from rollout_etl.stats.narrow import Narrow
 GROUPS = 60
 ATTEMPTS = 8
 """Attempts of a group that are shown; the pair is always among them."""
-_CHARS = 4000
-"""Characters of a text that are shown."""
+_CHARS, _FEWEST_CHARS = 4000, 60
+"""Characters of a text that are shown; fewer where a single group would fill the page."""
+_PARTS = 2000
+"""Parts of a conversation that are shown."""
+_NAME = 200
+"""Characters of the name of a role or a tool that are shown."""
 _BYTES = 5_000_000
 """Bytes of all texts together, as they stand in the page."""
+_MARKUP, _HEAD = 120, 80
+"""Bytes that the page adds to a part, and characters that it shows of one that is folded."""
 _FETCHED = ("row", "source", "line", "attempt", "reward", "task_name", "agent_name", "prompt_key", "prompt_text", "response_text", "prompt", "completion")
 
 
@@ -90,7 +97,7 @@ def sample(data: Narrow, rollouts: Rollouts, success: float) -> Sample:
     said = {row["row"]: row for row in _fetched(rollouts, _FETCHED, shown["row"]).iter_rows(named=True)}
     size = 0
     for (_,), part in ordered.group_by(["place"], maintain_order=True):
-        group = _group(part, said)
+        group = _group(part, said) if result.groups else _first_group(part, said)
         size += _size(group)
         if size > _BYTES and result.groups:
             break
@@ -114,14 +121,22 @@ def _fetched(rollouts: Rollouts, columns: Any, rows: pl.Series) -> pl.DataFrame:
     return pl.concat([SCHEMA.to_frame().select(names), *rollouts.batches(names, rows=rows.sort().to_numpy())])
 
 
-def _group(members: pl.DataFrame, said: dict[int, dict[str, Any]]) -> Group:
+def _first_group(members: pl.DataFrame, said: dict[int, dict[str, Any]]) -> Group:
+    """The group that is shown however large it is: its texts are cut shorter until it fits."""
+    chars = _CHARS
+    while _size(group := _group(members, said, chars)) > _BYTES and chars > _FEWEST_CHARS:
+        chars //= 4
+    return group
+
+
+def _group(members: pl.DataFrame, said: dict[int, dict[str, Any]], chars: int = _CHARS) -> Group:
     shown = members.filter(pl.col("row").is_in(list(said)))
     rows = [said[row] for row in shown["row"]]
     first = rows[0]
     attempts = [
         Attempt(
             one_line(f"{'/'.join(row['source'].rsplit('/', 2)[-2:])}:{row['line']}"), row["attempt"], row["reward"], ("chosen", "rejected", "")[mark], rule,
-            list(_messages(row["completion"])),
+            list(_messages(row["completion"], chars)),
         )
         for row, mark, rule in zip(rows, shown["mark"], shown["rule"], strict=True)
     ]
@@ -132,24 +147,28 @@ def _group(members: pl.DataFrame, said: dict[int, dict[str, Any]]) -> Group:
         key=first["prompt_key"][:8], outcome=("some", "all", "none", "unscored")[members["outcome"][0]],
         name=one_line(first["task_name"] or first["agent_name"] or "", 60),
         question=one_line((first["prompt_text"] or "")[:1000], 200) or "(no question)",
-        rewards=members.sort("attempt", "row", nulls_last=True)["reward"].to_list(), prompt=list(_messages(first["prompt"])), attempts=attempts,
+        rewards=members.sort("attempt", "row", nulls_last=True)["reward"].to_list(), prompt=list(_messages(first["prompt"], chars)), attempts=attempts,
     )
 
 
-def _messages(text: str | None) -> Iterator[Message]:
+def _messages(text: str | None, chars: int) -> Iterator[Message]:
     message: Message | None = None
-    for part in parts(text, _CHARS):
+    found = parts(text, chars)
+    for part in islice(found, _PARTS):
         if part.kind == "role":
             if message is not None:
                 yield message
-            message = Message(part.text, [])
+            message = Message(one_line(part.text, _NAME), [])
         elif message is not None:
-            message.parts.append(part)
+            message.parts.append(part._replace(label=one_line(part.label, _NAME)))
     if message is not None:
+        if left := sum(1 for _ in found):
+            message.parts.append(Part("text", f"[... {left:,} more parts]"))
         yield message
 
 
 def _size(group: Group) -> int:
-    """Bytes of the texts of a group, once they are escaped."""
+    """Bytes of a group in the page, about: texts once they are escaped, with what stands around them."""
     messages = [*group.prompt, *(message for attempt in group.attempts for message in attempt.messages)]
-    return sum(len(escape(part.text).encode()) for message in messages for part in message.parts)
+    shown = (text for message in messages for part in message.parts for text in (part.text, part.text[:_HEAD], part.label))
+    return sum(len(escape(text).encode()) for text in shown) + _MARKUP * sum(1 + len(message.parts) for message in messages)
