@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,7 +97,8 @@ def execute(run: Run) -> Report:
         raise UsageError("--token-ids is for the recipe sft with --target trl: no other loader takes tokens")
     if run.ray_address is not None and run.engine != "ray":
         raise UsageError("--ray-address is for --engine ray")
-    _refuse_without_effect(run, job)
+    sources = {name.partition("=")[2] or name for name in (*run.extra, *run.mapping)}
+    _refuse_without_effect(run.curation, sources)
     target.check(job)
     refuse_kept(target, job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
@@ -109,7 +110,7 @@ def execute(run: Run) -> Report:
     )
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
-    report.warnings += advice.without_effect(run.options, run.curation)
+    report.warnings += advice.without_effect(run.options, run.curation, sources)
     with ExitStack() as stack:
         _refuse_overwriting(run, rollouts, output_paths(job, run.curation).values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         judge = judge_of(run, job, rollouts, report, limit, stack)
@@ -166,12 +167,11 @@ def _shape(run: Run) -> dict[str, object]:
     return sharding | {"as": run.form, "arguments": run.arguments, "extra": list(run.extra), "map": list(run.mapping), "token_ids": run.token_ids}
 
 
-def _refuse_without_effect(run: Run, job: Job) -> None:
+def _refuse_without_effect(curation: Curation, sources: Collection[str]) -> None:
     """An option without effect would look like one that worked."""
-    asked = {name.partition("=")[2] or name for name in (*run.extra, *run.mapping)}
-    if "advantage" in asked and run.curation.advantage is None:
+    if "advantage" in sources and curation.advantage is None:
         raise UsageError("the column advantage needs a formula: --advantage grpo, rloo or max-rl")
-    if run.curation.advantage is not None and "advantage" not in asked:
+    if curation.advantage is not None and "advantage" not in sources:
         raise UsageError("--advantage makes a column: write it with --extra advantage, or with --map for --target custom")
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import fields
 
 import polars as pl
 
 from rollout_etl.curate.options import Curation
-from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
+from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, PpoOptions, SftOptions
+from rollout_etl.recipes.pairing import draws_pairs
 from rollout_etl.report import Report, by_count
 
 FEW_SFT_EXAMPLES = 100
 _OF_STRATEGIES = {
     "high_threshold": ("stratified",), "low_threshold": ("stratified",), "top_k": ("top-k-bottom-k",),
     "max_pairs": ("stratified", "all", "top-k-bottom-k"),
+    **dict.fromkeys(("pairs_per_group", "max_uses"), ("stratified", "ranked", "adjacent", "all", "top-k-bottom-k")),
 }
 """Options of pairing that some strategies alone look at."""
 
@@ -101,18 +104,34 @@ def _no_prompts(report: Report, options: GrpoOptions) -> str:
     return "no prompts" + _largest(report.dropped, options)
 
 
-def without_effect(options: AnyOptions, curation: Curation) -> list[str]:
-    """Warnings for options that were changed and that nothing looks at: they would look as if they had worked."""
+def without_effect(options: AnyOptions, curation: Curation, sources: Collection[str] = ()) -> list[str]:
+    """Warnings for options that were changed and that nothing looks at: they would look as if they had worked.
+
+    `sources` are the columns that go into the rows beside those of the recipe.
+    """
     idle: list[tuple[AnyOptions | Curation, str, str]] = []
+    draws = ["--sample", "--cap", "--mix"]
     if isinstance(options, DpoOptions):
+        draws.append("a --strategy that draws pairs")
         idle += [(options, name, f"--strategy {' or '.join(used)}") for name, used in _OF_STRATEGIES.items() if options.strategy not in used]
     idle += [(options, name, way) for of, name, way, other in _OF_FORMATS if isinstance(options, of) and getattr(options, "format", None) == other]
     if not curation.split_near and not any(of.startswith("near-") for of in curation.dedup):
         idle.append((curation, "near", "--dedup near-response, near-prompt or --split-near"))
     if curation.exclude_prompts is None:
         idle.append((curation, "exclude_ngram", "--exclude-prompts"))
+    counts_successes = any(source.rpartition(".")[2] == "pass_rate" for source in sources)
+    if curation.where_group is None and curation.select not in ("shortest-correct", "first-correct") and not counts_successes:
+        idle.append((curation, "success", "--where-group, --select shortest-correct or first-correct, or --extra pass_rate"))
+    if not (curation.sample or curation.cap or curation.mix or (isinstance(options, DpoOptions) and draws_pairs(options))):
+        idle.append((options, "seed", f"{', '.join(draws[:-1])} or {draws[-1]}"))
+    if isinstance(options, PpoOptions) and options.with_responses:
+        # Then every rollout is a row, whether this is said or not.
+        idle.append((options, "all_rollouts", ""))
     defaults = {f.name: f.default for of in (options, curation) for f in fields(of)}
-    return [f"--{name.replace('_', '-')} has no effect without {way}" for of, name, way in idle if getattr(of, name) != defaults[name]]
+    return [
+        f"--{name.replace('_', '-')} has no effect {f'without {way}' if way else 'with --with-responses'}"
+        for of, name, way in idle if getattr(of, name) != defaults[name]
+    ]
 
 
 def _largest(lost: Counter[str], options: AnyOptions) -> str:

@@ -80,6 +80,11 @@ def makes_many(options: DpoOptions) -> bool:
     return options.strategy in ("stratified", "all", "top-k-bottom-k")
 
 
+def draws_pairs(options: DpoOptions) -> bool:
+    """Whether `--seed` can decide which pairs are made."""
+    return makes_many(options) or options.strategy == "random-negative"
+
+
 def sample(options: DpoOptions, count: int) -> Ints:
     """Which of `count` pairs are made: all of them, or `--max-pairs` that are drawn."""
     return _sample(count, options.max_pairs if makes_many(options) else count, options.seed)
