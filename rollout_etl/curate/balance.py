@@ -80,22 +80,22 @@ def cap(examples: pl.LazyFrame, column: str, limit: int) -> pl.LazyFrame:
     return examples.filter(pl.struct("order", pl.int_range(pl.len())).rank("ordinal").over(column) <= limit)
 
 
-def mix(examples: pl.LazyFrame, wanted: dict[str, float], upsample: bool = False, by: str = SOURCE) -> pl.LazyFrame:
-    """Examples whose values of `by` have the shares of `wanted` (which sum to 1); other values are left out.
+def mix(examples: pl.LazyFrame, wanted: dict[str, float], upsample: bool = False) -> pl.LazyFrame:
+    """Examples whose values of `SOURCE` have the shares of `wanted` (which sum to 1); other values are left out.
 
     The scarcest source is used up, and the others are cut to fit. With `upsample` none is cut: scarce ones are repeated, whole
     rounds first, then those with the smallest numbers. `copy` (Int64) counts the repetitions of an example from 0. The counts are
     rounded down, to one example at least.
     """
-    targets = pl.LazyFrame({by: list(wanted), "share": list(wanted.values())}, schema={by: pl.String, "share": pl.Float64})
-    counts = examples.group_by(by).agg(have=pl.len()).join(targets, on=by)
+    targets = pl.LazyFrame({SOURCE: list(wanted), "share": list(wanted.values())}, schema={SOURCE: pl.String, "share": pl.Float64})
+    counts = examples.group_by(SOURCE).agg(have=pl.len()).join(targets, on=SOURCE)
     total = pl.col("have") / pl.col("share")
     # A slack for shares such as 0.3, of which no binary fraction is exact.
     size = ((total.max() if upsample else total.min()) * pl.col("share") + 1e-6).floor().cast(pl.Int64).clip(1)
     sized = counts.with_columns(size=size)
-    placed = examples.with_row_index("_at").with_columns(_place=pl.struct("order", "_at").rank("ordinal").over(by) - 1)
+    placed = examples.with_row_index("_at").with_columns(_place=pl.struct("order", "_at").rank("ordinal").over(SOURCE) - 1)
     left = pl.col("size") - pl.col("_place").cast(pl.Int64)
-    repeated = placed.join(sized, on=by, maintain_order="left").with_columns(_times=((left + pl.col("have") - 1) // pl.col("have")).clip(0))
+    repeated = placed.join(sized, on=SOURCE, maintain_order="left").with_columns(_times=((left + pl.col("have") - 1) // pl.col("have")).clip(0))
     return (
         repeated.filter(pl.col("_times") > 0).with_columns(copy=pl.int_ranges(pl.col("_times"))).explode("copy").sort("_at", "copy")
         .select(pl.exclude("_at", "_place", "_times", "have", "share", "size"))

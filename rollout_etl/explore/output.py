@@ -18,7 +18,6 @@ from rollout_etl.errors import UsageError
 from rollout_etl.json_values import finite
 from rollout_etl.plain_text import plain
 
-FORMATS = ("table", "csv", "jsonl", "parquet", "markdown")
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".md": "markdown", ".txt": "table"}
 _CHUNK = 10_000
 _WIDEST_CELL, _NARROWEST_CELL = 80, 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -53,12 +53,12 @@ class PartitionedWriter:
                 self._write(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
                 self._parts.append(int(part))
 
-    def finish(self, facts: Mapping[str, Any], columns: Iterable[str] = ()) -> None:
+    def finish(self, facts: Mapping[str, Any]) -> None:
         """Bring the file to its place. Without rows it has facts alone."""
         self._put_apart()
         with plain_write_errors(self.path):
             if self._writer is None:
-                self._open(pa.schema([(name, pa.null()) for name in columns]))
+                self._open(pa.schema([]))
             assert self._writer is not None
             self._writer.add_key_value_metadata({"parts": json.dumps(self._parts), "facts": json.dumps(facts)})
             self._writer.close()

@@ -15,11 +15,12 @@ from rollout_etl.errors import UnreadableError
 
 T = TypeVar("T")
 _END = object()
+_DEPTH = 2
 
 
-def read_ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
-    """The items in their order, up to `depth` of them made in advance. What the iterator raises is raised here."""
-    made: queue.Queue[object] = queue.Queue(maxsize=depth)
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items in their order, up to `_DEPTH` of them made in advance. What the iterator raises is raised here."""
+    made: queue.Queue[object] = queue.Queue(maxsize=_DEPTH)
     failure: list[BaseException] = []
     unwanted = threading.Event()
 

@@ -49,7 +49,7 @@ def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, 
         yield Check("missing", f"{value(name)} IS NULL OR {kind(name)} = 'NULL'", f"{name} is missing or null")
     present = [column for column in layout.columns if column.name in columns]
     for column in present:
-        yield from _column(column, layout)
+        yield from _column(column)
     said = [column.name for column in present if column.kind == "said"]
     if templated is not None:
         yield from _template(layout, [column.name for column in present if column.kind in ("said", "messages")], templated)
@@ -77,7 +77,7 @@ def kind(name: str) -> str:
     return f"kind_of({value(name)})"
 
 
-def _column(column: Column, layout: Layout) -> Iterator[Check]:
+def _column(column: Column) -> Iterator[Check]:
     name, v, k = column.name, value(column.name), kind(column.name)
     if column.kind in ("text", "truth"):
         yield Check("type", f"{k} NOT IN ('VARCHAR', 'NULL')", f"{name} is no text")
