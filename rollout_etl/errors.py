@@ -15,9 +15,9 @@ class ExitCode(IntEnum):
     USAGE = 2
     """A flag, a path or a combination of them makes no sense."""
     UNREADABLE = 3
-    """The input cannot be read, or too many of its lines are no rollouts."""
+    """The input cannot be read or too many of its lines are not rollouts, the output cannot be written, an engine or a push fails."""
     GATE_FAILED = 4
-    """A quality gate failed."""
+    """A quality gate failed: a check of `stats`, `validate`, `doctor` or `refresh`, or KTO labels that are all the same."""
     LOCKED = 5
     """Another run holds the output."""
     INTERNAL = 70

@@ -40,7 +40,7 @@ RULES: dict[str, Rule] = {
         Rule("verification_skipped", pl.col("is_unverified"), "the reward is a constant, not a score"),
         Rule("nonfinite_reward", pl.col("is_nonfinite"), "the reward is NaN or infinite"),
         Rule("missing_reward", pl.col("reward").is_null() & ~pl.col("is_nonfinite"), "the reward is missing, null or not a number"),
-        Rule("truncated", pl.col("is_truncated"), "cut off: token limit, context overflow, or a <think> that never closes"),
+        Rule("truncated", pl.col("is_truncated"), "cut off: token limit, context overflow, or a `<think>` that never closes"),
         Rule("media", pl.col("has_media"), "holds images, audio, video or files, which text formats lose"),
         Rule("empty_prompt", pl.col("is_prompt_empty"), "the prompt has no user message with text"),
         Rule("unfinished", ~_ENDS_BY_ASSISTANT, "does not end in an assistant message"),

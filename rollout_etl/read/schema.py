@@ -1,6 +1,6 @@
 """The canonical table: its columns, their types, and the SQL that each is made of.
 
-The SQL names the steps of `sql/rollouts.sql` (`x` is the parsed row, `prompt_units` and `completion_units` what was said,
+The SQL names the steps of `read/sql/rollouts.sql` (`x` is the parsed row, `prompt_units` and `completion_units` what was said,
 `prompt_kinds` and `completion_kinds` a letter for each unit). Shapes and lookup orders are those of `structure.py`.
 """
 
@@ -113,7 +113,7 @@ COLUMNS: dict[str, Column] = {
     "is_prompt_empty": Column(
         "CASE WHEN simple_prompt THEN is_blank(asked) ELSE len(list_filter(prompt_units, lambda u: u.k = 'M' OR (u.k = 'U' AND NOT is_blank(u.t)))) = 0 END", pl.Boolean, "the prompt has no user message with text"
     ),
-    "prompt_kinds": Column("prompt_kinds", pl.String, "one letter for each thing in the prompt (see `sql/units.sql`)"),
+    "prompt_kinds": Column("prompt_kinds", pl.String, "one letter for each thing in the prompt (see `read/sql/units.sql`)"),
     "completion_kinds": Column("{{completion_kinds}}", pl.String, "one letter for each thing in the completion, `<think>` text treated as asked"),
     "has_inexact_number": Column(
         """CASE WHEN strpos(prompt_kinds || completion_kinds, 'C') > 0 THEN len(list_filter(list_concat(prompt_units, completion_units), lambda u: CASE
@@ -168,7 +168,7 @@ RECORDED: dict[str, Column] = {
     "unnamed_row": Column(
         "CASE WHEN x IS NOT NULL THEN kept_of(text) END", pl.String, "JSON object of the row without `task_name`, `_ng_task_index` and `reward`, sorted"
     ),
-    "plain_prompt": Column("plain_prompt", pl.String, "`prompt` as messages of role and content alone (see `sql/plain.sql`)"),
+    "plain_prompt": Column("plain_prompt", pl.String, "`prompt` as messages of role and content alone (see `read/sql/plain.sql`)"),
     "plain_completion": Column("plain_completion", pl.String, "`completion` as messages of role and content alone"),
     "recorded_reward": Column("x.reward::VARCHAR", pl.String, "JSON of the reward as it was written"),
     "line_bytes": Column("strlen(text)", pl.Int64, "bytes of the line"),

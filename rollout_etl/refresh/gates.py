@@ -11,7 +11,7 @@ from rollout_etl.errors import UsageError
 
 GATES: dict[str, str] = {
     "min-rows": "Smallest number of rows.",
-    "max-row-change": "Largest change of the number of rows against the version before, as a share: 0.5 is half as many or half as many again.",
+    "max-row-change": "Largest change of the number of rows against the version in use, as a share: 0.5 is half as many or half as many again.",
     "max-drop-fraction": "Largest share of rollouts that rules drop.",
     "max-bad-fraction": "Largest share of lines that are no rollouts.",
     "max-duplicates": "Largest share of rollouts that repeat another one of their group word for word.",
@@ -19,7 +19,7 @@ GATES: dict[str, str] = {
     "max-leakage": "Largest share of the prompts beside training, as of --val, that any output trains on.",
     "min-mean-reward": "Smallest mean reward of the rollouts.",
     "max-mean-reward": "Largest mean reward of the rollouts.",
-    "max-reward-drift": "Largest change of the mean reward against the version before.",
+    "max-reward-drift": "Largest change of the mean reward against the version in use.",
     "flags": "Red flags of stats, for the algorithm of the recipe, that hold a version back: error, or warning for both severities.",
     "validate": "Hold every row against what the trainer loads.",
 }
