@@ -174,7 +174,7 @@ def _scale(text: str) -> tuple[float, float, float, float]:
     try:
         low, high, to_low, to_high = (float(number) for side in text.split(":") for number in side.split(","))
     except ValueError as error:
-        raise UsageError(f"--reward-scale {text} is no range to another; write it as in 0,1:-1,1") from error
+        raise UsageError(f"--reward-scale {text} does not map one range to another; write it as in 0,1:-1,1") from error
     if low >= high:
         raise UsageError(f"--reward-scale {text}: {low:g} must be under {high:g}")
     return low, high, to_low, to_high
@@ -212,7 +212,7 @@ def _refuse_replacing(path: Path) -> None:
         except OSError as error:
             raise UnreadableError(f"cannot read {path}: {error.strerror}") from error
         if not is_own:
-            raise UsageError(f"{path} is there already, and is no run file; give the run file another name")
+            raise UsageError(f"{path} already exists and is not a run file; give the run file another name")
 
 
 def _write(target: Target, job: Job, settings: Settings) -> Configured:

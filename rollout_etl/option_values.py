@@ -16,7 +16,7 @@ def check_values(of: Any) -> None:
     for field in fields(of):
         value = getattr(of, field.name)
         if isinstance(value, float) and not isfinite(value):
-            raise UsageError(f"--{field.name.replace('_', '-')} {value} is no number to compare with")
+            raise UsageError(f"--{field.name.replace('_', '-')} {value} is not a number to compare with")
         _refuse_single(field.name, value, isinstance(field.default, tuple))
 
 

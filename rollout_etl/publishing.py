@@ -41,7 +41,7 @@ def publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
         for file in parts.files.values():
             _refuse_guesses(run, target.rows(job, longer_prompts=False).reader, file)
     if not parts.main.rows:
-        raise UsageError(f"all {report.written} examples fell to other parts than {split.TRAIN}: there are too few for this split")
+        raise UsageError(f"no examples for {split.TRAIN}: too few prompts for this split")
     written = {name: file.finish() for name, file in parts.files.items() if file.rows}
     if missing := [name for name in parts.files if name not in written]:
         report.warnings.append(f"no examples for {', '.join(missing)}: too few prompts for this split")

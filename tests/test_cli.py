@@ -70,7 +70,7 @@ def test_nothing_to_write_leaves_the_earlier_output(folder: Path) -> None:
     before = tree(folder)
     done = run("sft", "good.jsonl", "-o", "out.jsonl", "--reward-threshold", "2", folder=folder)
     assert (done.returncode, done.stdout) == (ExitCode.NOTHING_TO_WRITE, "")
-    assert done.stderr.endswith("rollout-etl: nothing to write; out.jsonl is as it was\n")
+    assert done.stderr.endswith("rollout-etl: nothing to write; out.jsonl is unchanged\n")
     assert tree(folder) == before
 
 

@@ -180,7 +180,7 @@ def test_excluded_prompts(rows: list[dict[str, Any]], benchmark: list[str], size
         ({"reward": "upper(correct)"}, "--reward"),
         ({"reward_scale": ("0,1",)}, "is no range"),
         ({"reward_scale": ("1,0:0,1",)}, "must be under"),
-        ({"success": float("nan")}, "is no number"),
+        ({"success": float("nan")}, "is not a number"),
         ({"upsample": True}, "is for --mix"),
         ({"stratify": True}, "is for --val"),
     ],

@@ -151,7 +151,7 @@ def test_run_file_names_the_validation_file(files: list[Path], tmp_path: Path) -
     [
         (["--where", "rewrd > 1"], "--where names 'rewrd', which is no column; did you mean reward"),
         (["--val", "1.5"], "--val 1.5 must be a share"),
-        (["--val", "0.1", "--split", "train=1"], "exclude each other"),
+        (["--val", "0.1", "--split", "train=1"], "--val and --split cannot be combined"),
         (["--advantage", "grpo"], "--extra advantage"),
         (["--exclude-prompts", "nope.txt"], "no such file: nope.txt"),
         (["--split", "train=0.000001,val=0.999999"], "too few for this split"),

@@ -76,7 +76,7 @@ def test_lines_that_are_no_json(tmp_path: Path) -> None:
     path.write_text(path.read_text() + '{"reward": \n')
     (finding,) = examine(str(path)).findings
     assert finding.symptom == "JSONDecodeError"
-    assert f"1 of 201 lines are no rollouts; the first is {path}:201" in finding.cause
+    assert f"1 of 201 lines are not rollouts; the first is {path}:201" in finding.cause
 
 
 USER, SAID = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}

@@ -147,7 +147,7 @@ def _parquet(table: pa.Table) -> bytes:
         ("text.json", b"no JSON", 3, "cannot read text.json"),
         ("cut.json", b'[{"reward": 1.0}, {"rew', 3, "cannot read cut.json"),
         ("empty.parquet", b"", 3, "cannot read empty.parquet"),
-        ("numbers.json", b"[1, 2, 3]", 3, "3 of 3 lines are no rollouts"),
+        ("numbers.json", b"[1, 2, 3]", 3, "3 of 3 lines are not rollouts"),
     ],
 )
 def test_damaged_files(name: str, data: bytes, code: int, said: str, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_nothing_to_read(name: str, data: bytes, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     rollouts = strict(done.stdout.encode())["rollouts"]
     assert rollouts["read"] == sum(rollouts["dropped"].values()) == (2 if name == "wrong.parquet" else 0)
-    assert done.stderr.endswith("nothing to write; out.jsonl was not made\n")
+    assert done.stderr.endswith("nothing to write; out.jsonl was not created\n")
 
 
 def test_cut_zstd_file(tmp_path: Path) -> None:

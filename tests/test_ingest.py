@@ -173,9 +173,9 @@ def test_what_is_in_the_way(tmp_path: Path) -> None:
         ingest(tmp_path / "in", tmp_path / "in")
     with pytest.raises(UsageError, match="is part of what was ingested: name the folder"):
         Rollouts(tmp_path / "in" / "part-00000.parquet")
-    with pytest.raises(UnreadableError, match="1 of 49 lines are no rollouts"):
+    with pytest.raises(UnreadableError, match="1 of 49 lines are not rollouts"):
         ingest(demo, tmp_path / "in", max_bad_fraction=0.0)
-    with pytest.raises(UnreadableError, match="1 of 49 lines are no rollouts"):
+    with pytest.raises(UnreadableError, match="1 of 49 lines are not rollouts"):
         ingest(demo, database=tmp_path / "x.duckdb", max_bad_fraction=0.0)
     assert tree(tmp_path) == before
     ingest(demo, tmp_path / "in", max_bad_fraction=1.0)

@@ -68,7 +68,7 @@ def test_config_replaces_run_files_and_nothing_else(target: str, here: Path) -> 
     command = ["config", "sft", "--target", target, "--train", f"train.{kind}", "--val", f"train.val.{kind}", "-o", "mine.yaml"]
     (here / "mine.yaml").write_text("model: my own\n")
     done = run(*command, folder=here)
-    assert (done.returncode, done.stderr) == (2, "rollout-etl: mine.yaml is there already, and is no run file; give the run file another name\n")
+    assert (done.returncode, done.stderr) == (2, "rollout-etl: mine.yaml already exists and is not a run file; give the run file another name\n")
     assert (here / "mine.yaml").read_text() == "model: my own\n"
     (here / "mine.yaml").unlink()
     for model in ("one", "another"):

@@ -64,8 +64,8 @@ def test_json_lines_are_all_there_is_on_standard_error(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["sft", "gone.jsonl", "-o", "out.jsonl"], 2, "no such file or folder: gone.jsonl"),
-        (["sft", DEMO, "-o", "out.jsonl"], 3, "1 of 49 lines are no rollouts"),
-        (["sft", DEMO, "-o", "out.jsonl", "--max-bad-fraction", "0.05", "--reward-threshold", "9"], 1, "nothing to write; out.jsonl was not made"),
+        (["sft", DEMO, "-o", "out.jsonl"], 3, "1 of 49 lines are not rollouts"),
+        (["sft", DEMO, "-o", "out.jsonl", "--max-bad-fraction", "0.05", "--reward-threshold", "9"], 1, "nothing to write; out.jsonl was not created"),
         (["stats", "gone.jsonl"], 2, "no such file or folder: gone.jsonl"),
         (["ingest", "gone.jsonl", "-o", "out"], 2, "no such file or folder: gone.jsonl"),
     ],
@@ -103,10 +103,10 @@ def test_what_went_wrong_before_is_heard(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "in.jsonl"], "in.jsonl is there already, and is no profile; give the profile another name"),
-        (["stats", "in.jsonl", "--profile", "in.jsonl"], "in.jsonl is there already, and is no profile; give the profile another name"),
+        (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "in.jsonl"], "in.jsonl already exists and is not a profile; give the profile another name"),
+        (["stats", "in.jsonl", "--profile", "in.jsonl"], "in.jsonl already exists and is not a profile; give the profile another name"),
         (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "out.jsonl"], "out.jsonl is named by another option already; give the profile another name"),
-        (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "."], ". is there already, and is no profile; give the profile another name"),
+        (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "."], ". already exists and is not a profile; give the profile another name"),
     ],
 )
 def test_a_profile_takes_the_place_of_a_profile_only(tmp_path: Path, arguments: list[str], message: str) -> None:

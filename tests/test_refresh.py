@@ -88,7 +88,7 @@ def test_without_the_store(folder: Path, tmp_path_factory: pytest.TempPathFactor
     (folder / "pipeline.toml").write_text(SHARDED)
     program = "import sys; sys.modules['deltalake'] = None; from rollout_etl.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", program, "refresh", "pipeline.toml"], cwd=folder, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, "pip install 'rollout-etl[refresh]'" in done.stderr) == (0, True)
+    assert (done.returncode, "pip install '.[refresh]'" in done.stderr) == (0, True)
     elsewhere = tmp_path_factory.mktemp("rebuilt")
     (elsewhere / "rollouts").symlink_to(folder / "rollouts")
     shutil.copy(folder / "pipeline.toml", elsewhere)

@@ -162,5 +162,5 @@ def test_refused_places(tmp_path: Path, html: str, said: str) -> None:
 
 def test_missing_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_page, "_NEEDED", ("no_such_library",))
-    with pytest.raises(UsageError, match=r"pip install 'rollout-etl\[report\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[report\]'"):
         check_place(Path("report.html"), [])

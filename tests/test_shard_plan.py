@@ -69,4 +69,4 @@ def test_no_rows_are_nothing_to_write(tmp_path: Path, arguments: list[str]) -> N
     (tmp_path / "in.jsonl").write_text(json.dumps({"responses_create_params": {"input": "q"}, "response": {"output": output}, "reward": 1.0}) + "\n")
     recipe, *options = arguments
     done = command.run(recipe, "in.jsonl", "-o", "out/", "--target", "trl", "--shard-rows", "3", *options, "--quiet", folder=tmp_path)
-    assert (done.returncode, done.stderr) == (1, "rollout-etl: nothing to write; out was not made\n")
+    assert (done.returncode, done.stderr) == (1, "rollout-etl: nothing to write; out was not created\n")

@@ -133,7 +133,7 @@ def test_a_run_replaces_the_whole_folder_and_nothing_else(tmp_path: Path) -> Non
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     (tmp_path / "out" / "notes.txt").write_text("mine")
     code, said = run(tmp_path, "grpo", "in.jsonl", "-o", "out/")
-    assert (code, said) == (2, "rollout-etl: out holds notes.txt, which is no shard: a run replaces the whole folder, so name another one\n")
+    assert (code, said) == (2, "rollout-etl: out holds notes.txt, which is not a shard: a run replaces the whole folder, so name another one\n")
 
 
 def test_without_a_swap_in_one_step_folders_are_replaced_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_a_folder_takes_the_place_of_a_file(tmp_path: Path) -> None:
     [
         (("sft", "in.jsonl", "-o", "out/"), "NeMo RL loads the openai format from one file: write no shards, or use --format simple"),
         (("grpo", "in.jsonl", "-o", "out/", "--format", "gym", "--agent-name", "a"), "NeMo RL loads Gym rows from one file: write no shards"),
-        (("grpo", "in.jsonl", "-o", "out/", "--shards", "2", "--shard-size", "1MB"), "--shards and --shard-size are two ways to say the same: give one of them"),
+        (("grpo", "in.jsonl", "-o", "out/", "--shards", "2", "--shard-size", "1MB"), "--shards and --shard-size cannot be combined"),
         (("grpo", "in.jsonl", "-o", "out/", "--shard-size", "big"), "--shard-size big: not a size; write it as 256MB or 1.5GB"),
         (("grpo", "in.jsonl", "-o", "out"), "the output out must end with .jsonl or .parquet, or with / where a folder of shards is meant"),
         (("grpo", "cut/part-00000.jsonl", "-o", "cut/"), "cut is an input; give the output another name"),

@@ -64,7 +64,7 @@ def test_a_task_index_is_no_beginning_of_a_key(tmp_path: Path) -> None:
         (["--where", "nope > 1"], 2, "--where names 'nope'"),
         (["--where", "reward +"], 2, "--where reward +"),
         (["--where", "reward"], 2, "is no condition"),
-        (["--best", "--worst"], 2, "exclude each other"),
+        (["--best", "--worst"], 2, "--best and --worst cannot be combined"),
         (["--where", "reward > 5"], 1, "0 of 0 matching rollouts, 48 read"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -64,7 +64,7 @@ def test_where_the_question_comes_from(folder: Path) -> None:
         (("rollouts.jsonl", QUESTION, "--format", "parquet", *INPUT[1:]), "name it with -o FILE"),
         (("rollouts.jsonl", QUESTION, "-o", "rollouts.jsonl", *INPUT[1:]), "rollouts.jsonl is an input"),
         (("rollouts.jsonl", QUESTION, "-o", "out.xlsx", *INPUT[1:]), "say what to write with --format"),
-        (("rollouts.jsonl", QUESTION), "1 of 49 lines are no rollouts"),
+        (("rollouts.jsonl", QUESTION), "1 of 49 lines are not rollouts"),
     ],
 )
 def test_errors(folder: Path, arguments: tuple[str, ...], said: str) -> None:

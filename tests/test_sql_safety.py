@@ -136,7 +136,8 @@ def test_refused_by_the_command(folder: Path, name: str) -> None:
 )
 def test_reading_is_not_refused(folder: Path, sql: str) -> None:
     session = Session(folder / "rollouts.jsonl", max_bad_fraction=1.0)
-    assert all(result.fetchall() for result in session.run(sql))
+    found = [result.fetchall() for result in session.run(sql)]
+    assert found and all(found)
     session.close()
 
 
@@ -163,7 +164,7 @@ def test_limits(folder: Path) -> None:
     (result,) = session.run("SELECT current_setting('memory_limit'), current_setting('threads')")
     assert result.fetchall() == [("286.1 MiB", 1)]
     session.close()
-    with pytest.raises(UsageError, match="--memory lots is no size"):
+    with pytest.raises(UsageError, match="--memory lots is not a size"):
         Session(folder / "rollouts.jsonl", limits=Limits(memory="lots"), max_bad_fraction=1.0)
 
 

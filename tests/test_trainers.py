@@ -72,7 +72,7 @@ def test_recipes_that_a_trainer_lacks(name: str, recipe: str, folder: Path) -> N
         (["sft", "in.jsonl", "-o", "a,b.jsonl", "--target", "openrlhf"], 2, "splits paths at commas"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "openrlhf", "--arguments", "string"], 2, "written into the text"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom"], 2, "needs --map FIELD=SOURCE"),
-        (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "prompt"], 2, "is no FIELD=SOURCE"),
+        (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "prompt"], 2, "is not FIELD=SOURCE"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "a=nope"], 2, "--map a=nope: no such source"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "a=input", "--map", "a=output"], 2, "the column 'a' twice"),
         (["dpo", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "a=output"], 2, "name chosen.output or rejected.output"),

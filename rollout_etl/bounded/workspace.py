@@ -33,7 +33,7 @@ class Workspace:
 
     def __enter__(self) -> Self:
         if self.folder.parent.exists() and not self.folder.parent.is_dir():
-            raise UsageError(f"{self.folder.parent} is no folder for temporary files")
+            raise UsageError(f"{self.folder.parent} is not a folder for temporary files")
         with plain_write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / _LOCK).open("a+")

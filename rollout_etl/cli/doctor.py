@@ -17,13 +17,13 @@ from rollout_etl.plain_text import plain
 def doctor(
     files: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="Rollouts or training files.", show_default=False)] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="RECIPE", help="What training files are for.", show_default="by manifest or columns")
+        str | None, typer.Option("--recipe", metavar="RECIPE", help="Recipe that the training files are for.", show_default="by manifest or columns")
     ] = None,
-    target: Annotated[str | None, typer.Option("--target", metavar="TRAINER", help="Whom they are for.", show_default="by manifest, or nemo-rl")] = None,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Run file of NeMo RL.", show_default="beside the training file")] = None,
+    target: Annotated[str | None, typer.Option("--target", metavar="TRAINER", help="Trainer they are for.", show_default="by manifest, or nemo-rl")] = None,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="NeMo RL run file.", show_default="beside the training file")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find the cause of what goes wrong in training."""
+    """Find out why training fails or goes wrong."""
 
     def run() -> ExitCode:
         if not files:

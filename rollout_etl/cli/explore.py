@@ -39,30 +39,32 @@ class FormatName(StrEnum):
     markdown = "markdown"
 
 
-Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="Memory to use, as in 4GB; more goes to disk.", show_default="80% of all")]
+Memory = Annotated[
+    str | None, typer.Option("--memory", metavar="SIZE", help="Use at most this much memory, as in 4GB; the rest goes to disk.", show_default="80% of all")
+]
 
 
 def sql(
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="INPUT... ['SELECT ...']", help="Files, folders, globs or URLs, then the question.", show_default=False)
+        list[str] | None, typer.Argument(metavar="INPUT... ['SELECT ...']", help="Files, folders, globs or URLs, followed by the query.", show_default=False)
     ] = None,
-    file: Annotated[str | None, typer.Option("-f", "--file", metavar="FILE", help="Read the question from a file; - is standard input.")] = None,
-    query: Annotated[str | None, typer.Option("--query", metavar="NAME", help="Ask a named query.")] = None,
-    values: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Value of a parameter: $NAME.", show_default=False)] = None,
+    file: Annotated[str | None, typer.Option("-f", "--file", metavar="FILE", help="Read the query from a file; - is standard input.")] = None,
+    query: Annotated[str | None, typer.Option("--query", metavar="NAME", help="Run a named query.")] = None,
+    values: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set the parameter $NAME.", show_default=False)] = None,
     queries: Annotated[bool, typer.Option("--queries", help="List the named queries.")] = False,
-    format: Annotated[FormatName | None, typer.Option("--format", help="How the result is written.", show_default="table, or as FILE ends")] = None,
+    format: Annotated[FormatName | None, typer.Option("--format", help="Format of the result.", show_default="table, or by the suffix of FILE")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the result here.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Rows that a table or markdown shows; 0: all.")] = 40,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Rows to show in a table or markdown; 0: all.")] = 40,
     group_by: o.GroupBy = None,
     ground_truth_field: o.GroundTruthField = None,
     task_inputs: o.TaskInputs = None,
     memory: Memory = None,
     threads: o.Threads = None,
     max_bad_fraction: o.MaxBadFraction = 0.01,
-    unsafe: Annotated[bool, typer.Option("--unsafe", help="Let queries read and write any file, load extensions, change settings.")] = False,
-    quiet: o.Quiet = False,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Let queries read and write any file, load extensions and change settings.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not print notes, only results and errors.")] = False,
 ) -> None:
-    """Ask rollouts anything in SQL; without a question, at a prompt."""
+    """Query rollouts with SQL; without a query, open a prompt."""
 
     def run() -> ExitCode:
         if queries:
@@ -115,8 +117,12 @@ def sql(
 
 def ingest(
     inputs: o.Inputs = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for the rollouts as Parquet.", show_default=False)] = None,
-    database: Annotated[Path | None, typer.Option("--database", metavar="FILE", help="DuckDB file for rollouts and views.", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write the rollouts to, as Parquet.", show_default=False)
+    ] = None,
+    database: Annotated[
+        Path | None, typer.Option("--database", metavar="FILE", help="DuckDB file to write with the rollouts and the views.", show_default=False)
+    ] = None,
     group_by: o.GroupBy = None,
     ground_truth_field: o.GroundTruthField = None,
     task_inputs: o.TaskInputs = None,
@@ -125,7 +131,7 @@ def ingest(
     json: Annotated[bool, typer.Option("--json", help="Print what was read as JSON on standard output.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Keep rollouts as Parquet, which every command takes as well."""
+    """Convert rollouts to Parquet, which every command reads too."""
 
     def run() -> ExitCode:
         if not inputs:

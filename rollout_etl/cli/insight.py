@@ -35,30 +35,34 @@ class FailOn(StrEnum):
 def stats(
     inputs: o.Inputs = None,
     input: o.Input = None,
-    algorithm: Annotated[Algorithm | None, typer.Option("--for", help="Only flags that matter for this algorithm.", show_default="all")] = None,
-    fail_on: Annotated[FailOn | None, typer.Option("--fail-on", help="Exit with 4 when a flag of this severity is up.", show_default="never")] = None,
+    algorithm: Annotated[Algorithm | None, typer.Option("--for", help="Raise only flags that matter for this algorithm.", show_default="all")] = None,
+    fail_on: Annotated[
+        FailOn | None, typer.Option("--fail-on", help="Exit with 4 when a flag of this severity or worse is raised.", show_default="never")
+    ] = None,
     compare: Annotated[
         list[str] | None,
-        typer.Option("--compare", metavar="INPUT", help="Earlier rollouts to compare with; several for a trend, oldest first.", show_default=False),
+        typer.Option("--compare", metavar="INPUT", help="Earlier rollouts to compare with; repeat it for a trend, oldest first.", show_default=False),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a report as one HTML file as well (extra: report).", show_default=False)
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a report as a single HTML file (needs the report extra).", show_default=False)
     ] = None,
     success: Annotated[float, typer.Option("--success", help="Smallest reward that counts as a success.")] = 0.8,
     ground_truth_field: o.GroundTruthField = None,
     task_inputs: o.TaskInputs = None,
     group_by: o.GroupBy = None,
     max_bad_fraction: o.MaxBadFraction = 0.01,
-    memory_limit: o.MemoryLimit = None,
+    memory_limit: Annotated[
+        str | None, typer.Option("--memory-limit", metavar="SIZE", help="Refuse inputs whose statistics would exceed this, as in 2GB.", show_default="no limit")
+    ] = None,
     threads: o.Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: only the exit code.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing; only set the exit code.")] = False,
 ) -> None:
     """Show what rollouts hold and what could be made of them."""
 
     def run() -> ExitCode:
         if not isfinite(success):
-            raise UsageError(f"--success {success} is no number to compare with")
+            raise UsageError(f"--success {success} is not a number to compare with")
         rollouts = opened([*(inputs or []), *(input or [])], ground_truth_field, task_inputs, group_by, threads, memory_limit)
         past = [opened([path], ground_truth_field, None, group_by, threads, memory_limit) for path in compare or []]
         if memory_limit is not None:
@@ -93,14 +97,16 @@ def show(
     inputs: o.Inputs = None,
     input: o.Input = None,
     where: Annotated[
-        str | None, typer.Option("--where", metavar="EXPR", help="A condition over canonical columns, as in 'reward < 0.5 and num_turns > 3'.")
+        str | None, typer.Option("--where", metavar="EXPR", help="Show rollouts that satisfy this condition, as in 'reward < 0.5 and num_turns > 3'.")
     ] = None,
-    best: Annotated[bool, typer.Option("--best", help="Largest rewards first.")] = False,
-    worst: Annotated[bool, typer.Option("--worst", help="Smallest rewards first.")] = False,
-    random: Annotated[int | None, typer.Option("--random", metavar="N", min=1, help="N rollouts drawn by --seed.", show_default=False)] = None,
-    group: Annotated[str | None, typer.Option("--group", metavar="KEY", help="All attempts of a group: its task index, or the start of its key.")] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Rollouts to show.")] = 5,
-    chars: Annotated[int, typer.Option("--chars", min=0, help="Characters of a text to show; 0 for all.")] = 500,
+    best: Annotated[bool, typer.Option("--best", help="Show the largest rewards first.")] = False,
+    worst: Annotated[bool, typer.Option("--worst", help="Show the smallest rewards first.")] = False,
+    random: Annotated[int | None, typer.Option("--random", metavar="N", min=1, help="Show N rollouts drawn with --seed.", show_default=False)] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="KEY", help="Show all attempts of a group, named by its task index or the start of its key.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of rollouts to show.")] = 5,
+    chars: Annotated[int, typer.Option("--chars", min=0, help="Characters to show of each text; 0: all.")] = 500,
     group_by: o.GroupBy = None,
     max_bad_fraction: o.MaxBadFraction = 0.01,
     seed: o.Seed = 0,
@@ -111,7 +117,7 @@ def show(
     def run() -> ExitCode:
         asked = [name for name, given in (("best", best), ("worst", worst), ("random", random is not None)) if given]
         if len(asked) > 1:
-            raise UsageError(f"--{asked[0]} and --{asked[1]} exclude each other")
+            raise UsageError(f"--{asked[0]} and --{asked[1]} cannot be combined")
         if group is not None and not group.strip():
             raise UsageError("--group is empty: name a task index, or the start of a key")
         rollouts = opened([*(inputs or []), *(input or [])], None, None, group_by, threads)

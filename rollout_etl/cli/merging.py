@@ -18,17 +18,17 @@ from rollout_etl.plain_text import plain
 
 
 def merge(
-    inputs: Annotated[list[str] | None, typer.Argument(metavar="NAME=PATH...", help="Sources and their names.", show_default=False)] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="File of all rollouts: .jsonl.", show_default=False)] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(metavar="NAME=PATH...", help="Names and paths of the sources.", show_default=False)] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="File to write all rollouts to (.jsonl).", show_default=False)] = None,
     reward_scale: Annotated[
-        list[str] | None, typer.Option("--reward-scale", metavar="[NAME=]A,B:C,D", help="Rewards from A..B to C..D, of a source or of all.")
+        list[str] | None, typer.Option("--reward-scale", metavar="[NAME=]A,B:C,D", help="Map rewards from A..B to C..D, for one source or for all.")
     ] = None,
     max_bad_fraction: o.MaxBadFraction = 0.01,
     threads: o.Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was merged as JSON on standard output.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Put the rollouts of several servers into one file."""
+    """Merge the rollouts of several servers into one file."""
 
     def run() -> ExitCode:
         if not inputs:

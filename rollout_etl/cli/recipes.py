@@ -73,82 +73,84 @@ def _command(own: Callable[..., None]) -> Callable[..., None]:
 
 
 def sft(
-    reward_threshold: Annotated[float, typer.Option("--reward-threshold", help="Smallest reward that is good enough.")] = 0.95,
+    reward_threshold: Annotated[float, typer.Option("--reward-threshold", help="Keep rollouts with at least this reward.")] = 0.95,
     format: Annotated[
-        o.SftFormat | None, typer.Option("--format", help="nemo-rl: openai: messages and tools; simple: input and output.", show_default="openai")
+        o.SftFormat | None, typer.Option("--format", help="nemo-rl: openai writes messages and tools; simple writes input and output.", show_default="openai")
     ] = None,
     tool_call_style: Annotated[
         o.ToolCallStyle | None, typer.Option("--tool-call-style", help="nemo-rl: flat writes tool calls as {name, arguments}.", show_default="nested")
     ] = None,
 ) -> None:
-    """Good rollouts, for supervised fine-tuning."""
+    """Write good rollouts, for supervised fine-tuning."""
 
 
 def dpo(
     min_gap: Annotated[float, typer.Option("--min-gap", help="Smallest difference between the two rewards.")] = 0.2,
     strategy: Annotated[
         o.Strategy,
-        typer.Option("--strategy", metavar="NAME", help=f"Which rollouts of a group are paired: {', '.join(o.Strategy)}; same_prompt is best-worst."),
+        typer.Option("--strategy", metavar="NAME", help=f"How to pair the rollouts of a group: {', '.join(o.Strategy)}. same_prompt is best-worst."),
     ] = o.Strategy.same_prompt,
-    high_threshold: Annotated[float, typer.Option("--high-threshold", help="stratified: smallest reward of a chosen side.")] = 0.7,
-    low_threshold: Annotated[float, typer.Option("--low-threshold", help="stratified: largest reward of a rejected side.")] = 0.4,
-    cross_prompt: Annotated[bool, typer.Option("--cross-prompt", help="stratified: pair across prompts as well.")] = False,
-    max_pairs: Annotated[int, typer.Option("--max-pairs", help="stratified, all, top-k-bottom-k: draw this many pairs at most.")] = 1_000_000,
-    pairs_per_group: Annotated[int | None, typer.Option("--pairs-per-group", metavar="N", help="At most N pairs of a group.", show_default="no limit")] = None,
-    max_uses: Annotated[int | None, typer.Option("--max-uses", metavar="N", help="At most N pairs with the same rollout.", show_default="no limit")] = None,
-    top_k: Annotated[int, typer.Option("--top-k", metavar="K", help="top-k-bottom-k: rollouts on either side.")] = 2,
+    high_threshold: Annotated[float, typer.Option("--high-threshold", help="stratified: smallest reward of a chosen rollout.")] = 0.7,
+    low_threshold: Annotated[float, typer.Option("--low-threshold", help="stratified: largest reward of a rejected rollout.")] = 0.4,
+    cross_prompt: Annotated[bool, typer.Option("--cross-prompt", help="stratified: also pair rollouts of different prompts.")] = False,
+    max_pairs: Annotated[int, typer.Option("--max-pairs", help="stratified, all, top-k-bottom-k: draw at most this many pairs.")] = 1_000_000,
+    pairs_per_group: Annotated[int | None, typer.Option("--pairs-per-group", metavar="N", help="At most N pairs per group.", show_default="no limit")] = None,
+    max_uses: Annotated[int | None, typer.Option("--max-uses", metavar="N", help="Use a rollout in at most N pairs.", show_default="no limit")] = None,
+    top_k: Annotated[int, typer.Option("--top-k", metavar="K", help="top-k-bottom-k: number of best and of worst rollouts.")] = 2,
     match_length: Annotated[
-        float | None, typer.Option("--match-length", metavar="RATIO", help="One side at most this many times as long as the other.", show_default="no limit")
+        float | None,
+        typer.Option("--match-length", metavar="RATIO", help="Drop pairs with one side more than RATIO times as long as the other.", show_default="no limit"),
     ] = None,
     min_distance: Annotated[
         float | None, typer.Option("--min-distance", metavar="D", help="Smallest Jaccard distance between the words of both sides.", show_default="none")
     ] = None,
-    ties: Annotated[o.Ties, typer.Option("--ties", help="Of equal rewards, the rollout that comes first.")] = o.Ties.first,
+    ties: Annotated[o.Ties, typer.Option("--ties", help="Which of several rollouts with equal rewards comes first.")] = o.Ties.first,
     format: Annotated[
         o.DpoFormat | None,
-        typer.Option("--format", help="nemo-rl: binary: prompt, chosen, rejected; preference: whole conversations.", show_default="binary"),
+        typer.Option("--format", help="nemo-rl: binary writes prompt, chosen, rejected; preference writes whole conversations.", show_default="binary"),
     ] = None,
     prompt_as: Annotated[
-        o.PromptAs | None, typer.Option("--prompt-as", help="nemo-rl, binary: auto writes text if no prompt needs messages.", show_default="auto")
+        o.PromptAs | None,
+        typer.Option("--prompt-as", help="nemo-rl, binary: how to write prompts; auto writes text unless one needs messages.", show_default="auto"),
     ] = None,
     with_rewards: Annotated[bool, typer.Option("--with-rewards", help="nemo-rl: add reward_gap, chosen_reward, rejected_reward.")] = False,
 ) -> None:
-    """Preference pairs, for direct preference optimisation."""
+    """Write preference pairs, for direct preference optimization."""
 
 
 def rm() -> None:
-    """Preference pairs with their margin, for a reward model."""
+    """Write preference pairs with their margin, for a reward model."""
 
 
 def kto(
-    reward_threshold: Annotated[float, typer.Option("--reward-threshold", help="Smallest reward of an answer that is labelled true.")] = 0.5,
+    reward_threshold: Annotated[float, typer.Option("--reward-threshold", help="Smallest reward of an answer labelled true.")] = 0.5,
     low_threshold: Annotated[
-        float | None, typer.Option("--low-threshold", help="Largest reward of one that is labelled false; the middle is left out.", show_default="none")
+        float | None, typer.Option("--low-threshold", help="Largest reward of an answer labelled false; those in between are dropped.", show_default="none")
     ] = None,
 ) -> None:
-    """Answers labelled good or bad, for Kahneman-Tversky optimisation."""
+    """Write answers labelled good or bad, for KTO."""
 
 
 def grpo(
-    reward_threshold: Annotated[float | None, typer.Option("--reward-threshold", help="Only prompts with a rollout this good.")] = None,
-    all_rollouts: Annotated[bool, typer.Option("--all-rollouts", help="A row for each rollout, not for each prompt.")] = False,
-    no_ground_truth: Annotated[bool, typer.Option("--no-ground-truth", help="Write no ground truth, and do not ask for it.")] = False,
+    reward_threshold: o.PromptThreshold = None,
+    all_rollouts: o.AllRollouts = False,
+    no_ground_truth: o.NoGroundTruth = False,
     format: Annotated[
         o.GrpoFormat | None,
-        typer.Option("--format", help="nemo-rl: response: input, output, ground_truth; gym: rows for NeMo Gym.", show_default="response"),
+        typer.Option("--format", help="nemo-rl: response writes input, output, ground_truth; gym writes rows for NeMo Gym.", show_default="response"),
     ] = None,
-    agent_name: Annotated[str | None, typer.Option("--agent-name", help="nemo-rl, gym: the agent of rows that name none.")] = None,
+    agent_name: Annotated[str | None, typer.Option("--agent-name", help="nemo-rl, gym: agent for rows that do not name one.")] = None,
 ) -> None:
-    """Prompts and ground truth, for group relative optimisation."""
+    """Write prompts and their ground truth, for GRPO."""
 
 
 def ppo(
-    with_responses: Annotated[bool, typer.Option("--with-responses", help="Write the rollouts themselves, with their rewards.")] = False,
-    reward_threshold: Annotated[float | None, typer.Option("--reward-threshold", help="Only prompts with a rollout this good.")] = None,
-    all_rollouts: Annotated[bool, typer.Option("--all-rollouts", help="A row for each rollout, not for each prompt.")] = False,
-    no_ground_truth: Annotated[bool, typer.Option("--no-ground-truth", help="Write no ground truth, and do not ask for it.")] = False,
+    with_responses: Annotated[bool, typer.Option("--with-responses", help="Write the rollouts themselves, with their answers and rewards.")] = False,
+    reward_threshold: o.PromptThreshold = None,
+    all_rollouts: o.AllRollouts = False,
+    no_ground_truth: o.NoGroundTruth = False,
 ) -> None:
-    """Prompts or whole rollouts, for proximal policy optimisation."""
+    """Write prompts or whole rollouts, for PPO."""
 
 
 def register(app: typer.Typer) -> None:

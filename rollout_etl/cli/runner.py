@@ -180,7 +180,7 @@ def _sharding(given: dict[str, Any]) -> Sharding | None:
 
     ways = [f"--{name.replace('_', '-')}" for name in ("shards", "shard_size", "shard_rows") if given[name] is not None]
     if len(ways) > 1:
-        raise UsageError(f"{ways[0]} and {ways[1]} are two ways to say the same: give one of them")
+        raise UsageError(f"{ways[0]} and {ways[1]} cannot be combined")
     if given["shard_rows"] is not None:
         return Sharding(rows=given["shard_rows"])
     if given["shards"] is not None:
@@ -204,7 +204,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
     if given["json"]:
         print(json.dumps(report.to_json(), ensure_ascii=False), flush=True)
     if not report.written:
-        state = f"{run.output} is as it was" if os.path.exists(run.output) else f"{run.output} was not made"
+        state = f"{run.output} is unchanged" if os.path.exists(run.output) else f"{run.output} was not created"
         TALK.error(f"nothing to write; {state}", ExitCode.NOTHING_TO_WRITE)
         return ExitCode.NOTHING_TO_WRITE
     return ExitCode.DONE

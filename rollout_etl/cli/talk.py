@@ -53,7 +53,7 @@ class Talk:
         if os.path.realpath(self.profile) in self._named:
             raise UsageError(f"{self.profile} is named by another option already; give the profile another name")
         if self.profile.exists() and not (self.profile.is_file() and begins_as(self.profile, "profile")):
-            raise UsageError(f"{self.profile} is there already, and is no profile; give the profile another name")
+            raise UsageError(f"{self.profile} already exists and is not a profile; give the profile another name")
 
     def error(self, message: str, code: int) -> None:
         """Say what went wrong, in one line."""

@@ -17,22 +17,24 @@ from rollout_etl.plain_text import plain
 
 def config(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="sft, dpo, grpo, kto, rm or ppo.")],
-    train: Annotated[Path, typer.Option("--train", metavar="FILE", help="Training file that this program wrote.")],
+    train: Annotated[Path, typer.Option("--train", metavar="FILE", help="Training file or folder of shards with the columns that the trainer needs.")],
     target: o.Target = "nemo-rl",
     val: Annotated[Path | None, typer.Option("--val", metavar="FILE", help="Validation file.", show_default=False)] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Run file; beside the data if not named.", show_default=False)] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Run file to write; beside the data if not given.", show_default=False)
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Model to train.", show_default=False)] = None,
     reward_scale: Annotated[
         str | None, typer.Option("--reward-scale", metavar="A,B:C,D", help="nemo-rl, grpo and ppo: map rewards from A..B to C..D.", show_default=False)
     ] = None,
     max_rollout_turns: Annotated[
-        int | None, typer.Option("--max-rollout-turns", min=1, help="grpo and ppo: turns of a rollout in training.", show_default=False)
+        int | None, typer.Option("--max-rollout-turns", min=1, help="grpo and ppo: largest number of turns per rollout in training.", show_default=False)
     ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Rows of a step.", show_default="what the rows fill")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Rows per step.", show_default="fitted to the number of rows")] = None,
     nemo_rl_layout: o.Layout = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """Write the run file of a trainer for data that is there."""
+    """Write a run file for existing training data."""
 
     def run() -> ExitCode:
         from rollout_etl.configure import configure
@@ -50,7 +52,7 @@ def config(
 
 
 def targets(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List what each trainer loads, and the versions that were run."""
+    """List what each trainer loads and the versions tested."""
 
     def run() -> ExitCode:
         from rollout_etl import targets as registry

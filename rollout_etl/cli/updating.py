@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="Pipeline file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
-Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait this long for another refresh to end.")]
+Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="Wait up to this long for another refresh to finish.")]
 
 
 def init(
     inputs: o.Inputs = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Pipeline file to write.")] = Path("pipeline.toml"),
-    publish: Annotated[str, typer.Option("--publish", metavar="DIR", help="Folder for the versions.")] = "training",
+    publish: Annotated[str, typer.Option("--publish", metavar="DIR", help="Folder to publish versions in.")] = "training",
     max_bad_fraction: o.MaxBadFraction = 0.01,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of pipeline files instead.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of pipeline files and exit.")] = False,
 ) -> None:
     """Write a commented pipeline file for these rollouts."""
 
@@ -43,7 +43,7 @@ def init(
         if not inputs:
             raise UsageError("no input given: name files, folders or globs")
         if output.exists():
-            raise UsageError(f"{output} is there already: name another file with -o FILE")
+            raise UsageError(f"{output} already exists: name another file with -o FILE")
         from rollout_etl.refresh.versions import write_text
         from rollout_etl.refresh.written import pipeline_for
 
@@ -55,7 +55,10 @@ def init(
 
 
 def plan(file: File, json: Json = False) -> None:
-    """Show what a refresh would do; writes nothing."""
+    """Show what a refresh would do.
+
+    The new version is built in a temporary folder, reported on and discarded.
+    """
 
     def run() -> ExitCode:
         from rollout_etl.refresh import refresh
@@ -71,13 +74,15 @@ def plan(file: File, json: Json = False) -> None:
 
 def refresh(
     file: File,
-    force: Annotated[list[str] | None, typer.Option("--force", metavar="GATE", help="Publish although this gate fails; the record says so.")] = None,
-    push: Annotated[list[str] | None, typer.Option("--push", metavar="URL", help="Copy the version there: hf://datasets/ORG/NAME, s3://BUCKET/PATH.")] = None,
+    force: Annotated[list[str] | None, typer.Option("--force", metavar="GATE", help="Publish even if this gate fails; version.json records it.")] = None,
+    push: Annotated[
+        list[str] | None, typer.Option("--push", metavar="URL", help="Copy the current version to this place: hf://datasets/ORG/NAME, s3://BUCKET/PATH.")
+    ] = None,
     wait: Wait = 0.0,
     json: Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Publish a new version of the files where anything changed."""
+    """Publish a new version of the training files if anything changed."""
 
     def run() -> ExitCode:
         from rollout_etl.refresh import refresh
@@ -118,7 +123,7 @@ def refresh(
 
 
 def status(file: File, json: Json = False) -> None:
-    """Show versions, the current one, and what the last refresh said."""
+    """List the versions, and the error of a refresh that failed last."""
 
     def run() -> ExitCode:
         from rollout_etl.refresh import refresh
@@ -147,7 +152,10 @@ def rollback(
     version: Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Number of the version to go back to.", show_default=False)],
     wait: Wait = 0.0,
 ) -> None:
-    """Make an earlier version current, until the inputs change."""
+    """Make an earlier version current.
+
+    It stays current until the inputs, the pipeline's options or gates, or the version of rollout-etl change.
+    """
 
     def run() -> ExitCode:
         from rollout_etl.refresh import refresh

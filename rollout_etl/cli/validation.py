@@ -15,26 +15,27 @@ from rollout_etl.plain_text import plain
 
 def validate(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE...", help="Training files or folders of shards, whoever wrote them.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="FILE...", help="Training files or folders of shards, written by any program.", show_default=False)
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", metavar="RECIPE", help="What they are for: sft, dpo, grpo, kto, rm, ppo or prm.", show_default="by manifest")
+        str | None, typer.Option("--recipe", metavar="RECIPE", help="Recipe they are for: sft, dpo, grpo, kto, rm, ppo or prm.", show_default="by manifest")
     ] = None,
     target: Annotated[
         str | None,
         typer.Option("--target", metavar="TRAINER", help="Trainer that loads them: nemo-rl, trl, verl or openrlhf.", show_default="by manifest, or nemo-rl"),
     ] = None,
-    train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training file, to compare with --val.", show_default=False)] = None,
+    train: Annotated[Path | None, typer.Option("--train", metavar="FILE", help="Training file to compare with --val.", show_default=False)] = None,
     val: Annotated[
-        Path | None, typer.Option("--val", metavar="FILE", help="Validation file: its prompts must not stand in --train.", show_default=False)
+        Path | None, typer.Option("--val", metavar="FILE", help="Validation file, whose prompts must not occur in --train.", show_default=False)
     ] = None,
     chat_template: Annotated[
-        bool | None, typer.Option("--chat-template/--no-chat-template", help="openrlhf: whether --data.apply_chat_template is set.", show_default="not checked")
+        bool | None,
+        typer.Option("--chat-template/--no-chat-template", help="openrlhf: whether training sets --data.apply_chat_template.", show_default="not checked"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing: only the exit code.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing; only set the exit code.")] = False,
 ) -> None:
-    """Hold training files against what their trainer loads."""
+    """Check whether a trainer can load a training file."""
 
     def run() -> ExitCode:
         if (train is None) != (val is None):
@@ -78,7 +79,7 @@ def _named(path: Path, target: str | None, recipe: str | None) -> _Named:
     files = files_of(path)
     target, recipe = purpose_of(path, target, recipe)
     if recipe is None:
-        raise UsageError(f"{path} has no manifest that tells its recipe: name it with --recipe sft, dpo, grpo, kto, rm or ppo")
+        raise UsageError(f"{path} has no manifest that names its recipe: give it with --recipe sft, dpo, grpo, kto, rm or ppo")
     return _Named(files, target, recipe)
 
 

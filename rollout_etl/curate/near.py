@@ -77,7 +77,7 @@ def _bands(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
     try:
         from rensa import RMinHash
     except ImportError as error:
-        raise UsageError("near-duplicates need the package rensa: pip install 'rollout-etl[near]'") from error
+        raise UsageError("near-duplicates need the package rensa: pip install '.[near]' in a checkout of rollout-etl") from error
     shingles = _shingles(frame)
     if shingles.is_empty():
         return _EMPTY

@@ -37,7 +37,7 @@ class TokenCounter:
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
-            raise UsageError("--tokenizer needs the package tokenizers: pip install 'rollout-etl[tokens]'") from error
+            raise UsageError("--tokenizer needs the package tokenizers: pip install '.[tokens]' in a checkout of rollout-etl") from error
         path = Path(name) / "tokenizer.json" if Path(name).is_dir() else Path(name)
         try:
             return cls(Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(name))

@@ -36,7 +36,7 @@ def _lines(rollouts: Rollouts) -> Iterator[_Symptom]:
     account = rollouts.account
     if account is not None and account.quarantined:
         first = account.quarantined[0]
-        cause = f"{len(account.quarantined):,} of {account.read:,} lines are no rollouts; the first is {first.source}:{first.line} ({first.reason})"
+        cause = f"{len(account.quarantined):,} of {account.read:,} lines are not rollouts; the first is {first.source}:{first.line} ({first.reason})"
         yield "JSONDecodeError", cause, "rollout-etl leaves such lines out: --quarantine FILE keeps them, --max-bad-fraction allows more of them"
 
 
@@ -102,5 +102,5 @@ def _tools(rollouts: Rollouts) -> Iterator[_Symptom]:
         cause = f"{total['damaged']:,} rollouts offer tools with parameters that are null: the file went through a table with one type for all schemas"
         yield "Tool schema corruption", cause, "go back to the lines that the run wrote; of the training file, set data.train.use_preserving_dataset: true"
     if total["invalid"]:
-        cause = f"{total['invalid']:,} rollouts have calls whose arguments are no JSON object"
+        cause = f"{total['invalid']:,} rollouts have calls whose arguments are not a JSON object"
         yield "Tool schema corruption", cause, "rollout-etl drops them (rule invalid_tool_call); were many cut off, raise max_output_tokens"

@@ -25,7 +25,7 @@ class Ray:
         try:
             import ray
         except ImportError as error:
-            raise UsageError("--engine ray needs Ray: pip install 'rollout-etl[ray]'") from error
+            raise UsageError("--engine ray needs Ray: pip install '.[ray]' in a checkout of rollout-etl") from error
         self._ray, self._address, self._threads = ray, address, threads
 
     def __enter__(self) -> Self:

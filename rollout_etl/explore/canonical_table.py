@@ -75,7 +75,7 @@ def fill(
 ) -> None:
     """Read the rollouts into `canonical`, and the lines that are none into `quarantined`. With `columns`, only those are read.
 
-    Raises `UnreadableError` when files cannot be read, or more than `max_bad_fraction` of the lines are no rollouts.
+    Raises `UnreadableError` when files cannot be read, or more than `max_bad_fraction` of the lines are not rollouts.
     """
     wanted = list(SCHEMA) if columns is None else [name for name in SCHEMA if name in columns]
     table = "canonical" if columns is None else "canonical_read"

@@ -74,7 +74,7 @@ def apply_limits(connection: Any, limits: Limits, temporary: str) -> None:
         try:
             connection.execute(f"SET memory_limit = {quoted(limits.memory)}")
         except duckdb.Error as error:
-            raise UsageError(f"--memory {limits.memory} is no size; write it as in 4GB or 500MB") from error
+            raise UsageError(f"--memory {limits.memory} is not a size; write it as in 4GB or 500MB") from error
 
 
 def lock(connection: Any, readable: Sequence[str]) -> None:

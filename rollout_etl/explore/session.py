@@ -174,7 +174,7 @@ def plain_message(error: duckdb.Error) -> str:
     message = " ".join(lines) or type(error).__name__
     file = _FILE.search(message)
     if file:
-        return f"refused: {file[1]} is no view, and files other than the inputs are out of reach; --unsafe lifts it"
+        return f"refused: {file[1]} is not a view, and files other than the inputs are out of reach; --unsafe lifts it"
     if "disabled by configuration" in message or "disabled through configuration" in message or "has been locked" in message:
         return f"refused: {message.split(': ', 1)[-1]}; queries only read the rollouts, --unsafe lifts it"
     return message

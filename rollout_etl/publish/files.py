@@ -57,7 +57,7 @@ class StagedFile:
         self._staged = staged_path(self.path)
         # What is moved to the place of a device or a pipe would take it away from everybody.
         if self.path.exists() and not self.path.is_file() and not self.path.is_dir():
-            raise WriteError(f"cannot write {self.path}: it is no regular file")
+            raise WriteError(f"cannot write {self.path}: it is not a regular file")
         with plain_write_errors(self.path):
             self._made = make_room(self.path)
             self._file = self._staged.open("wb", buffering=0)

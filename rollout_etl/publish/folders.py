@@ -29,7 +29,7 @@ def check_replaceable(path: Path) -> None:
     if path.is_dir():
         for entry in os.scandir(path):
             if not (SHARD.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)):
-                raise UsageError(f"{path} holds {entry.name}, which is no shard: a run replaces the whole folder, so name another one")
+                raise UsageError(f"{path} holds {entry.name}, which is not a shard: a run replaces the whole folder, so name another one")
 
 
 def files_of(path: Path) -> list[Path]:

@@ -62,7 +62,7 @@ class Lookup:
     def __post_init__(self) -> None:
         for path in self.paths:
             if not all(_parts(path)):
-                raise UsageError(f"'{path}' is no field path; name fields with dots between them, as in verifier_metadata.answer")
+                raise UsageError(f"'{path}' is not a field path; name fields with dots between them, as in verifier_metadata.answer")
 
 
 @cache

@@ -208,7 +208,7 @@ def _expand(path: str) -> tuple[list[str], list[str]]:
         return [], _in_folder(path)
     if os.path.exists(path):
         if not os.path.isfile(path):
-            raise UsageError(f"{path} is no regular file: rollouts are read more than once, so save a pipe to a file first")
+            raise UsageError(f"{path} is not a regular file: rollouts are read more than once, so save a pipe to a file first")
         if path.endswith(".parquet") and is_stored(os.path.dirname(path)):
             raise UsageError(f"{path} is part of what was ingested: name the folder {os.path.dirname(path) or '.'}")
         if not os.access(path, os.R_OK):

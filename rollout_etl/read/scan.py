@@ -113,7 +113,7 @@ class Rollouts:
             raise UnreadableError("the input changed while it was read: rollouts of the first pass are none in the second")
 
     def lazy(self, max_bad_fraction: float = 1.0) -> pl.LazyFrame:
-        """The canonical table. Reading it raises `UnreadableError` when more than `max_bad_fraction` of the lines are no rollouts."""
+        """The canonical table. Reading it raises `UnreadableError` when more than `max_bad_fraction` of the lines are not rollouts."""
 
         def read(
             with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
@@ -136,7 +136,7 @@ class Rollouts:
         if account is not None and account.bad_fraction > limit:
             first = account.quarantined[0]
             raise UnreadableError(
-                f"{len(account.quarantined)} of {account.read} lines are no rollouts, more than --max-bad-fraction {limit:g} allows; "
+                f"{len(account.quarantined)} of {account.read} lines are not rollouts, more than --max-bad-fraction {limit:g} allows; "
                 f"the first is {first.source}:{first.line} ({first.reason})"
             )
 
@@ -248,7 +248,7 @@ def scan_rollouts(
     `ground_truth`, `metrics` and `extra` are JSON text. `reward` is Float64, null when missing or not a finite number.
 
     Raises `UsageError` for paths that do not exist, and, when collected, `UnreadableError` for files that cannot be read or
-    when more than `max_bad_fraction` of the lines are no rollouts.
+    when more than `max_bad_fraction` of the lines are not rollouts.
     """
     fields = (group_by,) if isinstance(group_by, str) else tuple(group_by)
     lookup = Lookup(ground_truth_field=ground_truth_field, group_by=fields)

@@ -30,7 +30,7 @@ def check(urls: Sequence[str]) -> None:
         try:
             _ = _hub() if url.startswith(_HUB) else _file_system(url)
         except ImportError as error:
-            raise UsageError(f"--push {_shown(url)} needs more: pip install 'rollout-etl[push]'") from error
+            raise UsageError(f"--push {_shown(url)} needs more: pip install '.[push]' in a checkout of rollout-etl") from error
         except ValueError as error:
             raise UsageError(f"--push {_shown(url)}: {_shown(str(error).splitlines()[0])}") from error
 

@@ -119,7 +119,7 @@ def plan(pipeline: Pipeline, run_of: RunOf) -> Refreshed:
 def _kept(versions: Versions, fingerprints: Fingerprints, change: Change, scratch: Path | None = None) -> Kept | None:
     """What is known of rollouts that were read before; nothing without the package that keeps it."""
     if importlib.util.find_spec("deltalake") is None:
-        change.notes.append("all inputs are read: pip install 'rollout-etl[refresh]' to read new lines only")
+        change.notes.append("all inputs are read: pip install '.[refresh]' in a checkout of rollout-etl to read new lines only")
         return None
     from rollout_etl.refresh.stored_rollouts import Kept
 

@@ -20,7 +20,7 @@ def check_place(path: Path, inputs: Sequence[Input]) -> None:
     """Raise `UsageError` where a report cannot be written: over an input, over a folder, or without the libraries that draw it."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise UsageError("--html needs libraries that are not installed: pip install 'rollout-etl[report]'")
+        raise UsageError("--html needs libraries that are not installed: pip install '.[report]' in a checkout of rollout-etl")
     if path.suffix not in (".html", ".htm"):
         raise UsageError(f"the report {path} must end with .html")
     if path.is_dir():

@@ -77,7 +77,7 @@ def _fields(job: Job) -> list[Field]:
 def _split(entry: str) -> tuple[str, str]:
     name, equals, source = entry.partition("=")
     if not (name and equals and source):
-        raise UsageError(f"--map {entry} is no FIELD=SOURCE; write it as in --map prompt=input")
+        raise UsageError(f"--map {entry} is not FIELD=SOURCE; write it as in --map prompt=input")
     return name, source
 
 

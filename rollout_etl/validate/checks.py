@@ -80,7 +80,7 @@ def kind(name: str) -> str:
 def _column(column: Column) -> Iterator[Check]:
     name, v, k = column.name, value(column.name), kind(column.name)
     if column.kind in ("text", "truth"):
-        yield Check("type", f"{k} NOT IN ('VARCHAR', 'NULL')", f"{name} is no text")
+        yield Check("type", f"{k} NOT IN ('VARCHAR', 'NULL')", f"{name} is not text")
         yield Check("empty", f"{k} = 'VARCHAR' AND blank({v})" if column.kind == "text" else "false", f"{name} is blank")
         if not column.required:
             yield Check("null", f"{v} IS NOT NULL AND {k} = 'NULL'", f"{name} is null")
@@ -89,28 +89,28 @@ def _column(column: Column) -> Iterator[Check]:
         yield Check("empty", f"{k} = 'VARCHAR' AND blank({v})", f"{name} is blank")
         yield from _messages(name, v, column.part)
     elif column.kind == "messages":
-        yield Check("type", f"{k} NOT IN ('ARRAY', 'NULL')", f"{name} is no list of messages")
+        yield Check("type", f"{k} NOT IN ('ARRAY', 'NULL')", f"{name} is not a list of messages")
         yield from _messages(name, v, column.part)
     elif column.kind == "json_messages":
-        yield Check("type", f"{k} = 'VARCHAR' AND coalesce(json_type(inner_json({v})), '') <> 'ARRAY'", f"{name} is no JSON list")
+        yield Check("type", f"{k} = 'VARCHAR' AND coalesce(json_type(inner_json({v})), '') <> 'ARRAY'", f"{name} is not a JSON list")
         yield from _messages(name, f"inner_json({v})", column.part)
     elif column.kind == "tools_text":
-        yield Check("type", f"{k} NOT IN ('VARCHAR', 'NULL') OR ({k} = 'VARCHAR' AND inner_json({v}) IS NULL)", f"{name} is no JSON text")
+        yield Check("type", f"{k} NOT IN ('VARCHAR', 'NULL') OR ({k} = 'VARCHAR' AND inner_json({v}) IS NULL)", f"{name} is not JSON text")
     elif column.kind == "tools":
-        yield Check("type", f"{v} IS NOT NULL AND {k} <> 'ARRAY'", f"{name} is no list (null and text are none)")
+        yield Check("type", f"{v} IS NOT NULL AND {k} <> 'ARRAY'", f"{name} is not a list (null and text are not lists)")
     elif column.kind == "flag":
         yield Check("type", f"{v} IS NOT NULL AND {k} <> 'BOOLEAN'", f"{name} is neither true nor false")
     elif column.kind == "label":
         yield Check("type", f"{v} IS NOT NULL AND {k} NOT IN ('BOOLEAN', 'DOUBLE', 'BIGINT', 'UBIGINT')", f"{name} is neither true, false nor a number")
     elif column.kind in ("texts", "flags"):
         wanted, what = ("VARCHAR", "texts") if column.kind == "texts" else ("BOOLEAN", "true and false")
-        yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) <> '{wanted}')) > 0", f"{name} is no list of {what}")
+        yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) <> '{wanted}')) > 0", f"{name} is not a list of {what}")
     elif column.kind == "number":
-        yield Check("type", f"{k} NOT IN ('DOUBLE', 'BIGINT', 'UBIGINT', 'NULL')", f"{name} is no number")
+        yield Check("type", f"{k} NOT IN ('DOUBLE', 'BIGINT', 'UBIGINT', 'NULL')", f"{name} is not a number")
     elif column.kind == "numbers":
-        yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) NOT IN ('BIGINT', 'UBIGINT'))) > 0", f"{name} is no list of integers")
+        yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) NOT IN ('BIGINT', 'UBIGINT'))) > 0", f"{name} is not a list of integers")
     elif column.kind == "object":
-        yield Check("type", f"{k} NOT IN ('OBJECT', 'NULL')", f"{name} is no object")
+        yield Check("type", f"{k} NOT IN ('OBJECT', 'NULL')", f"{name} is not an object")
 
 
 def _template(layout: Layout, said: list[str], templated: bool) -> Iterator[Check]:
@@ -127,7 +127,7 @@ def _messages(name: str, v: str, part: str) -> Iterator[Check]:
     ms = f"msgs({v})"
     yield Check("empty", f"len({ms}) = 0", f"{name} is an empty list")
     yield Check("role", f"len(list_filter({ms}, lambda m: role(m) NOT IN ('system', 'developer', 'user', 'assistant', 'tool'))) > 0", f"{name} has a role that is not system, user, assistant or tool")
-    yield Check("content", f"len(list_filter({ms}, lambda m: kind_of(m.content) <> 'VARCHAR' AND NOT (kind_of(m.content) = 'NULL' AND calls(m)))) > 0", f"{name} has content that is no text")
+    yield Check("content", f"len(list_filter({ms}, lambda m: kind_of(m.content) <> 'VARCHAR' AND NOT (kind_of(m.content) = 'NULL' AND calls(m)))) > 0", f"{name} has content that is not text")
     yield Check("empty_message", f"len(list_filter({ms}, lambda m: role(m) IN ('user', 'assistant') AND kind_of(m.content) = 'VARCHAR' AND blank(m.content) AND NOT calls(m))) > 0",
                 f"{name} has a message with empty content")
     if part in ("conversation", "completion"):
@@ -155,9 +155,9 @@ def _calls(layout: Layout, present: list[Column], container: str, kinds: dict[st
         return
     ms = "flatten([" + ", ".join(_listed(column) for column in spoken) + "])"
     found = f"calls_of({ms})"
-    yield Check("call", f"len(list_filter({ms}, lambda m: kind_of(m.tool_calls) NOT IN ('ARRAY', 'NULL'))) > 0", "tool_calls is no list")
+    yield Check("call", f"len(list_filter({ms}, lambda m: kind_of(m.tool_calls) NOT IN ('ARRAY', 'NULL'))) > 0", "tool_calls is not a list")
     yield Check("call", f"len(list_filter({found}, lambda c: coalesce(name_of(c), '') = '')) > 0", "a tool call has no name")
-    yield Check("arguments", f"len(list_filter({found}, lambda c: coalesce(json_type(object_args(args_of(c))), '') <> 'OBJECT')) > 0", "arguments of a tool call are no object")
+    yield Check("arguments", f"len(list_filter({found}, lambda c: coalesce(json_type(object_args(args_of(c))), '') <> 'OBJECT')) > 0", "arguments of a tool call are not an object")
     if layout.objects_only:
         yield Check("text_arguments", f"len(list_filter({found}, lambda c: json_type(args_of(c)) = 'VARCHAR' AND coalesce(json_type(object_args(args_of(c))), '') = 'OBJECT')) > 0", "arguments are text, which templates encode a second time")
     ids = f"list_transform({found}, lambda c: json_extract_string(c, '$.id'))"

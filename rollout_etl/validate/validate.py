@@ -160,7 +160,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], kinds
         count += len(wrong)
         bad += wrong.head(FIRST - len(bad)).to_list()
         names |= dict.fromkeys(frame["keys"].explode().drop_nulls().unique(maintain_order=True).to_list())
-    return list(names), rows, Problem("not_json", "is no JSON object, or holds half of a surrogate pair", count, bad)
+    return list(names), rows, Problem("not_json", "is not a JSON object, or holds half of a surrogate pair", count, bad)
 
 
 def _recognised(layouts: list[Layout], columns: list[str], kinds: dict[str, str]) -> Layout | None:
