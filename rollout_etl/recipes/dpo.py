@@ -105,8 +105,8 @@ def preference_pairs(rollouts: pl.LazyFrame, options: DpoOptions | None = None) 
     """Preference pairs: a better and a worse rollout of the same group.
 
     `rollouts` is the canonical table; its keys and rewards are read at once, what was said when the result is collected. The
-    result has `chosen_reward`, `rejected_reward`, `reward_gap` (Float64) and the columns of the format for both sides,
-    prefixed `chosen_` and `rejected_`.
+    result has `reward_gap` (Float64), `is_overused` (Boolean, always false here), and for both sides, prefixed `chosen_` and
+    `rejected_`: `row` (Int64), `reward` (Float64), `chars` (the length of the completion) and the columns of the format.
     """
     options = options or DpoOptions()
     kept = rollouts.filter(verdict(rules(options)).is_null())
