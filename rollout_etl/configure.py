@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from rollout_etl import targets
 from rollout_etl.errors import UnreadableError, UsageError
 from rollout_etl.own_files import begins_as
+from rollout_etl.plain_text import quoted
 from rollout_etl.publish.files import StagedFile
 from rollout_etl.publish.folders import files_of
-from rollout_etl.read.canonical import quoted
 from rollout_etl.recipes import kto
 from rollout_etl.recipes.options import RECIPES, AnyOptions
 from rollout_etl.targets.target import Job, Loader, Rows, Settings, Target, companion, loader_of

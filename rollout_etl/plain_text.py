@@ -31,3 +31,8 @@ def counted(count: int, noun: str) -> str:
 def readable_name(name: str) -> str:
     """A file name as it can be shown; it differs from the name where that is not UTF-8."""
     return name if name.isascii() else os.fsencode(name).decode(errors="replace")
+
+
+def quoted(text: str) -> str:
+    """Text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"

@@ -77,7 +77,7 @@ def test_systemd_unit(folder: Path) -> None:
     unit = folder / "refresh.service"
     unit.write_text(_shown("[Unit]").replace("/srv/rollouts", str(folder)).replace("/opt/rollout-etl/bin/rollout-etl", COMMAND))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60)
-    assert "refresh.service" not in done.stderr, done.stderr
+    assert done.returncode == 0 and "refresh.service" not in done.stderr, done.stderr
 
 
 def test_airflow_dag(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rollout_etl.explore.safety import quoted
+from rollout_etl.plain_text import quoted
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.stored import Stored
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout_etl.errors import UsageError
+from rollout_etl.plain_text import quoted
 
 _READING = {"SELECT", "MULTI"}
 _EXPLAIN = re.compile(r"\s*EXPLAIN(?:\s+ANALYZE)?(?:\s*\([^()]*\))?\s", re.IGNORECASE)
@@ -56,11 +57,6 @@ def check(connection: Any, statement: Any) -> None:
 def without_comments(text: str) -> str:
     """The text without the comments and the space that it begins with."""
     return _COMMENTS.sub("", text)
-
-
-def quoted(text: str) -> str:
-    """Text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def apply_limits(connection: Any, limits: Limits, temporary: str) -> None:

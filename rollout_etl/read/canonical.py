@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Literal
 
 from rollout_etl.errors import UsageError
+from rollout_etl.plain_text import quoted
 from rollout_etl.read.metrics import SeenFields, metrics_sql, numbers_sql
 from rollout_etl.read.schema import COLUMNS, IS_ROLLOUT, RECORDED
 from rollout_etl.read.structure import GROUND_TRUTH_FIELDS, ITEMS, structure_for
@@ -68,11 +69,6 @@ class Lookup:
 @cache
 def _resource(name: str) -> str:
     return files("rollout_etl.read").joinpath("sql", name).read_text(encoding="utf-8")
-
-
-def quoted(text: str) -> str:
-    """Text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def json_path(path: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rollout_etl.read.canonical import quoted
+from rollout_etl.plain_text import quoted
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.structure import STRUCTURE
 

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.rules import SOUND, Rule, below_threshold, chosen_rules, verdict
+from rollout_etl.curate.select import TIES
 from rollout_etl.recipes.options import GrpoOptions
 
-NARROW = ("row", "task_key", "prompt_key", "reward", "attempt", "completion_key", "source", "line")
+NARROW = ("row", *GROUP, "reward", *TIES)
 """Canonical columns that decide which rollout stands for its group."""
 COLUMNS = {
     "response": ("prompt_text", "response_text", "ground_truth_text"),
@@ -49,8 +51,8 @@ def stand_ins(kept: pl.DataFrame, options: GrpoOptions) -> pl.DataFrame:
     """The rollout that stands for each group: the best reward, ties by attempt, content, file and line. In input order."""
     if options.all_rollouts:
         return kept.sort("row")
-    order = ["reward", "attempt", "completion_key", "source", "line"]
-    first = kept.sort(order, descending=[True, *[False] * 4], nulls_last=True).unique(["task_key", "prompt_key"], keep="first", maintain_order=True)
+    best_first = kept.sort("reward", *TIES, descending=[True, *[False] * len(TIES)], nulls_last=True)
+    first = best_first.unique(GROUP, keep="first", maintain_order=True)
     return first.sort("row")
 
 

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.order import mixed, of_key
+from rollout_etl.curate.select import TIES
 from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.recipes.strategies import CHARS, Ints, Orders, orders_of, stretches
 
-NARROW = ("row", "task_key", "prompt_key", "reward", "attempt", "completion_key", "source", "line", "completion_chars")
+NARROW = ("row", *GROUP, "reward", *TIES, CHARS)
 """Canonical columns that pairing can look at. Lengths take a look at what was said: `narrow_columns` has them where they decide."""
 Drawn = Callable[[int], Ints]
 """Given a number of pairs, the places of those that are made, in order."""

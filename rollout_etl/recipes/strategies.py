@@ -10,10 +10,10 @@ import polars as pl
 
 from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.rules import TOLERANCE
+from rollout_etl.curate.select import TIES
 from rollout_etl.recipes.options import DpoOptions
 
 CHARS = "completion_chars"
-_TIES = ("attempt", "completion_key", "source", "line")
 Ints = npt.NDArray[np.int64]
 
 
@@ -39,7 +39,7 @@ class Orders:
 def orders_of(kept: pl.DataFrame, options: DpoOptions) -> Orders:
     """The orders of rollouts with the columns of `pairing.narrow_columns`."""
     first = [] if options.ties == "first" else [CHARS]
-    ties, descending = [*first, *_TIES], [*([options.ties == "longer"] if first else []), *[False] * len(_TIES)]
+    ties, descending = [*first, *TIES], [*([options.ties == "longer"] if first else []), *[False] * len(TIES)]
     keys = [] if options.cross_prompt else GROUP
     ordered = kept.sort(*keys, "reward", *ties, descending=[*[False] * len(keys), True, *descending], nulls_last=True)
     changes = pl.any_horizontal(pl.lit(False), *(pl.col(key) != pl.col(key).shift() for key in keys)).fill_null(False)

@@ -91,6 +91,12 @@ def say(console: Console, text: str, indent: int = 0, style: str = "") -> None:
         console.print(Text(part, style=style), soft_wrap=True)
 
 
+def say_more(console: Console, left: int) -> None:
+    """Say how many rows a table leaves out, if any."""
+    if left > 0:
+        console.print(f"and {left:,} more; --json has them all", style="dim")
+
+
 def heading(console: Console, text: str) -> None:
     """A title, after an empty line."""
     console.print()
@@ -162,8 +168,7 @@ def _scopes(console: Console, title: str, scopes: list[dict[str, Any]]) -> None:
             number(scope["pass_at"].get(1)), share(equal), number(scope["sizes"]["num_turns"]["mean"]),
         )
     console.print(rows)
-    if len(scopes) > _SCOPES:
-        console.print(f"and {len(scopes) - _SCOPES:,} more; --json has them all", style="dim")
+    say_more(console, len(scopes) - _SCOPES)
 
 
 def _metrics(console: Console, metrics: dict[str, Any]) -> None:
@@ -175,8 +180,7 @@ def _metrics(console: Console, metrics: dict[str, Any]) -> None:
     for name, row in sorted(metrics.items(), key=lambda item: -item[1]["count"])[:_SCOPES]:
         rows.add_row(plain(name), *(number(row[part]) for part in ("count", "mean", "std", "min", "median", "max")))
     console.print(rows)
-    if len(metrics) > _SCOPES:
-        console.print(f"and {len(metrics) - _SCOPES:,} more; --json has them all", style="dim")
+    say_more(console, len(metrics) - _SCOPES)
 
 
 def _sizes(console: Console, overall: dict[str, Any]) -> None:
@@ -204,8 +208,7 @@ def _tools(console: Console, tools: list[dict[str, Any]]) -> None:
     for row in tools[:_SCOPES]:
         rows.add_row(plain(row["tool"]) or "(no name)", f"{row['calls']:,}", f"{row['rollouts']:,}")
     console.print(rows)
-    if len(tools) > _SCOPES:
-        console.print(f"and {len(tools) - _SCOPES:,} more; --json has them all", style="dim")
+    say_more(console, len(tools) - _SCOPES)
 
 
 def _candidates(console: Console, found: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from rollout_etl.plain_text import plain
-from rollout_etl.stats.terminal import heading, number, say, share, table
+from rollout_etl.stats.terminal import heading, number, say, say_more, share, table
 
 SHARES = ("success_rate", "no_spread", "truncated")
 """Measures that are shown as percentages."""
@@ -51,8 +51,7 @@ def _by_name(console: Console, title: str, part: list[dict[str, Any]]) -> None:
     for row in part[:_NAMES]:
         rows.add_row(plain(row["name"] or "(none)"), *cells("mean", row["mean"]), *cells("success_rate", row["success_rate"])[:2])
     console.print(rows)
-    if len(part) > _NAMES:
-        console.print(f"and {len(part) - _NAMES:,} more; --json has them all", style="dim")
+    say_more(console, len(part) - _NAMES)
 
 
 def _prompts(console: Console, prompts: dict[str, Any]) -> None:

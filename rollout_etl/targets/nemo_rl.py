@@ -71,16 +71,14 @@ def style_of(job: Job) -> Style:
 def check(job: Job) -> None:
     """Raise `UsageError` for what NeMo RL cannot load."""
     options = job.options
-    if job.container == ".parquet":
-        if isinstance(options, SftOptions) and options.format == "openai":
-            raise UsageError("NeMo RL loads the openai format from JSONL only; name the output .jsonl, or use --format simple")
-        if isinstance(options, GrpoOptions) and options.format == "gym":
-            raise UsageError("NeMo RL loads Gym rows from JSONL only; name the output .jsonl")
-    if job.shards:
-        if isinstance(options, SftOptions) and options.format == "openai":
-            raise UsageError("NeMo RL loads the openai format from one file: write no shards, or use --format simple")
-        if isinstance(options, GrpoOptions) and options.format == "gym":
-            raise UsageError("NeMo RL loads Gym rows from one file: write no shards")
+    is_openai = isinstance(options, SftOptions) and options.format == "openai"
+    is_gym = isinstance(options, GrpoOptions) and options.format == "gym"
+    if is_openai or is_gym:
+        named, or_else = ("the openai format", ", or use --format simple") if is_openai else ("Gym rows", "")
+        if job.container == ".parquet":
+            raise UsageError(f"NeMo RL loads {named} from JSONL only; name the output .jsonl{or_else}")
+        if job.shards:
+            raise UsageError(f"NeMo RL loads {named} from one file: write no shards{or_else}")
     if job.form is not None:
         raise UsageError("--as is not for NeMo RL, whose rows are chosen with --format")
     if job.extra:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rollout_etl.errors import UsageError
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
-from rollout_etl.targets.target import Settings
+from rollout_etl.targets.target import Settings, quoted_path
 
 _ROOT = "${oc.env:NEMO_RL_ROOT}"
 BATCH = {"sft": 32, "dpo": 128, "rm": 128, "grpo": 32, "ppo": 32}
@@ -57,10 +57,6 @@ def launch_command(options: AnyOptions, config: Path, layout: str = "current") -
     return f"NEMO_RL_ROOT=$PWD uv run {script} --config {shlex.quote(str(config.resolve()))}"
 
 
-def _path(data: Path) -> str:
-    return json.dumps(str(data.resolve()), ensure_ascii=False)
-
-
 def _header(settings: Settings) -> str:
     model = "" if settings.model else "; set policy.model_name to your model"
     return f"# Run file for {settings.train.name}. Set NEMO_RL_ROOT to a checkout of NVIDIA-NeMo/RL{model}.\n"
@@ -81,7 +77,7 @@ def _data(settings: Settings, keys: dict[str, str], *, default: str = "", extra:
 
 def _keys(keys: dict[str, str], data: Path) -> str:
     (name, dataset), *others = keys.items()
-    pairs = [(name, dataset), ("data_path", _path(data)), *others]
+    pairs = [(name, dataset), ("data_path", quoted_path(data)), *others]
     return "".join(f"    {key}: {value}\n" for key, value in pairs)
 
 
@@ -162,8 +158,8 @@ grpo: {{{steps}, {limit}{when}, max_val_samples: null}}
 
 def _old_layout(options: AnyOptions, settings: Settings, batch: int) -> str:
     """Keys stand directly under `data:`; v0.6.0 and later accept them and read something else."""
-    recipe, path = options.recipe, _path(settings.pattern_of(settings.train))
-    validation = "null" if settings.validation is None else _path(settings.pattern_of(settings.validation))
+    recipe, path = options.recipe, quoted_path(settings.pattern_of(settings.train))
+    validation = "null" if settings.validation is None else quoted_path(settings.pattern_of(settings.validation))
     if isinstance(options, GrpoOptions) and options.format == "gym":
         rows = f"  train_jsonl_fpath: {path}\n  validation_jsonl_fpath: {validation}\n"
         return f"defaults: {_ROOT}/examples/nemo_gym/grpo_dapo17k_bytedtsinghua_qwen3_4binstruct_nf.yaml\ndata:\n{rows}"

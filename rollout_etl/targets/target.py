@@ -6,6 +6,7 @@ the trainer it serves, which versions were run, and which columns it writes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -206,6 +207,11 @@ def loader_of(target: Target, job: Job) -> Loader:
 def companion(output: Path, suffix: str) -> Path:
     """Path of a file that lies beside an output."""
     return output.with_name(output.name + suffix)
+
+
+def quoted_path(path: Path) -> str:
+    """The absolute path as a JSON text, which YAML reads as well."""
+    return json.dumps(str(path.resolve()), ensure_ascii=False)
 
 
 _LOST_IF_KEPT = ("tool_prompt", "tool_completion", "tool_schemas", "reasoning", "reasoning_prompt")

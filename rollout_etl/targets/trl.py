@@ -33,7 +33,7 @@ from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets import token_ids
 from rollout_etl.targets.columns import extras, refuse_names
-from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
+from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, quoted_path
 
 TITLE = "TRL"
 VERSIONS = "1.16.0"
@@ -130,19 +130,15 @@ def _data(settings: Settings) -> str:
     """How the scripts find the data: TRL's `datasets` for one file, a dataset card that names both files with validation."""
     if settings.validation is not None:
         return (
-            f"dataset_name: {_quoted(_card(settings).parent)}\ndataset_train_split: train\ndataset_test_split: test\n"
+            f"dataset_name: {quoted_path(_card(settings).parent)}\ndataset_train_split: train\ndataset_test_split: test\n"
             "eval_strategy: steps\neval_steps: 100\n"
         )
     kind = "parquet" if settings.container == ".parquet" else "json"
-    return f"datasets:\n  - path: {kind}\n    data_files: {_quoted(settings.pattern_of(settings.train))}\n    split: train\n"
+    return f"datasets:\n  - path: {kind}\n    data_files: {quoted_path(settings.pattern_of(settings.train))}\n    split: train\n"
 
 
 def _card(settings: Settings) -> Path:
     return settings.run_file.with_name(settings.run_file.name + ".data") / "README.md"
-
-
-def _quoted(path: Path) -> str:
-    return json.dumps(str(path.resolve()), ensure_ascii=False)
 
 
 def run_files(job: Job, settings: Settings) -> dict[Path, str]:
@@ -153,7 +149,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
         f"# Run file for {settings.train.name}, for TRL's {LOADERS[job.recipe].name}." + ("" if settings.model else " Set model_name_or_path to your model."),  # type: ignore[union-attr]
         f"model_name_or_path: {json.dumps(settings.model or 'Qwen/Qwen3-0.6B')}",
         _data(settings).rstrip("\n"),
-        f"output_dir: {_quoted(settings.run_file.parent / f'{settings.train.stem}-{job.recipe}')}",
+        f"output_dir: {quoted_path(settings.run_file.parent / f'{settings.train.stem}-{job.recipe}')}",
         f"per_device_train_batch_size: {batch}",
         "report_to: none",
     ]
@@ -173,7 +169,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     files = {settings.run_file: "\n".join(lines) + "\n"}
     if settings.validation is not None:
         named = {"train": settings.train, "test": settings.validation}
-        splits = "".join(f"      - split: {name}\n        path: {_quoted(settings.pattern_of(path))}\n" for name, path in named.items())
+        splits = "".join(f"      - split: {name}\n        path: {quoted_path(settings.pattern_of(path))}\n" for name, path in named.items())
         files[_card(settings)] = f"---\nconfigs:\n  - config_name: default\n    data_files:\n{splits}---\n"
     return files
 

@@ -32,7 +32,7 @@ from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets.columns import extras, refuse_names
 from rollout_etl.targets.messages import joined
-from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, companion
+from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, companion, quoted_path
 
 TITLE = "verl"
 VERSIONS = "0.9.1"
@@ -130,13 +130,9 @@ def beside(job: Job) -> dict[str, str]:
     return {_CLASS_SUFFIX: dataset_class()} if job.recipe == "sft" and job.form != "messages" else {}
 
 
-def _quoted(path: Path) -> str:
-    return json.dumps(str(path.resolve()), ensure_ascii=False)
-
-
 def _files(settings: Settings, data: Path) -> str:
     """verl reads files by name, not by pattern."""
-    quoted = [_quoted(path) for path in settings.files_of(data)]
+    quoted = [quoted_path(path) for path in settings.files_of(data)]
     return quoted[0] if data not in settings.shards else f"[{', '.join(quoted)}]"
 
 
@@ -157,7 +153,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
 def _sft(job: Job, settings: Settings) -> str:
     custom = ""
     if job.form != "messages":
-        custom = f"  custom_cls: {{path: {_quoted(companion(settings.train, _CLASS_SUFFIX))}, name: RolloutSFTDataset}}\n"
+        custom = f"  custom_cls: {{path: {quoted_path(companion(settings.train, _CLASS_SUFFIX))}, name: RolloutSFTDataset}}\n"
     return f"""model: {{path: {json.dumps(settings.model or "Qwen/Qwen3-0.6B")}}}
 data:
   train_files: {_files(settings, settings.train)}

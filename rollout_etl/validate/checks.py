@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rollout_etl.read.canonical import json_path, quoted
+from rollout_etl.plain_text import quoted
+from rollout_etl.read.canonical import json_path
 from rollout_etl.validate.layouts import Column, Layout
 
 _MESSAGE = '[{"role":"JSON","content":"JSON","tool_calls":"JSON","tool_call_id":"JSON"}]'
