@@ -227,7 +227,7 @@ def test_options_that_are_looked_at_are_not_warned_about(folder: Path) -> None:
 def test_a_pipe_is_not_replaced_by_a_file(option: str, folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     done = run("sft", "good.jsonl", *TO, option, "pipe", folder=folder)
-    assert done.returncode in (ExitCode.USAGE, ExitCode.UNREADABLE) and done.stderr.startswith(("rollout-etl: cannot write pipe", "rollout-etl: pipe is there"))
+    assert done.returncode in (ExitCode.USAGE, ExitCode.UNREADABLE) and done.stderr.startswith(("rollout-etl: cannot write pipe", "rollout-etl: pipe already exists"))
     assert (folder / "pipe").is_fifo() and not (folder / "out.jsonl").exists()
 
 
