@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_etl.curate import rewards
+from rollout_etl.errors import UsageError
 from tests.narrow_rows import QUICK, frame, rollouts
 from tests.oracle import curation as plain
 
@@ -24,6 +25,12 @@ def test_advantages(rows: list[dict[str, Any]], kind: Any) -> None:
         assert [by_row[row["row"]] for row in group] == pytest.approx(wanted, abs=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["GRPO", "rlo", None])
+def test_an_advantage_that_there_is_not(kind: Any) -> None:
+    with pytest.raises(UsageError, match="advantages are grpo, rloo, max-rl"):
+        rewards.with_advantage(frame([]).lazy(), kind)
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -32,12 +39,14 @@ def test_advantages(rows: list[dict[str, Any]], kind: Any) -> None:
         ("case when correct < 0.5 then 0.3 * reward else reward end", [1.0, 0.0]),
         ("2 * correct * style / (correct + style)", [2 / 3, None]),
         ("reward / 0", [None, None]),
+        ('"my-style"', [0.25, None]),
+        ('"metrics.my-style" * 2', [0.5, None]),
+        ('greatest(metrics."my-style", correct)', [1.0, None]),
     ],
 )
 def test_formulas(text: str, wanted: list[float | None]) -> None:
-    table = pl.LazyFrame(
-        {"reward": [1.0, 0.0], "is_nonfinite": [False, False], "task_name": ["a", "b"], "metrics": ['{"correct":1,"style":0.5}', '{"correct":1,"styles":3}']}
-    )
+    metrics = ['{"correct":1,"style":0.5,"my-style":0.25}', '{"correct":1,"styles":3}']
+    table = pl.LazyFrame({"reward": [1.0, 0.0], "is_nonfinite": [False, False], "task_name": ["a", "b"], "metrics": metrics})
     assert rewards.rescored(table, text).collect()["reward"].to_list() == pytest.approx(wanted)
 
 

@@ -14,12 +14,11 @@ from rollout_etl.nearest import meant_or_all
 from rollout_etl.read.schema import SCHEMA
 
 _QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\""
-_METRIC = re.compile(rf"({_QUOTED})|\bmetrics\.([A-Za-z_]\w*)")
-# What looks at other rows as well would mean something else in every batch.
-_OTHER_ROWS = re.compile(
-    r"\b(over|count|sum|avg|mean|min|max|median|stddev|stdev|variance|first|last|row_number|rank|dense_rank|lag|lead|quantile_cont|quantile_disc|corr|covar)\s*\(",
-    re.IGNORECASE,
-)
+_METRIC = re.compile(rf"({_QUOTED})|\bmetrics\.(?:([A-Za-z_]\w*)|\"((?:[^\"]|\"\")+)\")")
+_UNREAD = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+# What the parsed expression does not show: a window, a list as rows, and a name that is taken for its argument.
+_OTHER_ROWS = re.compile(r"\b(?:over|unnest|last_value)\b\"?\s*\(", re.IGNORECASE)
+
 
 
 def metric(name: str, of: pl.Expr) -> pl.Expr:
@@ -54,10 +53,8 @@ def condition(text: str, option: str = "--where", schema: Callable[[str], _Dtype
     Raises `UsageError` for what is no condition on single rows, or names a column that there is not.
     """
     of, names = (schema, known) if schema is not None else (_canonical, [name for name in SCHEMA if name != "row"])
-    if _OTHER_ROWS.search(re.sub(_QUOTED, "''", text)):
-        raise UsageError(f"{option} {text}: a condition looks at one row at a time, without count, sum, over and the like")
     try:
-        expression = pl.sql_expr(_METRIC.sub(lambda found: found[1] or f'"metrics.{found[2]}"', text))
+        expression = pl.sql_expr(_METRIC.sub(lambda found: found[1] or f'"metrics.{found[2] or found[3]}"', text))
         used = list(dict.fromkeys(expression.meta.root_names()))
     except (PolarsError, TypeError) as error:
         raise UsageError(f"{option} {text}: {str(error).splitlines()[0]}") from error
@@ -68,11 +65,29 @@ def condition(text: str, option: str = "--where", schema: Callable[[str], _Dtype
     try:
         frame = pl.DataFrame(schema={**{name: dtype for name, dtype in dtypes.items() if dtype is not None}, " ": pl.Int8})
         dtype = frame.select(value=expression).schema["value"]
+        if looks_around(text, expression, frame):
+            raise UsageError(f"{option} {text}: a condition looks at one row at a time, without count, sum, over and the like")
     except PolarsError as error:
         raise UsageError(f"{option} {text}: {str(error).splitlines()[0]}") from error
     if dtype != pl.Boolean:
         raise UsageError(f"{option} {text} is no condition; compare something, as in reward < 0.5")
     return expression
+
+
+def looks_around(text: str, expression: pl.Expr, empty: pl.DataFrame) -> bool:
+    """Whether an expression, parsed from `text`, looks at other rows as well: it would mean something else in every batch.
+
+    `empty` has its columns, and no rows: what is made of rows and gives one all the same sums them up.
+    """
+    if _OTHER_ROWS.search(_UNREAD.sub(" ", text)):
+        return True
+    parts = [expression]
+    while parts:
+        part = parts.pop()
+        if (part.meta.root_names() or part.meta.eq(pl.len())) and len(empty.select(value=part)):
+            return True
+        parts += part.meta.pop(schema=empty.schema)
+    return False
 
 
 def _canonical(name: str) -> _Dtype:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import polars as pl
 from polars.exceptions import PolarsError
 
+from rollout_etl.curate.conditions import looks_around, metric
 from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.errors import UsageError
@@ -17,7 +18,7 @@ Advantage = Literal["grpo", "rloo", "max-rl"]
 EPSILON = 1e-4
 """Added to the standard deviation, as TRL's GRPOTrainer does."""
 _WEIGHT = re.compile(r"\s*\+?\s*(\d+(?:\.\d+)?)\s*\*\s*[A-Za-z_]\w*\s*")
-_NAME = re.compile(r"('(?:[^']|'')*')|\b(?:metrics\.)?([A-Za-z_]\w*)\b(?!\s*\()")
+_NAME = re.compile(r"('(?:[^']|'')*'|\"(?:[^\"]|\"\")+\"(?=\s*\())|(?:\bmetrics\.)?(?:\b([A-Za-z_]\w*)\b|\"((?:[^\"]|\"\")+)\")(?!\s*\()")
 _MINDS_MISSING = re.compile(r"\bcoalesce\s*\(|\bis\s+(?:not\s+)?null\b", re.IGNORECASE)
 _WORDS = {"case", "when", "then", "else", "end", "and", "or", "not", "between", "in", "is", "null", "true", "false"}
 
@@ -70,14 +71,16 @@ def scaled(reward: pl.Expr, wanted: list[Scale]) -> tuple[pl.Expr, pl.Expr]:
 def formula(text: str) -> pl.Expr:
     """`0.6*correctness + 0.3*efficiency` as an expression over columns `metrics.NAME` and `reward`, in the SQL of Polars.
 
-    Gates are written as CASE WHEN, F1 as arithmetic; a rollout that lacks a metric gets no reward, unless the text minds that itself, by
-    COALESCE or IS NULL. Raises `UsageError`.
+    Gates are written as CASE WHEN, F1 as arithmetic; names that are no words stand in double quotes. A rollout that lacks a metric gets
+    no reward, unless the text minds that itself, by COALESCE or IS NULL. Raises `UsageError`.
     """
     try:
         expression = pl.sql_expr(_NAME.sub(_named, text))
         names = expression.meta.root_names()
         schema = pl.Schema({name: pl.Float64() for name in names} or {" ": pl.Float64()})
         dtype = schema.to_frame().select(value=expression).schema["value"]
+        if looks_around(text, expression, schema.to_frame()):
+            raise UsageError(f"--reward {text}: a formula looks at one rollout at a time, without max, avg, over and the like")
     except (PolarsError, TypeError) as error:
         raise UsageError(f"--reward {text}: {str(error).splitlines()[0]}") from error
     if not names:
@@ -92,9 +95,11 @@ def formula(text: str) -> pl.Expr:
 
 
 def _named(found: re.Match[str]) -> str:
-    if found[1] or found[2].lower() in _WORDS:
+    if found[1] or (found[2] or "").lower() in _WORDS:
         return found[0]
-    return "reward" if found[0] == "reward" else f'"metrics.{found[2]}"'
+    if found[0] in ("reward", '"reward"'):
+        return "reward"
+    return f'"metrics.{found[2] or found[3].removeprefix("metrics.")}"'
 
 
 def weights_warning(text: str) -> str | None:
@@ -117,8 +122,6 @@ def rescored(rollouts: pl.LazyFrame, reward: str | None = None, reward_scale: tu
 
     Needs `RESCORED_FROM`; gives `CLAMPED` (Boolean) as well.
     """
-    from rollout_etl.curate.conditions import metric
-
     if reward is not None:
         value = formula(reward)
         names = [name for name in dict.fromkeys(value.meta.root_names()) if name.startswith("metrics.")]
@@ -137,6 +140,7 @@ def advantage(kind: Advantage) -> pl.Expr:
 
     `grpo`: (r - mean) / (std + 1e-4), with the sample standard deviation (Shao et al. 2024); `rloo`: r less the mean of the others
     (Ahmadian et al. 2024), 0 for a lone rollout; `max-rl`: (r - mean) / mean, 0 where the mean is 0 (Tajwar et al. 2026).
+    Raises `UsageError` for another name.
     """
     apart = pl.col("reward") - pl.col("mean_reward")
     n = pl.col("n")
@@ -144,6 +148,8 @@ def advantage(kind: Advantage) -> pl.Expr:
         return apart / (pl.col("std_reward").fill_null(0.0) + EPSILON)
     if kind == "rloo":
         return pl.when(n > 1).then(apart * n / (n - 1)).otherwise(0.0)
+    if kind != "max-rl":
+        raise UsageError(f"no advantage {kind!r}; advantages are {', '.join(get_args(Advantage))}")
     return pl.when(pl.col("mean_reward").abs() > TOLERANCE).then(apart / pl.col("mean_reward")).otherwise(0.0)
 
 
