@@ -11,11 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_etl.curate import balance, dedup, order, select, split
+from rollout_etl.curate.conditions import condition
 from rollout_etl.curate.decontaminate import without_prompts
 from rollout_etl.curate.groups import group_table, where_group
 from rollout_etl.errors import UsageError
+from rollout_etl.read.schema import SCHEMA
 from tests.narrow_rows import KEYS, QUICK, SHARES, frame, rollouts, rows_left
 from tests.oracle import curation as plain
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "task_name = 'count(*)'", "greatest(reward, 0.5) > 0.5", "reward in (0, 1)", "split_part(source, '/', 1) = 'a'", "coalesce(reward, 0) = 0",
+        "case when reward > 0 then line > 1 else task_name like 'a%' end", "attempt % 2 = 0",
+        'metrics."my-style" > 0.5', '"metrics.my-style" > 0.5',
+    ],
+)  # fmt: skip
+def test_conditions_on_single_rows(text: str) -> None:
+    assert set(condition(text).meta.root_names()) <= {*SCHEMA, "metrics.my-style"}
 
 
 @QUICK
@@ -117,15 +131,23 @@ def test_split_has_its_shares_and_stays_when_data_grows() -> None:
 def test_even_samples(rows: list[dict[str, Any]], size: int, many: bool) -> None:
     """No level has more than one example less than another, but for those that are used up."""
     for number, row in enumerate(rows):
-        row["reward"] = number / 100 if many else [0.0, 0.5, 1.0][number * number % 3]
+        row["reward"] = number // 2 / 100 if many else [0.0, 0.5, 1.0][number * number % 3]
         row["order"] = row["row"] * 7919 % 101
     table = frame(rows).with_columns(order=pl.Series([row["order"] for row in rows], dtype=pl.UInt64))
     found = balance.sample(table.lazy(), str(size), evenly=True).collect()
-    ordered = sorted(rows, key=lambda row: (row["reward"], row["row"]))
-    levels = {row["row"]: (place * 5 + 4) // len(rows) if many and len(rows) > 5 else row["reward"] for place, row in enumerate(ordered)}
+    ordered = sorted(rows, key=lambda row: (row["reward"], row["order"], row["row"]))
+    in_fifths = len({row["reward"] for row in rows}) > 5
+    levels = {row["row"]: (place * 5 + 4) // len(rows) if in_fifths else row["reward"] for place, row in enumerate(ordered)}
     turns = {row["row"]: sum(levels[o["row"]] == levels[row["row"]] and (o["order"], o["row"]) < (row["order"], row["row"]) for o in rows) for row in rows}
     wanted = sorted(rows, key=lambda row: (turns[row["row"]], row["order"], row["row"]))[:size]
     assert found["row"].to_list() == sorted(row["row"] for row in wanted)
+
+
+def test_even_samples_do_not_depend_on_the_order_of_files() -> None:
+    table = pl.DataFrame({"reward": [number % 7 / 7 for number in range(50)] + [None] * 3, "order": [number * 7919 % 101 for number in range(53)]})
+    table = table.cast({"order": pl.UInt64})
+    found = [set(balance.sample(one.lazy(), "20", evenly=True).collect().rows()) for one in (table, table.reverse())]
+    assert found[0] == found[1] and len(found[0]) == 20
 
 
 @QUICK
@@ -161,6 +183,15 @@ def test_excluded_prompts(rows: list[dict[str, Any]], benchmark: list[str], size
         ({"where": "rewrd > 1"}, "did you mean reward"),
         ({"where": "reward >"}, "--where reward >"),
         ({"where": "reward + 1"}, "is no condition"),
+        *(({"where": text}, "a condition looks at one row at a time") for text in (
+            "count(*) > 1", "first_value(reward) > 0.5", "stddev_samp(reward) > 0", "covar_samp(reward, line) > 0", "last_value(reward) > 0",
+            "array_agg(reward) is null", "string_agg(task_name, ',') = 'a'", "avg/**/(reward) > 1", '"avg"(reward) > 1', "reward > max(reward) / 2",
+            "row_number() over (order by reward) > 1", "lag(reward) over (order by line) > 1", "unnest(string_to_array(source, '/')) = 'x'",
+        )),
+        ({"where_group": "n > avg(n)"}, "a condition looks at one row at a time"),
+        *(({"reward": text}, "a formula looks at one rollout at a time") for text in (
+            "max(correctness)", "avg(style) over ()", "first(style)", "style + count(*)", '"avg"(style)', "last_value(style)",
+        )),
         ({"where": "sum(reward) > 1"}, "one row at a time"),
         ({"where_group": "mean > 1"}, "columns are n, mean_reward"),
         ({"where_group": "has_spred"}, "did you mean has_spread"),

@@ -114,8 +114,10 @@ def sample(examples: pl.LazyFrame, size: str, evenly: bool = False) -> pl.LazyFr
     count, part = sample_size(size)
     if evenly:
         reward = pl.col("reward")
-        fifths = (reward.rank("ordinal") * _LEVELS - 1) // reward.count()
-        level = pl.when(reward.n_unique() > _LEVELS).then(fifths).otherwise(reward.rank("dense"))
+        # Of equal rewards, some of which may fall to the next fifth, the order of files must not choose.
+        place = pl.struct("reward", "order", pl.int_range(pl.len())).rank("ordinal").cast(pl.Int64) - reward.null_count()
+        fifths = pl.when(reward.is_not_null()).then((place * _LEVELS - 1) // reward.count())
+        level = pl.when(reward.n_unique() > _LEVELS).then(fifths).otherwise(reward.rank("dense").cast(pl.Int64))
         turn = pl.struct("order", pl.int_range(pl.len())).rank("ordinal").over(level).alias("_turn")
         wanted = pl.lit(count) if part is None else (pl.len() * part).ceil()
         return examples.filter(pl.struct(turn, "order", pl.int_range(pl.len()).alias("_at")).rank("ordinal") <= wanted)
