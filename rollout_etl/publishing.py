@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rollout_etl.curate import split
 from rollout_etl.errors import UsageError
-from rollout_etl.publish.files import StagedFile, Written
+from rollout_etl.publish.files import StagedFile, Written, plain_write_errors
+from rollout_etl.publish.manifests import parts_of
 from rollout_etl.publish.outputs import Output
 from rollout_etl.publish.parts import Parts
 from rollout_etl.read.inputs import MANIFEST_SUFFIX
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes import advice
+from rollout_etl.report import Report
 from rollout_etl.steps import Steps
 from rollout_etl.targets.target import Settings, companion
 
@@ -35,7 +38,7 @@ def write_quarantine(path: Path | None, rollouts: Rollouts) -> None:
 
 
 def publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
-    """Move data, the files beside it and the manifests to their places; the manifests go last."""
+    """Move data, the files beside it and the manifests to their places; the manifests go last. Parts that went stale go before them."""
     job, target, report = steps.job, steps.target, steps.report
     if run.refuse_dates and job.container == ".jsonl":
         for file in parts.files.values():
@@ -45,6 +48,7 @@ def publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
     written = {name: file.finish() for name, file in parts.files.items() if file.rows}
     if missing := [name for name in parts.files if name not in written]:
         report.warnings.append(f"no examples for {', '.join(missing)}: too few prompts for this split")
+    stale = _stale_parts(run.output, parts, written, report)
     report.outputs = [file for files in written.values() for file in files]
     report.shards = [shard for name in written for shard in steps.shards.parts[name]] if steps.shards is not None else []
     staged: list[Output | StagedFile] = [parts.files[name] for name in written]
@@ -60,12 +64,41 @@ def publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
         report.outputs.append(companion_file.finish())
     advice.advise(report, run.options)
     record = json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n"
-    for name in reversed(written):
-        manifest = _staged(Path(str(parts.files[name].path) + MANIFEST_SUFFIX), record, stack)
+    manifests = [_staged(_manifest(parts.files[name].path), record, stack) for name in reversed(written)]
+    for manifest in manifests:
         manifest.finish()
-        staged.append(manifest)
     for one in staged:
         one.publish()
+    for path in stale:
+        _remove(path)
+    for manifest in manifests:
+        manifest.publish()
+
+
+def _stale_parts(output: Path, parts: Parts, written: Collection[str], report: Report) -> list[Path]:
+    """Parts of an earlier run that this one leaves empty: their prompts may be trained on now. Other parts that lie there are warned about."""
+    empty = {file.path for name, file in parts.files.items() if name not in written}
+    others = set(parts_of(output)) - {parts.files[name].path for name in written}
+    stale = sorted(empty & others)
+    report.warnings += [f"removed {path}, which an earlier run wrote: its prompts may be trained on now" for path in stale]
+    report.warnings += [
+        f"{path} is there from before, and its prompts may be trained on now: remove it, or give the output another name"
+        for path in sorted((others | {path for path in empty if path.exists()}) - {*stale})
+    ]
+    return stale
+
+
+def _remove(path: Path) -> None:
+    with plain_write_errors(path):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        _manifest(path).unlink(missing_ok=True)
+
+
+def _manifest(path: Path) -> Path:
+    return Path(f"{path}{MANIFEST_SUFFIX}")
 
 
 def _settings(run: Run, steps: Steps, parts: Parts, written: Mapping[str, Sequence[Written]]) -> Settings:

@@ -14,6 +14,7 @@ import pytest
 import rollout_etl
 from rollout_etl import Curation, DpoOptions, GrpoOptions, SftOptions
 from rollout_etl.errors import UsageError
+from rollout_etl.publish.outputs import Sharding
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
@@ -137,6 +138,42 @@ def test_a_part_without_examples_is_not_written(files: list[Path], tmp_path: Pat
     report = run(files, tmp_path / "out.jsonl", options, Curation(split="train=0.9999999,val=0.0000001"))
     assert report.warnings[0] == "no examples for val: too few prompts for this split"
     assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == ["out.jsonl"]
+
+
+@pytest.mark.parametrize("output", ["out.jsonl", "out.parquet", "out"])
+def test_a_part_that_stays_empty_does_not_leave_the_old_one(output: str, files: list[Path], tmp_path: Path) -> None:
+    """What an earlier run put there to validate with may be trained on now."""
+    sharding = None if "." in output else Sharding(count=2)
+    path, options = tmp_path / output, SftOptions(reward_threshold=0, format="simple")
+    val = path.with_name(f"out.val{path.suffix}")
+    manifest = Path(f"{val}.manifest.json")
+
+    def again(text: str | None) -> list[str]:
+        return run(files, path, options, Curation(split=text), sharding=sharding).warnings
+
+    again("train=0.7,val=0.3")
+    assert val.exists()
+    assert again(None) == [f"{val} is there from before, and its prompts may be trained on now: remove it, or give the output another name"]
+    assert val.exists() and manifest.exists()
+    removed = f"removed {val}, which an earlier run wrote: its prompts may be trained on now"
+    assert removed in again("train=0.9999999,val=0.0000001")
+    assert not val.exists() and not manifest.exists()
+    assert json.loads(Path(f"{path}.manifest.json").read_text())["warnings"][1] == removed
+    assert not again(None)
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_part_that_somebody_else_wrote_stays(changed: bool, files: list[Path], tmp_path: Path) -> None:
+    output, val = tmp_path / "out.jsonl", tmp_path / "out.val.jsonl"
+    if changed:
+        run(files, output, SftOptions(reward_threshold=0), Curation(split="train=0.7,val=0.3"))
+    val.write_text("mine\n")
+    (tmp_path / "out.other.jsonl").write_text("mine\n")
+    warnings = run(files, output, SftOptions(reward_threshold=0), Curation(split="train=0.9999999,val=0.0000001")).warnings
+    assert [warning for warning in warnings if "out." in warning] == [
+        f"{val} is there from before, and its prompts may be trained on now: remove it, or give the output another name"
+    ]
+    assert val.read_text() == "mine\n"
 
 
 def test_run_file_names_the_validation_file(files: list[Path], tmp_path: Path) -> None:
