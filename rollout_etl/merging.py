@@ -28,6 +28,7 @@ class Merged:
     rollouts: dict[str, int] = field(default_factory=dict)
     """Rollouts by `task_name`; those without one are counted under the empty name."""
     output: str = ""
+    """The file; empty where there was no rollout to write, and an earlier one is as it was."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -55,7 +56,7 @@ def merge(
         raise UsageError(f"{target} is a folder; name a file that ends with .jsonl")
     namespaces = {item.path: item.namespace for item in rollouts.inputs}
     first = _first_indices(rollouts, namespaces)
-    done, counts = Merged(output=str(target), notes=[*rollouts.notes, *searched_note(given, target)]), Counter[str]()
+    done, counts = Merged(notes=[*rollouts.notes, *searched_note(given, target)]), Counter[str]()
     wanted = list(dict.fromkeys(["source", "task_name", "task_index", "unnamed_row", *rewards.RESCORED_FROM]))
     with StagedFile(target) as file:
         for frame in rollouts.batches([*wanted, "recorded_reward"]):
@@ -71,8 +72,10 @@ def merge(
         for scale in scales:
             if scale.source is not None and scale.source not in counts:
                 raise UsageError(f"--reward-scale names '{scale.source}', of which there is no rollout{did_you_mean(scale.source, counts)}")
-        file.finish()
-        file.publish()
+        if counts:
+            file.finish()
+            file.publish()
+            done.output = str(target)
     done.read, done.quarantined = account.read, len(account.quarantined)
     done.rollouts = dict(sorted(counts.items()))
     return done

@@ -240,6 +240,18 @@ def test_named_inputs_and_merge(tmp_path: Path) -> None:
         rollout_etl.merge(named, tmp_path / "a.jsonl")
 
 
+def test_merging_nothing_leaves_the_old_output(files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n")
+    command = [COMMAND, "merge", "a=empty.jsonl", "-o", "all.jsonl"]
+    for state in ("was not made", "is as it was"):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.endswith(f"\nrollout-etl: nothing to write; all.jsonl {state}\n")
+        assert (tmp_path / "all.jsonl").exists() == (state == "is as it was")
+        rollout_etl.merge(files, tmp_path / "all.jsonl")
+    assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 310
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="../shared/rollouts is absent")
 def test_real_groups(tmp_path: Path) -> None:
     """newton_bench asks one question for several hidden tasks, blackjack several for one task: neither makes a pair, anyswe does."""

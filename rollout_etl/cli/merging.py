@@ -12,7 +12,7 @@ import typer
 
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
-from rollout_etl.cli.talk import heard
+from rollout_etl.cli.talk import TALK, heard
 from rollout_etl.errors import ExitCode, UsageError
 from rollout_etl.plain_text import plain
 
@@ -45,10 +45,13 @@ def merge(
             lines = [f"read         {done.read:>10,} lines", f"  quarantined{done.quarantined:>10,}"]
             lines += [f"  merged     {count:>10,} {name or '(no task_name)'}" for name, count in done.rollouts.items()]
             lines += [f"clamped      {done.clamped:>10,}"] if done.clamped else []
-            lines += [*(f"note         {note}" for note in done.notes), f"output       {done.output}"]
+            lines += [f"note         {note}" for note in done.notes] + ([f"output       {done.output}"] if done.output else [])
             print("\n".join(plain(line) for line in lines), file=sys.stderr)
         if json:
             print(json_text.dumps(done.__dict__, ensure_ascii=False), flush=True)
+        if not done.output:
+            TALK.error(f"nothing to write; {output} {'is as it was' if output.exists() else 'was not made'}", ExitCode.NOTHING_TO_WRITE)
+            return ExitCode.NOTHING_TO_WRITE
         return ExitCode.DONE
 
     guarded(run)
