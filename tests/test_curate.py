@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,9 +14,9 @@ from hypothesis import strategies as st
 
 from rollout_etl.curate import balance, dedup, order, select, split
 from rollout_etl.curate.conditions import condition
-from rollout_etl.curate.decontaminate import without_prompts
+from rollout_etl.curate.decontaminate import Excluded, without_prompts
 from rollout_etl.curate.groups import group_table, where_group
-from rollout_etl.errors import UsageError
+from rollout_etl.errors import UnreadableError, UsageError
 from rollout_etl.read.schema import SCHEMA
 from tests.narrow_rows import KEYS, QUICK, SHARES, frame, rollouts, rows_left
 from tests.oracle import curation as plain
@@ -175,6 +177,33 @@ def test_shares_do_not_change_between_versions() -> None:
 def test_excluded_prompts(rows: list[dict[str, Any]], benchmark: list[str], size: int) -> None:
     found = rows_left(without_prompts(frame(rows).lazy(), pl.Series(benchmark, dtype=pl.String), size))
     assert found == [row["row"] for row in rows if not plain.is_excluded(row["prompt_text"], benchmark, size)]
+
+
+ASKED = [{"question": "What is 2 + 2?"}, {"id": 1, "prompt": "a b c"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "What is 2 + 2?\n\na b c\n"),
+        ("a.jsonl", "\n".join(map(json.dumps, ASKED))),
+        ("a.ndjson", "\r\n".join(map(json.dumps, ASKED))),
+        ("a.JSON", json.dumps(ASKED, indent=1)),
+        ("a.json", "\n".join(map(json.dumps, ASKED))),
+        ("list.json", json.dumps(["What is 2 + 2?", "a b c"])),
+    ],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_files_of_excluded_prompts(name: str, text: str, mark: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(mark + text, encoding="utf-8")
+    assert sorted(Excluded.read(str(tmp_path / name), 0).texts) == ["a b c", "what is 2 2"]
+
+
+@pytest.mark.parametrize(("name", "text", "said"), [("a.ndjson", "{}\n", "line 1 has no text"), ("a.json", '["a", 1]', "item 2 has no text"), ("a.json", "a b", "line 1 is no JSON")])
+def test_files_without_prompts(name: str, text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UnreadableError, match=said):
+        Excluded.read(str(tmp_path / name), 0)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ Brown et al. 2020 (arXiv:2005.14165, appendix C).
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -18,6 +20,7 @@ from rollout_etl.errors import UnreadableError, UsageError
 FIELDS = ("prompt", "question", "problem", "input", "text", "instruction")
 """Where a line of JSON keeps its prompt, the first that is a text."""
 _TEXT = "prompt_text"
+_JSON = (".jsonl", ".ndjson", ".json")
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,16 @@ class Excluded:
 
     @classmethod
     def read(cls, path: str, size: int) -> Excluded:
-        """Prompts of a file: a text on each line, or with `.jsonl` an object whose text is in one of `FIELDS`. Raises `RolloutETLError`."""
+        """Prompts of a file: a text on each line; in `.jsonl`, `.ndjson` and `.json` values of JSON, each a text or an object with one in
+        one of `FIELDS`. Raises `RolloutETLError`.
+        """
         try:
-            lines = Path(path).read_text(encoding="utf-8").split("\n")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except FileNotFoundError as error:
             raise UsageError(f"--exclude-prompts: no such file: {path}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise UnreadableError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
-        kept = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-        texts = [_prompt_of(path, number, line) for number, line in kept] if path.endswith(".jsonl") else [line for _, line in kept]
+        texts = _prompts(path, text) if path.lower().endswith(_JSON) else [line for line in text.split("\n") if line.strip()]
         return cls.of(pl.Series(_TEXT, texts, dtype=pl.String), size)
 
     @classmethod
@@ -66,12 +70,25 @@ def without_prompts(rollouts: pl.LazyFrame, texts: pl.Series, size: int = 13) ->
     return rollouts.map_batches(lambda frame: excluded.marked(frame).filter(~pl.col("is_excluded")).drop("is_excluded"))
 
 
-def _prompt_of(path: str, number: int, line: str) -> str:
+def _prompts(path: str, text: str) -> list[str]:
+    """The prompts of JSON: of a list, or of values line by line."""
+    if path.lower().endswith(".json"):
+        # JSON lines often go by this name as well.
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(text)
+            return [_prompt_of(path, f"item {number}", row) for number, row in enumerate(found if isinstance(found, list) else [found], start=1)]
+    return [_prompt_of(path, f"line {number}", _value(path, number, line)) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+
+
+def _value(path: str, number: int, line: str) -> Any:
     try:
-        row = json.loads(line)
-    except ValueError as error:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise UnreadableError(f"cannot read {path}: line {number} is no JSON") from error
-    for name in FIELDS if isinstance(row, dict) else ():
-        if isinstance(row.get(name), str):
-            return str(row[name])
-    raise UnreadableError(f"cannot read {path}: line {number} has no text in any of {', '.join(FIELDS)}")
+
+
+def _prompt_of(path: str, place: str, row: Any) -> str:
+    found = [row] if isinstance(row, str) else [row[name] for name in FIELDS if isinstance(row.get(name), str)] if isinstance(row, dict) else []
+    if not found:
+        raise UnreadableError(f"cannot read {path}: {place} has no text in any of {', '.join(FIELDS)}")
+    return str(found[0])
