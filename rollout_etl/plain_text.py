@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tabs and ends of lines, and marks that turn text around."""
 
 
 def plain(text: str) -> str:
-    """Text without control characters but tabs and ends of lines."""
-    return _CONTROL.sub("?", text)
+    """Text without `CONTROL` characters."""
+    return CONTROL.sub("?", text)
 
 
 def one_line(text: str) -> str:

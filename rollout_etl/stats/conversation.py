@@ -7,15 +7,16 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
+from rollout_etl.plain_text import CONTROL
+
 # Escape sequences (CSI, OSC and other strings, two-byte ones), then whatever control characters are left, and marks that turn text around.
 _SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]")
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _FLAGS = {"is_masked": "masked", "is_failure": "failed", "is_truncated": "truncated"}
 
 
 def harmless(text: str) -> str:
     """Text without escape sequences and control characters; newlines and tabs stay."""
-    return _CONTROL.sub("", _SEQUENCE.sub("", text.replace("\r\n", "\n")))
+    return CONTROL.sub("", _SEQUENCE.sub("", text.replace("\r\n", "\n")))
 
 
 def one_line(text: str, limit: int = 0) -> str:
