@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rollout_etl
-from rollout_etl.explore import library
+from rollout_etl.explore import library, output
 from rollout_etl.explore.ingest import ingest
 from tests.command import COMMAND, ROOT, run, tree
 
@@ -64,6 +64,16 @@ def test_where_the_question_comes_from(folder: Path) -> None:
         (("rollouts.jsonl", QUESTION, "--format", "parquet", *INPUT[1:]), "name it with -o FILE"),
         (("rollouts.jsonl", QUESTION, "-o", "rollouts.jsonl", *INPUT[1:]), "rollouts.jsonl is an input"),
         (("rollouts.jsonl", QUESTION, "-o", "out.xlsx", *INPUT[1:]), "say what to write with --format"),
+        *((("rollouts.jsonl", text, *where, *INPUT[1:]), said)
+          for text, said in (
+              ("SELECT agent_name::INT FROM rollouts", "Could not convert string"),
+              ("SELECT (CASE WHEN i > 9000 THEN 'x' ELSE '1' END)::INT AS v FROM range(100000) t(i)", "Could not convert string"),
+          )
+          for where in (("-o", "out.parquet"), ("-o", "out.csv"), ("--limit", "0"))),
+        (("rollouts.jsonl", "SELECT 1 AS a, interval 1 day AS v", "-o", "out.parquet", *INPUT[1:]), "Parquet has no type for the column v"),
+        (("rollouts.jsonl", "SELECT union_value(k := 1) AS u", "-o", "out.parquet", *INPUT[1:]), "Parquet has no type for the column u"),
+        (("rollouts.jsonl", "/* c */ SELECT nope", *INPUT[1:]), "nope"),
+        (("rollouts.jsonl", "SELECT $1", *INPUT[1:]), "no value for $1: name the parameter, as in $name"),
         (("rollouts.jsonl", QUESTION), "1 of 49 lines are not rollouts"),
     ],
 )
@@ -98,6 +108,37 @@ def test_json_stays_json(folder: Path) -> None:
     assert json.loads(said)["nan"] is None
 
 
+def test_columns_that_have_one_name(folder: Path) -> None:
+    """As DuckDB's COPY names them; a table shows what was asked for."""
+    question, names = "SELECT 1 a, 2 A, 3 a, 4 a_1, 5 b, 6 a_1", ["a", "A_1", "a_2", "a_1_1", "b", "a_1_2"]
+    for name in ("out.csv", "out.jsonl", "out.parquet"):
+        assert run("sql", INPUT[0], question, *INPUT[1:], "-o", name, folder=folder).returncode == 0
+    assert (folder / "out.csv").read_text().splitlines()[0].split(",") == names
+    assert list(json.loads((folder / "out.jsonl").read_text())) == names
+    assert pq.read_table(folder / "out.parquet").to_pylist() == [dict(zip(names, range(1, 7), strict=True))]
+    assert run("sql", INPUT[0], question, *INPUT[1:], folder=folder).stdout.splitlines()[0].split() == ["a", "A", "a", "a_1", "b", "a_1"]
+
+
+def test_points_in_time_with_a_zone(folder: Path) -> None:
+    question = "SELECT '2020-01-02 03:04:05+00'::TIMESTAMPTZ AS t, [t] AS l, $k AS k -- once"
+    shown = {kind: run("sql", INPUT[0], question, *INPUT[1:], "--set", "k=1", "--format", kind, folder=folder).stdout for kind in ("table", "csv", "jsonl")}
+    assert json.loads(shown["jsonl"]) == {"t": "2020-01-02 03:04:05+00", "l": ["2020-01-02 03:04:05+00"], "k": 1}
+    assert shown["csv"] == 't,l,k\n2020-01-02 03:04:05+00,"[""2020-01-02 03:04:05+00""]",1\n'
+    assert shown["table"].splitlines()[2].split("  ") == ["2020-01-02 03:04:05+00", '["2020-01-02 03:04:05+00"]', "1"]
+
+
+def test_wide_characters_take_two_columns() -> None:
+    def table(*values: str, width: int | None = None) -> list[str]:
+        stream = io.StringIO()
+        output.show(duckdb.connect().execute(f"SELECT unnest({list(values)!r}) AS x, 1 AS n"), stream, output.Shown(width=width))
+        return stream.getvalue().splitlines()
+
+    assert table("漢字", "ab", "e\u0301") == ["x     n", "----  -", "漢字  1", "ab    1", "e\u0301     1"]
+    assert table("漢" * 50)[2] == "漢" * 39 + "…   1"
+    assert table("漢字漢字漢字", width=11)[2] == "漢字漢…   1"
+    assert table("abcdefghijkl", width=11)[2] == "abcdefg…  1"
+
+
 def test_what_is_cut_is_said(folder: Path) -> None:
     done = run("sql", INPUT[0], "SELECT row FROM rollouts", *INPUT[1:], "--limit", "5", "-q", folder=folder)
     assert len(done.stdout.splitlines()) == 7
@@ -110,8 +151,8 @@ def test_what_is_cut_is_said(folder: Path) -> None:
 
 
 def test_control_sequences_do_not_reach_the_screen(folder: Path) -> None:
-    said = run("sql", INPUT[0], "SELECT chr(27) || '[2J' || chr(155) || chr(10) || 'x' AS x", *INPUT[1:], folder=folder).stdout
-    assert said == "x\n--------\n?[2J?↵x\n".replace("--------", "-" * 7)
+    said = run("sql", INPUT[0], "SELECT chr(27) || '[2J' || chr(155) || chr(10) || 'x' || chr(8238) || chr(8294) AS x", *INPUT[1:], folder=folder).stdout
+    assert said == f"x\n{'-' * 9}\n?[2J?↵x??\n"
 
 
 def test_list_of_queries() -> None:

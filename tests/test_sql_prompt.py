@@ -22,6 +22,7 @@ class Terminal:
     """The command in a terminal of 100 columns."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "TERM": "dumb", "INPUTRC": "/dev/null", "LC_ALL": "C.UTF-8"}
         self.child = pexpect.spawn(
             COMMAND, ["sql", "rollouts.jsonl", "--max-bad-fraction", "1"], cwd=str(folder), env=environment, encoding="utf-8", timeout=40, dimensions=(40, 100)
@@ -49,12 +50,18 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 
 def test_a_session(terminal: Terminal) -> None:
-    child = terminal.child
+    child, folder = terminal.child, terminal.folder
     assert terminal.ask("SELECT count(*) AS n", "FROM rollouts;").split() == ["n", "--", "48"]
     assert "error: " in (said := terminal.ask("SELECT nope FROM rollouts;"))
     assert "nope" in said
     assert "Traceback" not in said
     assert "COPY is refused" in terminal.ask("COPY rollouts TO 'out.csv';")
+    (folder / "latin.sql").write_bytes(b"SELECT '\xe9';")
+    assert "error: cannot read latin.sql: not UTF-8" in terminal.ask(".read latin.sql")
+    terminal.ask("CREATE TEMP TABLE own AS SELECT 1 AS mine;")
+    assert "mine" in terminal.ask(".columns own")
+    shown = terminal.ask(".columns rollouts")
+    assert "gym_row" in shown and "there are more" not in shown
     # Completion of a view, and of a column.
     child.send("FROM quar\t")
     child.expect_exact("antine")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rollout_etl.read.canonical import Lookup
 
 _STATEMENT = re.compile(
-    r"(\s|--[^\n]*\n)*\(*\s*(select|from|with|values|explain|describe|desc|show|summarize|pivot|unpivot|create|copy|attach|detach|install|load|set|reset|pragma|"
+    r"(\s|--[^\n]*\n|/\*(?s:.*?)\*/)*\(*\s*(select|from|with|values|explain|describe|desc|show|summarize|pivot|unpivot|create|copy|attach|detach|install|load|set|reset|pragma|"
     r"call|insert|update|delete|drop|alter|export|import|use|vacuum|checkpoint|begin|prepare|execute|merge|truncate|comment|analyze|table)\b(?![./\\])",
     re.IGNORECASE,
 )
@@ -204,6 +204,7 @@ def _shown(format: str | None, output: Path | None, limit: int) -> Shown:
 
 def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, output: Path | None, quiet: bool) -> ExitCode:
     from rollout_etl.explore.output import show, write
+    from rollout_etl.explore.session import plain_errors
 
     if output is not None:
         session.refuse_overwriting(output)
@@ -214,10 +215,13 @@ def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, 
     for number, result in enumerate(results):
         if number:
             print()
+        # Most of a result is worked out while it is fetched.
         if output is None:
-            note = show(result, sys.stdout, how)
+            with plain_errors():
+                note = show(result, sys.stdout, how)
         else:
-            size, note = write(result, output, how)
+            with plain_errors():
+                size, note = write(result, output, how)
             notes += [] if quiet else [f"wrote {output} ({size:,} bytes)", *session.searched_note(output)]
         # A result that is cut must not look whole, however quiet.
         notes += [note] if note else []

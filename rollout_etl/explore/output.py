@@ -9,14 +9,20 @@ import csv
 import io
 import json
 import math
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rollout_etl.errors import UsageError
 from rollout_etl.json_values import finite
 from rollout_etl.plain_text import plain
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".md": "markdown", ".txt": "table"}
 _CHUNK = 10_000
@@ -43,6 +49,7 @@ def show(result: Any, stream: TextIO, how: Shown) -> str | None:
         return _to_be_read(result, names, stream, how)
     if how.format == "parquet":
         raise UsageError("--format parquet needs a file: name it with -o FILE")
+    names = _told_apart(names)
     for text in _csv(result, names) if how.format == "csv" else _json_lines(result, names):
         stream.write("\n".join(plain(line) for line in text.split("\n")) if how.screen else text)
     return None
@@ -50,28 +57,72 @@ def show(result: Any, stream: TextIO, how: Shown) -> str | None:
 
 def write(result: Any, path: Path, how: Shown) -> tuple[int, str | None]:
     """Write a result to a file, whole or not at all; returns the number of bytes and a note on what was left out."""
-    import pyarrow.parquet as pq
-
     from rollout_etl.publish.files import StagedFile
 
     note = None
     with StagedFile(path) as file:
         if how.format == "parquet":
-            reader = result.to_arrow_reader(_CHUNK)
-            with pq.ParquetWriter(file, reader.schema, compression="zstd") as writer:
-                for batch in reader:
-                    writer.write_batch(batch)
+            _write_parquet(result, file)
         elif how.format in ("table", "markdown"):
             text = io.StringIO()
             note = show(result, text, how)
             file.write(text.getvalue().encode())
         else:
-            names = [column[0] for column in result.description]
+            names = _told_apart([column[0] for column in result.description])
             for chunk in _csv(result, names) if how.format == "csv" else _json_lines(result, names):
                 file.write(chunk.encode(errors="surrogatepass"))
         written = file.finish()
         file.publish()
     return written.bytes, note
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names of columns as a file needs them, each once: as DuckDB's COPY numbers those that come again."""
+    found: list[str] = []
+    seen: Counter[str] = Counter()
+    for name in names:
+        key, own = name.lower(), name
+        while own.lower() in seen:
+            own = f"{name}_{seen[key]}"
+            seen[key] += own.lower() in seen
+        seen[own.lower()] += 1
+        found.append(own)
+    return found
+
+
+def _write_parquet(result: Any, file: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    reader = result.to_arrow_reader(_CHUNK)
+    names = _told_apart(reader.schema.names)
+    schema = pa.schema([field.with_name(name) for field, name in zip(reader.schema, names, strict=True)], reader.schema.metadata)
+    for field in schema:
+        _refuse_type(field)
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        while (batch := _next_batch(reader)) is not None:
+            writer.write_batch(batch.rename_columns(names))
+
+
+def _next_batch(reader: Any) -> Any:
+    from rollout_etl.explore.session import plain_message
+
+    try:
+        return next(reader, None)
+    except OSError as error:
+        # What DuckDB says of a value comes through Arrow, as an error of a stream.
+        raise UsageError(plain_message(error)) from error
+
+
+def _refuse_type(field: pa.Field) -> None:
+    """Raise `UsageError` for a column that Parquet cannot hold."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        pq.write_metadata(pa.schema([field]), io.BytesIO())
+    except pa.ArrowNotImplementedError as error:
+        raise UsageError(f"Parquet has no type for the column {field.name}: cast it to VARCHAR, or write csv or jsonl") from error
 
 
 def _rows(result: Any) -> Iterator[list[tuple[Any, ...]]]:
@@ -126,7 +177,7 @@ def _to_be_read(result: Any, names: Sequence[str], stream: TextIO, how: Shown) -
         return "; ".join(notes) or None
     widths, wanted = _widths(cells, how.width)
     for position, row in enumerate(cells):
-        line = "  ".join((_cut(c, w).rjust(w) if right else _cut(c, w).ljust(w)) for c, w, right in zip(row, widths, numeric, strict=True))
+        line = "  ".join(_filled(_cut(c, w), w, right) for c, w, right in zip(row, widths, numeric, strict=True))
         stream.write(line.rstrip() + "\n")
         if position == 0:
             stream.write("  ".join("-" * width for width in widths) + "\n")
@@ -145,12 +196,32 @@ def _cell(value: Any) -> str:
 
 def _widths(cells: Sequence[Sequence[str]], width: int | None) -> tuple[list[int], list[int]]:
     """Width of each column, and what it would need: the widest give way until the screen is wide enough."""
-    wanted = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    wanted = [max(_columns(cell) for cell in column) for column in zip(*cells, strict=True)]
     widths = [min(one, _WIDEST_CELL) for one in wanted]
     while width is not None and sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > _NARROWEST_CELL:
         widths[widths.index(max(widths))] -= 1
     return widths, wanted
 
 
+def _columns(text: str) -> int:
+    """Columns that a cell takes on the screen: as far as that matters, for no cell is wider than some."""
+    return len(text) if text.isascii() else sum(map(_width, text[: 4 * _WIDEST_CELL]))
+
+
+def _width(character: str) -> int:
+    """Wide characters take two columns, marks that go onto the one before none."""
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    if _columns(text) <= width:
+        return text
+    ends = enumerate(accumulate(map(_width, text)))
+    return text[: next(at for at, end in ends if end >= width)] + "…"
+
+
+def _filled(text: str, width: int, right: bool) -> str:
+    space = " " * (width - _columns(text))
+    return space + text if right else text + space

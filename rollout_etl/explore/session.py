@@ -28,6 +28,7 @@ NOT_READ = "was not read"
 """Part of the error that evaluating a column gives that was not read."""
 _WITHOUT_RESULT = {"CREATE", "SET", "PREPARE", "LOAD"}
 """Types of statements after which there is nothing to fetch."""
+_ZONED = "TIMESTAMP WITH TIME ZONE"
 _FILE = re.compile(r"Table with name (\S*[/.]\S*) does not exist")
 
 
@@ -99,12 +100,15 @@ class Session:
                 self._set(values or {})
                 bound = {name: value for name, value in (values or {}).items() if name in statement.named_parameters}
                 missing = sorted(set(statement.named_parameters) - set(bound))
+                if missing and not missing[0].isidentifier():
+                    raise UsageError(f"no value for ${missing[0]}: name the parameter, as in $name, and give it with --set name=VALUE")
                 if missing:
                     raise UsageError(f"no value for ${missing[0]}: give it with --set {missing[0]}=VALUE")
                 if as_relation and statement.type.name in ("SELECT", "MULTI"):
                     yield self.connection.sql(statement, params=bound or None)
                     continue
                 self._execute(statement, bound)
+                self._show_zones(statement, bound)
             if self.connection.description is not None and statement.type.name not in _WITHOUT_RESULT:
                 yield self.connection
 
@@ -123,6 +127,19 @@ class Session:
             self.connection.close()
             self._open(None)
             self.connection.execute(statement, bound or None)
+
+    def _show_zones(self, statement: Any, bound: dict[str, Any]) -> None:
+        """Ask once more for points in time that have a zone, as text: Python values of them need a package that nothing else does."""
+        described = self.connection.description
+        if described is None or statement.type.name != "SELECT":
+            return
+        kinds = [str(column[1]) for column in described]
+        if not any(_ZONED in kind for kind in kinds):
+            return
+        casts = ["{}" if _ZONED not in kind else "{}::VARCHAR" if kind == _ZONED else "to_json({})" for kind in kinds]
+        selected = ", ".join(f"{cast.format(f'v{number}')} AS {_identifier(described[number][0])}" for number, cast in enumerate(casts))
+        names = ", ".join(f"v{number}" for number in range(len(kinds)))
+        self.connection.execute(f"SELECT {selected} FROM ({statement.query.rstrip().rstrip(';')}\n) AS found({names})", bound or None)
 
     def _set(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
@@ -144,7 +161,8 @@ class Session:
         """Columns of each view, and of what was made in the session, for completion and `.columns`."""
         listed = """SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns()
             WHERE NOT internal AND table_name NOT IN ('canonical', 'canonical_read', 'quarantined') GROUP BY table_name"""
-        return dict(self.connection.cursor().execute(listed).fetchall())
+        # A cursor would know nothing of temporary ones.
+        return dict(self.connection.execute(listed).fetchall())
 
     def close(self) -> None:
         """Close the connection and remove temporary files."""
@@ -168,7 +186,11 @@ def plain_errors() -> Iterator[None]:
         raise
 
 
-def plain_message(error: duckdb.Error) -> str:
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def plain_message(error: Exception) -> str:
     """DuckDB's message in one line, with the way out where the lock refuses."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith(("LINE ", "^"))]
     message = " ".join(lines) or type(error).__name__

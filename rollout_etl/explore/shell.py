@@ -91,10 +91,12 @@ class Shell:
         except OSError as error:
             print(plain(f"error: {error.strerror or error}"))
 
-    def _ask(self, sql: str, values: dict[str, Any] | None = None) -> None:
+    def _ask(self, sql: str, values: dict[str, Any] | None = None, *, whole: bool = False) -> None:
+        width = os.get_terminal_size().columns if sys.stdout.isatty() else None
+        how = dataclasses.replace(self._how, width=width, rows=None if whole else self._how.rows)
         for result in self._session.run(sql, values):
             with plain_errors():
-                note = show(result, sys.stdout, dataclasses.replace(self._how, width=os.get_terminal_size().columns if sys.stdout.isatty() else None))
+                note = show(result, sys.stdout, how)
             if note:
                 print(f"({note.replace('--limit', '.limit')})")
         self._columns = self._session.columns()
@@ -120,7 +122,7 @@ class Shell:
         if not words or words[0] not in self._columns:
             raise UsageError(f"name a view: .columns {'|'.join(library.VIEWS)}")
         print(library.view(words[0]).split("CREATE ", 1)[0] if words[0] in library.VIEWS else "", end="")
-        self._ask(f'DESCRIBE "{words[0]}"')
+        self._ask(f'DESCRIBE "{words[0]}"', whole=True)
 
     def _queries(self, words: list[str]) -> None:
         for name in library.query_names():
@@ -137,7 +139,11 @@ class Shell:
     def _read(self, words: list[str]) -> None:
         if len(words) != 1:
             raise UsageError("name a file: .read my.sql")
-        self._ask(Path(words[0]).read_text(encoding="utf-8"))
+        try:
+            text = Path(words[0]).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"cannot read {words[0]}: not UTF-8") from error
+        self._ask(text)
 
     def _format(self, words: list[str]) -> None:
         if len(words) != 1 or words[0] not in ("table", "markdown", "csv", "jsonl"):
