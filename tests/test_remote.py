@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
 import pytest
 
-from rollout_etl.errors import UnreadableError
+from rollout_etl.errors import UnreadableError, UsageError
 from rollout_etl.read import remote
 from rollout_etl.read.scan import Rollouts
 
@@ -60,7 +62,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def server(folder: Path) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            path = folder / self.path.split("?")[0].lstrip("/").removeprefix("broken/")
+            path = folder / unquote(self.path.split("?")[0]).lstrip("/").removeprefix("broken/")
             if not path.is_file():
                 self.send_error(404)
                 return
@@ -149,6 +151,28 @@ def test_what_cannot_be_read_is_one_line(place: str, server: str) -> None:
     with pytest.raises(UnreadableError, match=r"cannot read http://127\.0\.0\.1") as caught:
         found(f"{server}/{place}")
     assert "\n" not in str(caught.value)
+
+
+def test_containers_are_fetched(folder: Path, server: str) -> None:
+    rows = [{"reward": 1.0}, {"reward": 2.0}]
+    (folder / "rows.json").write_text(json.dumps(rows))
+    pl.DataFrame(rows).write_parquet(folder / "rows.parquet")
+    (folder / "broken.parquet").write_bytes(b"PAR1")
+    for name in ("rows.json", "rows.parquet"):
+        assert found(f"{server}/{name}?token=secret") == found(str(folder / name)) == ([(1, 1.0), (2, 2.0)], [])
+    with pytest.raises(UnreadableError, match=f"cannot read {server}/broken.parquet") as caught:
+        found(f"{server}/broken.parquet")
+    assert "fetched" not in str(caught.value)
+
+
+def test_urls_that_are_none(folder: Path, server: str) -> None:
+    for url in ("http://[bad/a.jsonl", "file://[bad/a.jsonl", "a=http://[bad/a.jsonl"):
+        with pytest.raises(UsageError, match=r"bad/a\.jsonl is no URL: Invalid IPv6 URL"):
+            found(url)
+    with pytest.raises(UnreadableError, match="URLs are of file, http, https, s3"):
+        found("ftp://host/a.jsonl")
+    (folder / "with a spaß.jsonl").write_bytes(LINES)
+    assert found(f"{server}/with a spaß.jsonl") == found(f"{server}/with%20a%20spa%C3%9F.jsonl") == found(f"{server}/a.jsonl")
 
 
 def test_missing_files(folder: Path) -> None:

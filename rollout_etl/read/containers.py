@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,27 @@ _INDICES = {"_ng_task_index", "_ng_rollout_index"}
 
 def rows_of(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
     """Row numbers, from 1, and rows as JSON text. Raises `OSError`."""
+    if item.path.lower().startswith(("http://", "https://")):
+        yield from _fetched_rows(item)
+        return
     first = 1
     for texts in _parquet(item) if item.suffix == ".parquet" else _json_array(item):
         yield np.arange(first, first + len(texts), dtype=np.int64), texts
         first += len(texts)
+
+
+def _fetched_rows(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
+    """Rows of a file that is fetched first: DuckDB needs an extension for URLs, which not every machine can install."""
+    from rollout_etl.read import remote
+
+    with tempfile.TemporaryDirectory(prefix="rollout-etl-") as folder:
+        here = Path(folder, f"fetched{item.suffix}")
+        with remote.opened(item.path) as body, here.open("wb") as file:
+            shutil.copyfileobj(body, file, 1 << 20)
+        try:
+            yield from rows_of(replace(item, path=str(here)))
+        except OSError as error:
+            raise OSError(str(error).replace(str(here), item.path)) from error
 
 
 def _json_array(item: Input) -> Iterator[pa.StringArray]:

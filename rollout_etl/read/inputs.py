@@ -203,6 +203,10 @@ def _named(path: str) -> tuple[str | None, str]:
 def _expand(path: str) -> tuple[list[str], list[str]]:
     """Files that are named, and files that a search came upon."""
     if _URL.match(path):
+        try:
+            urlsplit(path)
+        except ValueError as error:
+            raise UsageError(f"{path} is no URL: {error}") from error
         return [path], []
     if os.path.isdir(path):
         return [], _in_folder(path)

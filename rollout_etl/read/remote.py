@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, url2pathname, urlopen
 
 import numpy as np
 import pyarrow as pa
 
+_STORES = ("s3", "s3a", "gs", "gcs", "az", "azure", "adl", "abfs", "abfss", "hf")
+"""Schemes that Polars reads."""
 _TIMEOUT_SECONDS = 60
 PAUSES = (0.3, 1.0, 3.0)
 """Seconds to wait before each further try."""
@@ -22,12 +24,14 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
 def opened(url: str) -> Any:
-    """The bytes of a `file`, `http` or `https` URL as a stream, None for other schemes. Raises `OSError`."""
+    """The bytes of a `file`, `http` or `https` URL as a stream, None for those of object stores. Raises `OSError`."""
     scheme = urlsplit(url).scheme.lower()
     if scheme == "file":
         return io.FileIO(url2pathname(urlsplit(url).path))
     if scheme in ("http", "https"):
         return io.BufferedReader(_Body(url), 1 << 20)
+    if scheme not in _STORES:
+        raise OSError(f"URLs are of file, http, https, {', '.join(_STORES)}; save the file to this machine first")
     return None
 
 
@@ -35,7 +39,8 @@ class _Body(io.RawIOBase):
     """What stands behind a URL. A connection that breaks is taken up where it broke, if the server sends ranges of the same file."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        # Spaces and letters that are not ASCII, as people copy them from a browser.
+        self._url = quote(url, safe="%/:?#[]@!$&'()*+,;=~")
         self._at = self._stalls = 0
         self._answer = self._asked()
         self._length = self._answer.length
