@@ -12,6 +12,7 @@ import duckdb
 import pyarrow.parquet as pq
 
 from rollout_etl import targets
+from rollout_etl.curate.rewards import scale_of
 from rollout_etl.errors import UnreadableError, UsageError
 from rollout_etl.own_files import begins_as
 from rollout_etl.plain_text import quoted
@@ -72,6 +73,7 @@ def configure(
     train, validation = Path(train), None if validation is None else Path(validation)
     if recipe not in RECIPES:
         raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
+    scale = None if reward_scale is None else _scale(reward_scale)
     dialect = targets.load(target)
     loader = loader_of(dialect, _job(RECIPES[recipe](), train))
     _refuse_settings(dialect, recipe, loader, {"reward_scale": reward_scale, "max_rollout_turns": max_rollout_turns})
@@ -93,7 +95,7 @@ def configure(
         validation=validation,
         validation_rows=others.rows if others else 0,
         model=model,
-        reward_scale=None if reward_scale is None else _scale(reward_scale),
+        reward_scale=scale,
         max_rollout_turns=max_rollout_turns,
         batch=batch,
         shards={found.path: found.files for found in (data, others) if found is not None and found.is_folder},
@@ -170,14 +172,11 @@ def _refuse_settings(target: Target, recipe: str, loader: Loader, asked: dict[st
 
 
 def _scale(text: str) -> tuple[float, float, float, float]:
-    """`0,1:-1,1` as source minimum and maximum, target minimum and maximum."""
-    try:
-        low, high, to_low, to_high = (float(number) for side in text.split(":") for number in side.split(","))
-    except ValueError as error:
-        raise UsageError(f"--reward-scale {text} does not map one range to another; write it as in 0,1:-1,1") from error
-    if low >= high:
-        raise UsageError(f"--reward-scale {text}: {low:g} must be under {high:g}")
-    return low, high, to_low, to_high
+    """`0,1:-1,1` as source minimum and maximum, target minimum and maximum: a run file has one scale for all rewards."""
+    scale = scale_of(text)
+    if scale.source is not None:
+        raise UsageError(f"--reward-scale {text}: a run file has one scale for all sources; write {text.rpartition('=')[2]}, or give it to the recipe")
+    return scale.low, scale.high, scale.to_low, scale.to_high
 
 
 def _statistics(job: Job, rows: Rows, data: _Data) -> dict[str, float]:

@@ -88,6 +88,8 @@ def test_recipes_that_a_trainer_lacks(name: str, recipe: str, folder: Path) -> N
         (["config", "kto", "--train", "in.jsonl"], 2, "NeMo RL has no KTO trainer"),
         (["config", "sft", "--target", "custom", "--train", "good.jsonl"], 2, "no run file for sft with --target custom"),
         (["config", "grpo", "--target", "verl", "--train", "in.parquet"], 2, "without a validation file: name one with --val"),
+        (["config", "grpo", "--train", "in.jsonl", "--reward-scale", "0,1:nan,inf"], 2, "--reward-scale 0,1:nan,inf: bounds must be finite"),
+        (["config", "grpo", "--train", "in.jsonl", "--reward-scale", "math=0,1:-1,1"], 2, "a run file has one scale for all sources; write 0,1:-1,1"),
         (["config", "sft", "--train", "in.jsonl", "--reward-scale", "0,1:-1,1"], 2, "--reward-scale has no place in a run of sft"),
         (["config", "ppo", "--target", "openrlhf", "--train", "in.jsonl", "--max-rollout-turns", "3"], 2, "--max-rollout-turns has no place"),
     ],
