@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -44,6 +45,15 @@ def test_counts(tokenizer: Path) -> None:
     table = with_tokens(rollout_etl.scan_rollouts(DEMO, max_bad_fraction=0.05).select("prompt", "completion"), str(tokenizer)).collect()
     assert table["num_tokens"].to_list() == [words(prompt) + words(completion) for prompt, completion in table.select("prompt", "completion").iter_rows()]
     assert table["num_tokens"].max() > 30  # type: ignore[operator]
+
+
+def test_lengths_can_be_filtered_by(tokenizer: Path) -> None:
+    table = with_tokens(rollout_etl.scan_rollouts(DEMO, max_bad_fraction=0.05), str(tokenizer))
+    assert table.collect_schema()["num_tokens"] == pl.Int64
+    lengths = table.select("line", "num_tokens").collect()
+    short = table.filter(pl.col("num_tokens") < 20, pl.col("reward") > 0.5).select("line").collect()
+    assert 0 < len(short) < len(lengths)
+    assert set(short["line"]) <= set(lengths.filter(pl.col("num_tokens") < 20)["line"])
 
 
 @pytest.mark.parametrize("where", ["file", "folder"])

@@ -65,7 +65,10 @@ class TokenCounter:
 
 def with_tokens(rollouts: pl.LazyFrame, tokenizer: str) -> pl.LazyFrame:
     """`rollouts` with `num_tokens` (Int64), the tokens of prompt and completion. Needs `COLUMNS`."""
-    return rollouts.map_batches(TokenCounter.load(tokenizer).counted, schema=None, validate_output_schema=False)
+    counter = TokenCounter.load(tokenizer)
+    # A filter on the lengths must know of them, and come after.
+    schema = {**rollouts.collect_schema(), "num_tokens": pl.Int64()}
+    return rollouts.map_batches(counter.counted, schema=schema, predicate_pushdown=False, projection_pushdown=False)
 
 
 def _texts(messages: pl.Series) -> pl.Series:
