@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rollout_etl
 from rollout_etl.curate import balance, dedup, order, select, split
 from rollout_etl.curate.conditions import condition
 from rollout_etl.curate.decontaminate import Excluded, without_prompts
@@ -177,6 +178,13 @@ def test_shares_do_not_change_between_versions() -> None:
 def test_excluded_prompts(rows: list[dict[str, Any]], benchmark: list[str], size: int) -> None:
     found = rows_left(without_prompts(frame(rows).lazy(), pl.Series(benchmark, dtype=pl.String), size))
     assert found == [row["row"] for row in rows if not plain.is_excluded(row["prompt_text"], benchmark, size)]
+
+
+def test_copies_of_what_there_is_not() -> None:
+    with pytest.raises(UsageError, match="no copies of 'foo'; they are of rollout, response, prompt"):
+        dedup.without_copies(frame([]).lazy(), "foo")
+    with pytest.raises(UsageError, match="no near-copies of 'foo'; they are near-response, near-prompt"):
+        rollout_etl.without_near_copies(frame([]).lazy(), "foo")
 
 
 ASKED = [{"question": "What is 2 + 2?"}, {"id": 1, "prompt": "a b c"}]

@@ -9,6 +9,7 @@ import polars as pl
 
 from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.select import TIES
+from rollout_etl.errors import UsageError
 
 COLUMNS = (*GROUP, "reward", *TIES, "response_key")
 """Canonical columns that tell copies apart."""
@@ -24,11 +25,14 @@ def without_copies(rollouts: pl.LazyFrame, of: str) -> pl.LazyFrame:
     `of="rollout"`: the same prompt, completion (with its response id), reward and attempt, as files that overlap have it.
     `of="response"`: what was said and done is the same as in another rollout of the group, ids aside.
     `of="prompt"`: another task has the same prompt; of such tasks the one with most rollouts stays, then the first by key.
+    Raises `UsageError` for another name.
     """
     if of == "prompt":
         tasks = rollouts.group_by("prompt_key", "task_key").agg(n=pl.len()).sort("n", "task_key", descending=[True, False])
         stays = tasks.unique("prompt_key", keep="first", maintain_order=True)
         return rollouts.join(stays, on=["prompt_key", "task_key"], how="semi", maintain_order="left")
+    if of not in _SAME:
+        raise UsageError(f"no copies of {of!r}; they are of {', '.join((*_SAME, 'prompt'))}")
     numbered = rollouts.with_row_index("_at")
     first = numbered.select("_at", *dict.fromkeys((*_SAME[of], *TIES))).sort(*TIES, nulls_last=True).unique(_SAME[of], keep="first", maintain_order=True)
     return numbered.join(first, on="_at", how="semi", maintain_order="left").drop("_at")

@@ -162,7 +162,12 @@ def _texts(items: pl.DataFrame, fetch: Callable[[Rows, str], Iterable[pl.DataFra
 
 
 def without_near_copies(rollouts: pl.LazyFrame, of: str = "near-response", threshold: float = 0.8) -> pl.LazyFrame:
-    """`rollouts` without near-copies (see `chosen_without_near_copies`). Needs their columns, and `response_text` or `prompt_text`."""
+    """`rollouts` without near-copies (see `chosen_without_near_copies`). Needs their columns, and `response_text` or `prompt_text`.
+
+    Raises `UsageError` where `of` is none of `TEXTS`.
+    """
+    if of not in TEXTS:
+        raise UsageError(f"no near-copies of {of!r}; they are {', '.join(TEXTS)}")
 
     def kept(frame: pl.DataFrame) -> pl.DataFrame:
         texts = frame.select("row", TEXTS[of])
