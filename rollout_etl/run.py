@@ -124,7 +124,7 @@ def execute(run: Run) -> Report:
         rollouts.check_unchanged()
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
-        report.warnings += named_fields.looked_up(rollouts) + steps.missing_fields()
+        report.warnings += rollouts.warnings + named_fields.looked_up(rollouts) + steps.missing_fields()
         if report.written and not run.dry_run:
             with Stage("publish"):
                 publish(run, steps, parts, stack)

@@ -103,6 +103,57 @@ def test_gym_rows_keep_their_agent(tmp_path: Path) -> None:
     assert gym_rows(tmp_path, path) == [task("q", agent_ref={"name": "a"})]
 
 
+@pytest.mark.parametrize("agents", [True, False], ids=["agents", "no agents"])
+@pytest.mark.parametrize("told_by", ["difficulty", "uuid"])
+def test_task_fields_choose_among_tasks_of_a_prompt(told_by: str, agents: bool, tmp_path: Path) -> None:
+    agent = {"agent_ref": {"name": "a"}} if agents else {}
+    path = written(tmp_path / "run.jsonl", [rollout("q", **{told_by: level}, agent_ref={"name": "a"}) for level in ("hard", "easy", "medium")])
+    tasks = [task("q", **{told_by: level}, law=law, answer=f"a{law}", **agent) for law, level in enumerate(("easy", "medium", "hard"))]
+    inputs = written(tmp_path / "run_materialized_inputs.jsonl", tasks)
+    assert [row.get("law") for row in gym_rows(tmp_path, path)] == ([2, 0, 1] if agents else [None] * 3)
+    assert [truth for truth, _ in truths(path, inputs)] == ["a2", "a0", "a1"]
+
+
+@pytest.mark.parametrize("differing", [{"law": 1}, {"law": 1, "difficulty": "hard"}, {"agent_ref": {"name": "b"}}])
+def test_no_row_is_taken_where_tasks_cannot_be_told_apart(differing: dict[str, Any], tmp_path: Path) -> None:
+    path = written(tmp_path / "run.jsonl", [rollout("q")])
+    first = {"law": 0, "difficulty": "easy", "agent_ref": {"name": "a"}, "answer": "same"}
+    written(tmp_path / "run_materialized_inputs.jsonl", [task("q", **first), task("q", **(first | differing))])
+    output = tmp_path / "gym.jsonl"
+    report = execute(Run(inputs=[str(path)], output=output, options=GrpoOptions(format="gym", agent_name="mine")))
+    assert json.loads(output.read_bytes()) == task("q") | {"agent_ref": {"name": "mine" if "agent_ref" in differing else "a"}}
+    assert [warning for warning in report.warnings if warning.startswith("1 rollout(s) fit several task inputs")]
+    assert truths(path) == [("same", "task_inputs.answer")]
+
+
+def test_an_agent_chooses_among_tasks_of_a_prompt(tmp_path: Path) -> None:
+    path = written(tmp_path / "run.jsonl", [rollout("q", agent_ref={"name": name}) for name in ("b", "a", "c")])
+    written(tmp_path / "run_materialized_inputs.jsonl", [task("q", answer=name, agent_ref={"name": name}) for name in "ab"])
+    assert [row.get("answer") for row in gym_rows(tmp_path, path)] == ["b", "a", None]
+
+
+def test_an_index_counts_within_its_agent(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("math", "code"):
+        agent = {"agent_ref": {"name": name}}
+        written(tmp_path / f"{name}.jsonl", [rollout(f"{name} {index}", _ng_task_index=index, **agent) for index in (1, 0)])
+        written(tmp_path / "in" / f"{name}.jsonl", [task(f"{name} {index}", _ng_task_index=index, answer=f"{name}{index}", **agent) for index in (0, 1)])
+    for name in ("math", "code"):
+        assert [truth for truth, _ in truths(tmp_path / f"{name}.jsonl", tmp_path / "in")] == [f"{name}1", f"{name}0"]
+    assert truths(tmp_path / "math.jsonl", tmp_path / "in" / "code.jsonl") == [(None, None)] * 2
+
+
+def test_a_prompt_chooses_among_tasks_of_an_index(tmp_path: Path) -> None:
+    """An index that one task alone has is believed, whatever the prompt."""
+    path = written(tmp_path / "run.jsonl", [rollout("one", _ng_task_index=0), rollout("other", _ng_task_index=0), rollout("third", _ng_task_index=0)])
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    written(inputs / "one.jsonl", [task("one", _ng_task_index=0, answer="a")] * 2)
+    assert [truth for truth, _ in truths(path, inputs)] == ["a"] * 3
+    written(inputs / "two.jsonl", [task("other", _ng_task_index=0, answer="b")])
+    assert [truth for truth, _ in truths(path, inputs)] == ["a", "b", None]
+
+
 @pytest.mark.parametrize("inputs", INPUTS, ids=lambda path: path.parent.name)
 def test_real_inputs(tmp_path: Path, inputs: Path) -> None:
     path = inputs.with_name(inputs.name.replace("_materialized_inputs", ""))

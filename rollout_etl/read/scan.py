@@ -150,6 +150,11 @@ class Rollouts:
         return self._task_inputs.inputs
 
     @property
+    def warnings(self) -> list[str]:
+        """What reading has brought up so far."""
+        return self._task_inputs.warnings
+
+    @property
     def total_bytes(self) -> int | None:
         """Bytes of all lines, where the files tell."""
         if any(item.local_path is None or item.stored is not None or item.suffix != ".jsonl" for item in self.inputs):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from rollout_etl.read.structure import ID_FIELDS, STATIC_FIELDS
+from rollout_etl.read.structure import ID_FIELDS, STATIC_FIELDS, TASK_FIELDS
 
 
 class Column(NamedTuple):
@@ -176,9 +176,14 @@ RECORDED: dict[str, Column] = {
     "line_key": Column("md5_number_lower(recorded)", pl.UInt64, "number made of the line as it was read"),
     "response_hash": Column(f"hash({_SAID})", pl.UInt64, "as `response_key`, at a fifth of its cost, but only within one run: a later DuckDB may hash otherwise"),
     "numbers": Column("{{numbers}}", pl.Struct({"known": pl.List(pl.Float64), "other": pl.String}), "`metrics` as numbers (see `numbers_sql`)"),
+    "task_fields": Column(
+        "struct_pack(" + ", ".join(f"{name} := json_extract_string(filled(x.{name}), '$')" for name in TASK_FIELDS) + ")",
+        pl.Struct(dict.fromkeys(TASK_FIELDS, pl.String)),
+        "fields that tell tasks of the same prompt apart, as text",
+    ),
     "found": Column("{{found}}", pl.List(pl.Boolean), "whether each field that the user named holds something"),
 }
-"""Columns that some rows are made of, that `merge` makes rows of again, that say what a rollout costs, that a refresh keeps or statistics are made of; they are no part of the
-canonical table."""
+"""Columns that some rows are made of, that `merge` makes rows of again, that say what a rollout costs, that task inputs are found by, that a refresh keeps or statistics are made of; they are no
+part of the canonical table."""
 PLAIN = ("plain_prompt", "plain_completion")
 """Those that rows of a target can be made of, beside canonical columns."""

@@ -61,6 +61,9 @@ ID_FIELDS = ("task_id", "problem_id", "instance_id", "question_id", "uuid", "id"
 STATIC_FIELDS = ("difficulty", "category", "task_name", "task_type", "level", "subject", "domain")
 """Fields that belong to the task, not to the attempt: they must agree inside a group."""
 
+TASK_FIELDS = (*ID_FIELDS, *STATIC_FIELDS)
+"""Fields that tell tasks of the same prompt apart."""
+
 
 def _structure() -> dict[str, Any]:
     """What a line is parsed into: JSON leaves where types differ from file to file, so that no value is ever coerced."""

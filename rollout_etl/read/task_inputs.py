@@ -6,47 +6,65 @@ The verify step drops fields that its response class does not declare, so they o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
 from rollout_etl.read.canonical import Lookup, Style
 from rollout_etl.read.inputs import Input, find_inputs
-from rollout_etl.read.schema import SCHEMA
+from rollout_etl.read.schema import RECORDED, SCHEMA
+from rollout_etl.read.task_match import KEYS, Matcher
 
 if TYPE_CHECKING:
     from rollout_etl.read.scan import Rollouts
 
-_FOUND = ("ground_truth", "ground_truth_text", "ground_truth_origin")
-_KEYS = ("source", "task_index", "prompt_key")
-_INDEXED = "inputs_have_index"
+_TRUTH = ("ground_truth", "ground_truth_text", "ground_truth_origin")
+_TOLD_BY = {**dict.fromkeys(_TRUTH, "truth_at"), "agent_name": "agent_at", "gym_row": "row_at"}
+"""What says which input tells a column (see `Matcher.matched`)."""
+_OF_THE_RUN = r'"_ng_[a-z_]+":(?:"[^"\\]*"|[^",{}\[\]]*),?'
+
+
+class _Table(NamedTuple):
+    """Inputs that were read: what they tell, and what finds them."""
+
+    told: pl.DataFrame
+    matcher: Matcher
 
 
 class TaskInputs:
-    """Looks up what the inputs hold: by `_ng_task_index` where both sides have it, else by prompt."""
+    """Looks up what the inputs hold (see `task_match.py`)."""
 
     def __init__(self, rollouts: Rollouts, path: str | None) -> None:
         self._rollouts = rollouts
         if path is not None:
             find_inputs(path)
         self._path = path
-        self._tables: dict[tuple[tuple[tuple[str, str], ...], tuple[str, ...]], tuple[pl.DataFrame, pl.DataFrame]] = {}
+        self._tables: dict[tuple[tuple[tuple[str, str], ...], tuple[str, ...]], _Table] = {}
+        self._unsure: Counter[tuple[str, ...]] = Counter()
 
     def over(self, rollouts: Rollouts) -> TaskInputs:
-        """The same for a part of the inputs. Parts of the same files share what was read."""
+        """The same for a part of the inputs. Parts of the same files share what was read, and what was counted."""
         part = TaskInputs(rollouts, self._path)
-        part._tables = self._tables
+        part._tables, part._unsure = self._tables, self._unsure
         return part
 
-    def _looked_up_in(self, names: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    @property
+    def warnings(self) -> list[str]:
+        """A line on the rollouts that several inputs fit which do not agree, as far as they were looked up here."""
+        unsure = max(self._unsure.values(), default=0)
+        way = "nothing was taken from where these differ; give rollouts and inputs the same _ng_task_index or task_id"
+        return [f"{unsure} rollout(s) fit several task inputs: {way}"] if unsure else []
+
+    def _looked_up_in(self, names: tuple[str, ...]) -> _Table:
         sidecars = tuple(self._sidecars.items())
         if (sidecars, names) not in self._tables:
             # Parts come one after the other: the tables of earlier ones are done with.
             for key in [key for key in self._tables if key[0] != sidecars]:
                 del self._tables[key]
-            self._tables[sidecars, names] = _tables(sidecars, self._rollouts.style, self._rollouts.lookup, names)
+            self._tables[sidecars, names] = _table(sidecars, self._rollouts.style, self._rollouts.lookup, names)
         return self._tables[sidecars, names]
 
     @cached_property
@@ -64,65 +82,63 @@ class TaskInputs:
     def needed_for(self, columns: Sequence[str]) -> list[str]:
         """Columns that the look-up needs."""
         looked_up = self._looked_up(columns)
-        return [*_KEYS, *looked_up] if looked_up else []
+        return [*KEYS, *looked_up] if looked_up else []
 
     def filled(self, frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         """`frame` with ground truth from the inputs where the rollout has none, and with their Gym rows."""
         names = self._looked_up(columns)
         if not names:
             return frame
-        by_index, by_prompt = self._looked_up_in(tuple(names))
-        joined = frame.join(by_index, on=["source", "task_index"], how="left", suffix="_of_index", maintain_order="left")
-        joined = joined.join(by_prompt, on=["source", "prompt_key"], how="left", suffix="_of_prompt", maintain_order="left")
-        # Where both sides have an index it alone decides.
-        counts = ~pl.col(_INDEXED) | pl.col("task_index").is_null()
-        found = joined.with_columns(
-            pl.coalesce(f"{name}_of_index", pl.when(counts).then(f"{name}_of_prompt")).alias(f"{name}_input") for name in names
-        )
+        told, matcher = self._looked_up_in(tuple(names))
+        match = matcher.matched(frame.select(KEYS))
+        missing = frame["ground_truth"].is_null() if "ground_truth" in names else pl.lit(False)
+        differs = (pl.col("truth_differs") & missing) | (pl.col("row_differs") if "gym_row" in names else False)
+        self._unsure[tuple(names)] += int(match.select(differs.sum()).item() or 0)
+        found = frame.with_columns(told[name].gather(match[_TOLD_BY[name]]).alias(f"{name}_input") for name in names)
         return found.with_columns(self._chosen(names)).select(frame.columns)
 
     def _looked_up(self, columns: Sequence[str]) -> list[str]:
         if not self._sidecars:
             return []
-        names = [*(_FOUND if set(columns) & set(_FOUND) else ()), *(name for name in ("agent_name", "gym_row") if name in columns)]
+        names = [*(_TRUTH if set(columns) & set(_TRUTH) else ()), *(name for name in ("agent_name", "gym_row") if name in columns)]
         return [*names, "agent_name"] if "gym_row" in names and "agent_name" not in names else names
 
     @staticmethod
     def _chosen(names: Sequence[str]) -> list[pl.Expr]:
-        """Ground truth and agent of the rollout before those of the inputs; the Gym row of the inputs, unless it lacks the agent."""
+        """Ground truth and agent of the rollout before those of the inputs; the Gym row of the inputs, unless it lacks the agent, else that of the rollout."""
         chosen = []
         if "ground_truth" in names:
             missing = pl.col("ground_truth").is_null()
-            chosen += [pl.when(missing).then(f"{name}_input").otherwise(name).alias(name) for name in _FOUND]
+            chosen += [pl.when(missing).then(f"{name}_input").otherwise(name).alias(name) for name in _TRUTH]
         if "agent_name" in names:
             chosen.append(pl.coalesce("agent_name", "agent_name_input"))
         if "gym_row" in names:
             whole = pl.col("gym_row_input").is_not_null() & (pl.col("agent_name_input").is_not_null() | pl.col("agent_name").is_null())
-            chosen.append(pl.when(whole).then("gym_row_input").otherwise("gym_row").alias("gym_row"))
+            agent = pl.struct(pl.col("agent_name_input").alias("name")).struct.json_encode()
+            row = pl.col("gym_row")
+            lent = pl.concat_str(pl.lit('{"agent_ref":'), agent, pl.lit(","), row.str.strip_prefix("{"))
+            lacking = pl.col("agent_name").is_null() & pl.col("agent_name_input").is_not_null()
+            chosen.append(pl.when(whole).then("gym_row_input").when(lacking).then(lent).otherwise(row).alias("gym_row"))
         return chosen
 
 
-def _tables(sidecars: tuple[tuple[str, str], ...], style: Style, lookup: Lookup, names: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`names` by source and index, and by source and prompt, with whether the input has an index (Boolean).
-
-    `sidecars` are sources, each with its inputs. A prompt that stands for tasks of different ground truths tells none.
-    """
+def _table(sidecars: tuple[tuple[str, str], ...], style: Style, lookup: Lookup, names: tuple[str, ...]) -> _Table:
+    """What the inputs tell of `names`. `sidecars` are sources, each with its inputs."""
     from rollout_etl.read.scan import Rollouts
 
     inputs = Rollouts(list(dict.fromkeys(path for _, path in sidecars)), style=style, lookup=lookup)
-    wanted = list(dict.fromkeys([*_KEYS, *names, "ground_truth"]))
-    table = pl.concat([pl.DataFrame(schema={name: SCHEMA[name] for name in wanted}), *inputs.batches(wanted)]).rename({"source": "inputs"})
+    wanted = list(dict.fromkeys([*KEYS, *names, "ground_truth", *(["extra"] if "gym_row" in names else [])]))
+    empty = pl.DataFrame(schema={name: SCHEMA.get(name) or RECORDED[name].dtype for name in wanted})
+    table = pl.concat([empty, *inputs.batches(wanted)]).rename({"source": "inputs"})
     if "ground_truth_origin" in names:
         table = table.with_columns(ground_truth_origin=pl.format("task_inputs.{}", "ground_truth_origin"))
+    # Repeats of a task differ in what the run adds to each, and in how answers are drawn.
+    rest = pl.col("extra").str.replace_all(_OF_THE_RUN, "").hash() if "extra" in wanted else pl.lit(0, dtype=pl.UInt64)
     # Of repeated inputs the first that tells.
-    table = table.sort(pl.col("ground_truth").is_null(), maintain_order=True)
+    table = table.with_columns(rest=rest).sort(pl.col("ground_truth").is_null(), maintain_order=True)
     # A folder or a pattern stands for its files.
     files = {path: [item.path for item in find_inputs(path)[0]] for path in dict.fromkeys(path for _, path in sidecars)}
     looked_in = [(source, file) for source, path in sidecars for file in files[path]]
     sources = pl.DataFrame(looked_in, schema={"source": pl.String, "inputs": pl.String}, orient="row")
     table = table.join(sources, on="inputs", maintain_order="left").drop("inputs")
-    by_index = table.drop_nulls("task_index").unique(["source", "task_index"], keep="first", maintain_order=True)
-    truths = pl.col("ground_truth").drop_nulls().n_unique().over("source", "prompt_key")
-    by_prompt = table.filter(truths < 2).unique(["source", "prompt_key"], keep="first", maintain_order=True)
-    by_prompt = by_prompt.with_columns(pl.col("task_index").is_not_null().alias(_INDEXED))
-    return by_index.select("source", "task_index", *names), by_prompt.select("source", "prompt_key", _INDEXED, *names)
+    return _Table(table.select(names), Matcher(table.select(*KEYS, "ground_truth", "rest")))

@@ -1,0 +1,89 @@
+"""Which task inputs a rollout was made from, by what both sides tell of the task.
+
+By `_ng_task_index` where both have it, else by prompt; among the inputs of the rollout's own agent before those that name none. Where several
+inputs fit, prompt and task fields tell them apart; what those that are left do not agree on is told by none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from rollout_etl.read.structure import TASK_FIELDS
+
+KEYS = ("source", "task_index", "prompt_key", "agent_name", "task_fields")
+"""Columns that rollouts and inputs are matched by."""
+_OWN, _NAMELESS, _ALL = "own", "nameless", "all"
+"""Inputs of the rollout's agent, those without an agent, and all of them."""
+_FOUND: dict[str, pl.DataType | type[pl.DataType]] = {
+    "truth_at": pl.UInt32, "agent_at": pl.UInt32, "row_at": pl.UInt32, "truth_differs": pl.Boolean, "row_differs": pl.Boolean,
+}
+
+
+class Matcher:
+    """Finds inputs, given as a frame of `KEYS`, `ground_truth`, and `rest`, a number made of what else tells tasks apart."""
+
+    def __init__(self, inputs: pl.DataFrame) -> None:
+        self._fields = [name for name in TASK_FIELDS if inputs["task_fields"].struct.field(name).null_count() < len(inputs)]
+        self._inputs = inputs.with_row_index("at").unnest("task_fields")
+        self._grouped: dict[tuple[str, bool, tuple[str, ...]], pl.DataFrame] = {}
+
+    def matched(self, rollouts: pl.DataFrame) -> pl.DataFrame:
+        """For each of `rollouts` (`KEYS`) the numbers of the inputs that tell its ground truth, its agent and its Gym row.
+
+        `truth_differs` and `row_differs` say that several inputs fit that tell different ones.
+        """
+        left = rollouts.with_row_index("rollout").unnest("task_fields")
+        found = [pl.DataFrame(schema={"rollout": pl.UInt32, **_FOUND})]
+        for by in ("task_index", "prompt_key"):
+            for of in (_OWN, _NAMELESS, _ALL):
+                for indexed in (True, False):
+                    # An index that the inputs have as well is not passed over for a prompt.
+                    asked = left.filter(pl.col("agent_name").is_null() == (of == _ALL), pl.col("task_index").is_not_null() == indexed)
+                    if len(asked) and (indexed or by == "prompt_key"):
+                        match = self._by_index(asked, of) if by == "task_index" else self._told_apart(asked, of, indexed, ["source", "prompt_key"])
+                        found.append(match)
+                        left = left.join(match, on="rollout", how="anti")
+        numbers = pl.DataFrame({"rollout": pl.int_range(len(rollouts), dtype=pl.UInt32, eager=True)})
+        return numbers.join(pl.concat(found), on="rollout", how="left", maintain_order="left")
+
+    def _by_index(self, asked: pl.DataFrame, of: str) -> pl.DataFrame:
+        """An index is believed where its inputs agree; where they do not, prompt and task fields choose among them."""
+        on = ["source", "task_index"]
+        first = self._joined(asked, of, False, on)
+        unsure = asked.join(first.filter(pl.col("truth_differs") | pl.col("row_differs")).select("rollout"), on="rollout", how="semi")
+        if unsure.is_empty():
+            return first
+        second = self._told_apart(unsure, of, False, [*on, "prompt_key"])
+        return pl.concat([first.join(second, on="rollout", how="anti"), second])
+
+    def _told_apart(self, asked: pl.DataFrame, of: str, bare: bool, on: list[str]) -> pl.DataFrame:
+        """Inputs that agree with each rollout in every task field that it has, and inputs have at all."""
+        has = pl.concat_str(pl.lit(""), *(pl.when(pl.col(name).is_not_null()).then(pl.lit(f"{name},")).otherwise(pl.lit("")) for name in self._fields))
+        parts = asked.with_columns(has=has).partition_by("has", as_dict=True, include_key=False)
+        return pl.concat(self._joined(part, of, bare, [*on, *str(names).split(",")[:-1]]) for (names,), part in parts.items())
+
+    def _joined(self, asked: pl.DataFrame, of: str, bare: bool, on: Sequence[str]) -> pl.DataFrame:
+        """The rollouts for which there are inputs. `bare`: among inputs without an index."""
+        on = (*on, "agent_name") if of == _OWN else tuple(on)
+        if (of, bare, on) not in self._grouped:
+            self._grouped[of, bare, on] = self._agreed(of, bare, on)
+        return asked.select("rollout", *on).join(self._grouped[of, bare, on], on=on, how="inner", maintain_order="left").select("rollout", *_FOUND)
+
+    def _agreed(self, of: str, bare: bool, on: Sequence[str]) -> pl.DataFrame:
+        """Inputs that are alike in `on`, and what they agree on."""
+        inputs = self._inputs.filter(pl.col("agent_name").is_null()) if of == _NAMELESS else self._inputs
+        inputs = inputs.filter(pl.col("task_index").is_null()) if bare else inputs
+        at, truth, agent = pl.col("at"), pl.col("ground_truth"), pl.col("agent_name")
+        # Of a task that stands there again, one without ground truth tells no other one.
+        truths = pl.when(pl.col("prompt_key").n_unique() > 1).then(truth.n_unique()).otherwise(truth.drop_nulls().n_unique())
+        agents = agent.drop_nulls().n_unique()
+        rows = pl.struct("prompt_key", "agent_name", "rest").n_unique()
+        return inputs.drop_nulls(on).group_by(on).agg(
+            truth_at=pl.when(truths < 2).then(at.filter(truth.is_not_null()).first()),
+            agent_at=pl.when(agents < 2).then(at.filter(agent.is_not_null()).first()),
+            row_at=pl.when(rows < 2).then(at.first()),
+            truth_differs=truths > 1,
+            row_differs=rows > 1,
+        )
