@@ -99,7 +99,7 @@ _fields: dict[str, Strategy] = {
     **dict.fromkeys(("task_id", "uuid", "id", "question_id", "task_idx"), st.sampled_from((None, 0, 1, "t1", "", 'q"'))),
     **dict.fromkeys(("difficulty", "category", "task_name", "level"), statics),
     **dict.fromkeys(("expected_answer", "ground_truth", "answer", "gold_sql", "target", "label"), values),
-    **dict.fromkeys(("mask_sample", "verification_skipped", "context_length_exceeded_error"), flags),
+    **dict.fromkeys(("mask_sample", "verification_skipped", "context_length_exceeded_error", "judge_failed"), flags),
     "verifier_metadata": st.none() | some(dict.fromkeys(("ground_truth", "ideal", "target"), values)),
     "metadata": values | some(dict.fromkeys(("ground_truth", "answer", "expected", "level"), values)),
     "agent_ref": st.none() | some({"name": names | st.none()}),

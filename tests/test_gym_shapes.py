@@ -46,6 +46,8 @@ def completion(folder: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
         pytest.param(rollout(answer("Incomplete: no file"), response={"id": "task-incomplete"}), True, id="placeholder"),
         pytest.param(rollout(answer("Incomplete: no file"), response={"id": "task"}), False, id="the same words of a model"),
         pytest.param(rollout(answer(), response={"status": "completed"}), False, id="nothing failed"),
+        pytest.param(rollout(answer(), judge_failed=True), True, id="the judge failed"),
+        pytest.param(rollout(answer(), judge_failed=False), False, id="the judge did not"),
     ],
 )
 def test_rewards_that_say_nothing_about_the_model(tmp_path: Path, row: dict[str, Any], fails: bool) -> None:
@@ -71,6 +73,25 @@ def test_what_a_tool_gave_back(tmp_path: Path, output: Any, text: str) -> None:
     found = read(tmp_path, row, "completion", "has_media")
     assert json.loads(found["completion"])[1] == {"role": "tool", "content": text, "tool_call_id": "c"}
     assert not found["has_media"]
+
+
+def test_a_result_and_its_call_without_types(tmp_path: Path) -> None:
+    row = rollout({"call_id": "c", "name": "f", "arguments": "{}"}, {"call_id": "c", "output": "r"}, answer())
+    assert completion(tmp_path, row) == completion(tmp_path, rollout(CALL, {"type": "function_call_output", "call_id": "c", "output": "r"}, answer()))
+    assert read(tmp_path, row, "num_unknown", "completion_kinds") == {"num_unknown": 0, "completion_kinds": "COA"}
+
+
+def test_tools_that_are_spelt_with_doc_and_params(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {}}
+    found = read(tmp_path, rollout(answer(), tools=[{"name": "f", "doc": "does", "params": schema}]), "tools")["tools"]
+    assert json.loads(found) == [{"type": "function", "function": {"name": "f", "description": "does", "parameters": schema}}]
+
+
+def test_half_a_surrogate_pair_in_arguments(tmp_path: Path) -> None:
+    """A literal backslash before a `u` is no escape."""
+    call = CALL | {"arguments": r'{"q": "\ud83d \ud83d\ude00 \\ud83d"}'}
+    row = rollout(call, {"type": "function_call_output", "call_id": "c", "output": "r"}, answer())
+    assert completion(tmp_path, row)[0]["tool_calls"][0]["function"]["arguments"] == {"q": "\ufffd \U0001f600 \\ud83d"}
 
 
 @pytest.mark.parametrize("where", ["output", "input", "messages"])

@@ -46,13 +46,20 @@ def rollouts(draw: st.DrawFn) -> Row:
         output.append({"type": "message", "role": "assistant", "content": "done", "prompt_token_ids": seen, "generation_token_ids": [1, 2]})
     if draw(st.booleans()):
         output.append({"type": "message", "role": "assistant", "content": "", "prompt_token_ids": [0], "generation_token_ids": [0]})
-    return {"responses_create_params": {"input": "Go."}, "response": {"output": output}, "reward": 1.0}
+    if draw(st.booleans()):
+        output = [{key: value for key, value in item.items() if key != "type"} for item in output]
+    # Transitions repeat those before.
+    recorded: list[Any] = [output[:1], output] if draw(st.booleans()) else output
+    return {"responses_create_params": {"input": "Go."}, "response": {"output": recorded}, "reward": 1.0}
 
 
 def tokens_of(row: Row) -> tuple[list[int], list[int]] | str:
     """`input_ids` and `labels`, or the rule that drops the rollout."""
     output = row["response"]["output"] if isinstance(row.get("response"), dict) else None
-    items = [i for i in output or row.get("output") or [] if i.get("type") in ("message", "function_call") and i.get("role") in (None, "assistant")]
+    output = output or row.get("output") or []
+    output = output[-1] if output and isinstance(output[0], list) else output
+    said = [i for i in output if i.get("type") in ("message", "function_call") or (i.get("type") is None and ("arguments" in i or "content" in i))]
+    items = [i for i in said if i.get("role") in (None, "assistant")]
     pairs = [(i.get("prompt_token_ids") or [], i.get("generation_token_ids") or []) for i in items]
     pairs = [(prompt, generated) for prompt, generated in pairs if not (len(prompt) <= 1 and len(generated) == 1)]
     # A prompt of four tokens is none that a chat template makes.

@@ -86,7 +86,7 @@ COLUMNS: dict[str, Column] = {
     "is_nonfinite": Column("coalesce(NOT isfinite(to_number(x.reward::VARCHAR)), false)", pl.Boolean, "the reward is NaN or infinite"),
     "is_masked": Column("is_true(x.mask_sample) OR is_true(x.instance_config.mask_sample)", pl.Boolean, "excluded from the loss by the agent"),
     "is_failure": Column(
-        """filled(x._ng_failure_class) IS NOT NULL OR coalesce(x.response.status IN ('failed', 'cancelled'), false)
+        """filled(x._ng_failure_class) IS NOT NULL OR is_true(x.judge_failed) OR coalesce(x.response.status IN ('failed', 'cancelled'), false)
         OR (completion_kinds = '' AND coalesce(filled(x.error) NOT IN ('false', '0'), false))
         OR CASE WHEN regexp_matches(last_text, '^(Failed|Timed out|Killed|Skipped|Incomplete)\\b')
             THEN coalesce(regexp_matches(x.response.id, '-(failed|timeout|killed|skipped|incomplete)$'), false) ELSE false END""",
@@ -144,9 +144,12 @@ COLUMNS: dict[str, Column] = {
     "prompt_tokens": Column("coalesce(x.response.usage.input_tokens, x.response.usage.prompt_tokens)", pl.Int64, "as the model server counted"),
     "completion_tokens": Column("coalesce(x.response.usage.output_tokens, x.response.usage.completion_tokens)", pl.Int64, "as the model server counted"),
     "token_calls": Column(
-        """nullif(to_json(list_filter(json_transform(first_present(text, ['$.response.output', '$.output']),
-            '[{"type":"VARCHAR","role":"VARCHAR","prompt_token_ids":["BIGINT"],"generation_token_ids":["BIGINT"]}]'),
-            lambda i: coalesce(i.type IN ('message', 'function_call'), false) AND coalesce(i.role, 'assistant') = 'assistant'))::VARCHAR, '[]')""",
+        """nullif(to_json(list_transform(list_filter(json_transform(item_list(first_present(text, ['$.response.output', '$.output'])),
+            '[{"type":"VARCHAR","role":"VARCHAR","content":"JSON","arguments":"JSON","prompt_token_ids":["BIGINT"],"generation_token_ids":["BIGINT"]}]'),
+            lambda i: coalesce(i.role, 'assistant') = 'assistant' AND CASE WHEN i.type IS NULL THEN coalesce(i.role, i.content::VARCHAR, i.arguments::VARCHAR) IS NOT NULL
+                ELSE i.type IN ('message', 'function_call') END),
+            lambda i: struct_pack(type := i.type, role := i.role, prompt_token_ids := i.prompt_token_ids, generation_token_ids := i.generation_token_ids)
+        ))::VARCHAR, '[]')""",
         pl.String,
         "JSON list of the assistant's items with their `prompt_token_ids` and `generation_token_ids`, null without items",
     ),

@@ -42,7 +42,8 @@ def tools_of(tools: Any) -> str | None:
         if get(tool, "function") is not None:
             function = get(tool, "function")
         elif get(tool, "name") is not None:
-            fields = [(key, get(tool, key)) for key in ("name", "description", "parameters", "strict")]
+            spelt = {"description": "doc", "parameters": "params"}
+            fields = [(key, first_given(get(tool, key), get(tool, spelt.get(key, key)))) for key in ("name", "description", "parameters", "strict")]
             function = Object([(key, value) for key, value in fields if value is not None])
         else:
             continue
@@ -50,6 +51,10 @@ def tools_of(tools: Any) -> str | None:
         if text not in shown:
             shown.append(text)
     return f"[{','.join(shown)}]" if shown else None
+
+
+def first_given(value: Any, other: Any) -> Any:
+    return other if value is None else value
 
 
 def metadata_of(metadata: Any) -> str | None:

@@ -55,10 +55,12 @@ def get(value: Any, *path: str) -> Any:
     return value
 
 
-def parse(text: str) -> Any:
+def parse(text: str, whole_pairs: bool = False) -> Any:
     """A JSON text as values. Raises ValueError where it is none: NaN, Infinity, numbers too large for a double and half surrogate
-    pairs are no JSON, and what is nested too deep is none that others read."""
+    pairs (unless they become U+FFFD) are no JSON, and what is nested too deep is none that others read."""
     value = _decode(text, nonfinite=None)
+    if whole_pairs:
+        return _whole_pairs(value)
     if _has_half_pair(value):
         raise ValueError("half of a surrogate pair")
     return value

@@ -16,7 +16,7 @@ from .folding import fold
 from .jsontext import Number, Object, dumps, get, parse_damaged
 from .keys import lower_half, md5, printed, statics, task_key
 from .recorded import Recorded, first_filled, recorded, shape
-from .units import Unit, as_text, is_blank, is_empty, kinds, said, said_in_completion, styled, thought_apart
+from .units import Unit, as_text, is_blank, is_empty, items_of, kinds, said, said_in_completion, styled, thought_apart
 
 _ROLLOUT_KEYS = ("responses_create_params", "response", "output", "messages", "reward", "_ng_rollout_index", "_ng_failure_class")
 
@@ -166,10 +166,15 @@ def holds_inexact(value: Any) -> bool:
 
 def token_calls(x: Object) -> str | None:
     """The assistant's items with the ids of their tokens."""
-    output = first_filled(x, "response.output", "output")
     calls = []
-    for item in output if isinstance(output, list) else []:
-        if isinstance(item, Object) and item.get("type") in ("message", "function_call") and item.get("role") in (None, "assistant"):
+    for item in items_of(first_filled(x, "response.output", "output")):
+        if isinstance(item, Object) and item.get("role") in (None, "assistant") and is_said_or_called(item):
             ids = [(name, item.get(name)) for name in ("prompt_token_ids", "generation_token_ids")]
             calls.append(Object([("type", item.get("type")), ("role", item.get("role")), *ids]))
     return dumps(calls) if calls else None
+
+
+def is_said_or_called(item: Object) -> bool:
+    if item.get("type") is None:
+        return any(item.get(key) is not None for key in ("role", "content", "arguments"))
+    return item.get("type") in ("message", "function_call")

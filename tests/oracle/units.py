@@ -106,7 +106,7 @@ def _unit(item: Any, speaker: str) -> Unit:
         return _reasoning(item)
     if kind == "function_call" or (kind is None and role is None and item.get("arguments") is not None):
         return _call(item)
-    if kind == "function_call_output" or role == "tool":
+    if kind == "function_call_output" or role == "tool" or (kind is None and role is None and item.get("output") is not None):
         return _result(item)
     if kind == "message" or (kind is None and (role is not None or item.get("content") is not None)):
         return _message(item.get("content"), speaker if role is None else role)
@@ -144,7 +144,7 @@ def _arguments_object(text: str | None) -> Object | None:
     if text is None or is_blank(text):
         return Object([])
     try:
-        value = parse(text)
+        value = parse(text, whole_pairs=True)
     except ValueError:
         return None
     return value if isinstance(value, Object) else None

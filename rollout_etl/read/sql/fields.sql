@@ -21,16 +21,16 @@ CREATE OR REPLACE MACRO item_list(j) AS CASE
     ELSE '[]'
 END;
 
--- Tools of either spelling as chat tools; keys that only responses have (defer_loading, output_schema, ...) are left out, and so is a tool that
+-- Tools of any spelling (flat, nested, with `doc` and `params`) as chat tools; keys that only responses have (defer_loading, output_schema, ...) are left out, and so is a tool that
 -- stood there before.
 CREATE OR REPLACE MACRO without_repeats(texts) AS list_transform([texts], lambda l:
     CASE WHEN len(list_distinct(l)) = len(l) THEN l ELSE list_filter(l, lambda t, i: list_position(l, t) = i) END)[1];
 CREATE OR REPLACE MACRO tools_of(tools) AS CASE WHEN starts_with(tools, '[') THEN nullif(concat('[', array_to_string(without_repeats(list_filter(list_transform(
-    json_transform(tools, '[{"name":"JSON","description":"JSON","parameters":"JSON","strict":"JSON","function":"JSON"}]'),
+    json_transform(tools, '[{"name":"JSON","description":"JSON","parameters":"JSON","strict":"JSON","function":"JSON","doc":"JSON","params":"JSON"}]'),
     lambda t: CASE
         WHEN t.function IS NOT NULL THEN concat('{"type":"function","function":', t.function, '}')
         WHEN t.name IS NOT NULL THEN concat('{"type":"function","function":{"name":', t.name,
-            ',"description":' || t.description, ',"parameters":' || t.parameters, ',"strict":' || t.strict, '}}')
+            ',"description":' || coalesce(t.description, t.doc), ',"parameters":' || coalesce(t.parameters, t.params), ',"strict":' || t.strict, '}}')
     END
 ), lambda t: t IS NOT NULL)), ','), ']'), '[]') END;
 

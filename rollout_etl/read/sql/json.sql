@@ -52,11 +52,18 @@ CREATE OR REPLACE MACRO overflows(bare) AS len(list_filter(
 CREATE OR REPLACE MACRO is_lax(j) AS CASE WHEN regexp_matches(j, '(?i)nan|inf|[0-9]e[+]?[0-9]{3}|[0-9]{20}|(?:[\]}][ \t\r\n]*){20}|,[ \t\r\n]*[\]}]')
     THEN regexp_matches(outside_strings(j), '(?i)nan|inf|(?:[\]}][ \t\r\n]*){100}|,[ \t\r\n]*[\]}]') OR overflows(outside_strings(j)) ELSE false END;
 
+-- JSON text with U+FFFD for halves of surrogate pairs, which are no characters. Escaped backslashes and whole pairs are put aside meanwhile.
+CREATE OR REPLACE MACRO without_halves(j) AS replace(replace(regexp_replace(regexp_replace(
+    replace(j, '\\', chr(2)), '\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})', chr(1) || '\1' || chr(1) || '\2', 'g'
+), '\\u[dD][89a-fA-F][0-9a-fA-F]{2}', '\\ufffd', 'g'), chr(1), '\u'), chr(2), '\\');
+
 -- Arguments of a tool call as a JSON object, or NULL where they are none. A call without arguments is recorded as "" or {}.
 CREATE OR REPLACE MACRO arguments_object(arguments) AS CASE
     WHEN arguments IS NULL OR trim(arguments, E' \t\r\n') = '' THEN '{}'
-    WHEN starts_with(ltrim(arguments, E' \t\r\n'), '{') AND json_valid(arguments) AND NOT is_lax(arguments)
-        THEN json(arguments)::VARCHAR
+    WHEN starts_with(ltrim(arguments, E' \t\r\n'), '{') AND NOT is_lax(arguments) THEN CASE
+        WHEN json_valid(arguments) THEN json(arguments)::VARCHAR
+        WHEN regexp_matches(arguments, '\\u[dD][89a-fA-F]') AND json_valid(without_halves(arguments)) THEN json(without_halves(arguments))::VARCHAR
+    END
 END;
 
 -- A number or a boolean as DOUBLE; NULL for strings and everything else.

@@ -33,7 +33,7 @@ END;
 CREATE OR REPLACE MACRO kind(x, speaker) AS CASE
     WHEN x.type = 'reasoning' THEN 'R'
     WHEN x.type = 'function_call' OR (x.type IS NULL AND x.role IS NULL AND x.arguments IS NOT NULL) THEN 'C'
-    WHEN x.type = 'function_call_output' OR x.role = 'tool' THEN 'O'
+    WHEN x.type = 'function_call_output' OR x.role = 'tool' OR (x.type IS NULL AND x.role IS NULL AND x.output IS NOT NULL) THEN 'O'
     WHEN x.type = 'message' OR (x.type IS NULL AND (x.role IS NOT NULL OR x.content IS NOT NULL)) THEN
         CASE WHEN holds_media(x.content) AND coalesce(x.role, speaker) IN ('assistant', 'user', 'system', 'developer') THEN 'M' ELSE
             CASE coalesce(x.role, speaker) WHEN 'assistant' THEN 'A' WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' ELSE 'X' END
