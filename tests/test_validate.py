@@ -113,6 +113,7 @@ RESULT = {"role": "tool", "tool_call_id": "1", "content": "r"}
         ("sft", {"messages": [U, CALL, {**RESULT, "tool_call_id": "2"}, A]}, "unmatched"),
         ("sft", {"messages": [U, {**CALL, "tool_calls": [{"id": "1", "function": {"name": "", "arguments": {}}}]}, RESULT, A]}, "call"),
         ("sft", {"messages": [U, {**CALL, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{"}}]}, RESULT, A]}, "arguments"),
+        ("sft", {"messages": [{**U, "role": "developer"}, U, A]}, "role"),
         ("sft", {"messages": "text"}, "type"),
         ("sft", {"messages": None}, "missing"),
         ("sft", {"messages": [{**U, "content": " \n"}, A]}, "empty_message"),
@@ -135,6 +136,24 @@ def test_rows(tmp_path: Path, recipe: str, row: dict[str, Any], problem: str | N
     found = validate(path, "nemo-rl", recipe)
     assert [p.name for p in found.problems] == ([] if problem is None else [problem])
     assert all((p.rows, p.lines) == (2, [2, 4]) for p in found.problems)
+
+
+@pytest.mark.parametrize(("labels", "problems"), [([True, False], []), ([True, True], ["one_label"]), ([False], ["one_label"])], ids=str)
+def test_kto_needs_both_labels(tmp_path: Path, labels: list[bool], problems: list[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"prompt": "q", "completion": "a", "label": label}) + "\n" for label in labels))
+    assert [p.name for p in validate(path, "trl", "kto").problems] == problems
+
+
+@pytest.mark.parametrize("margin", [0.5, float("nan"), float("inf")])
+@pytest.mark.parametrize("container", ["jsonl", "parquet"])
+def test_margins_are_finite(tmp_path: Path, margin: float, container: str) -> None:
+    row, path = {"prompt": "q", "chosen": "a", "rejected": "b", "margin": margin}, tmp_path / f"rows.{container}"
+    if container == "parquet":
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    else:
+        path.write_text(json.dumps(row) + "\n")
+    assert bool(validate(path, "trl", "rm").problems) == (margin != 0.5)
 
 
 def test_problems_are_counted_over_all_rows(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def _column(column: Column) -> Iterator[Check]:
         yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) <> '{wanted}')) > 0", f"{name} is not a list of {what}")
     elif column.kind == "number":
         yield Check("type", f"{k} NOT IN ('DOUBLE', 'BIGINT', 'UBIGINT', 'NULL')", f"{name} is not a number")
+        yield Check("type", f"{k} = 'DOUBLE' AND NOT coalesce(isfinite(TRY_CAST({v}::VARCHAR AS DOUBLE)), false)", f"{name} is NaN or infinite")
     elif column.kind == "numbers":
         yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) NOT IN ('BIGINT', 'UBIGINT'))) > 0", f"{name} is not a list of integers")
     elif column.kind == "object":
@@ -127,7 +128,7 @@ def _messages(name: str, v: str, part: str) -> Iterator[Check]:
     """Checks of messages; where `v` is text none of them holds."""
     ms = f"msgs({v})"
     yield Check("empty", f"len({ms}) = 0", f"{name} is an empty list")
-    yield Check("role", f"len(list_filter({ms}, lambda m: role(m) NOT IN ('system', 'developer', 'user', 'assistant', 'tool'))) > 0", f"{name} has a role that is not system, user, assistant or tool")
+    yield Check("role", f"len(list_filter({ms}, lambda m: role(m) NOT IN ('system', 'user', 'assistant', 'tool'))) > 0", f"{name} has a role that is not system, user, assistant or tool")
     yield Check("content", f"len(list_filter({ms}, lambda m: kind_of(m.content) <> 'VARCHAR' AND NOT (kind_of(m.content) = 'NULL' AND calls(m)))) > 0", f"{name} has content that is not text")
     yield Check("empty_message", f"len(list_filter({ms}, lambda m: role(m) IN ('user', 'assistant') AND kind_of(m.content) = 'VARCHAR' AND blank(m.content) AND NOT calls(m))) > 0",
                 f"{name} has a message with empty content")

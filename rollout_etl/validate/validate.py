@@ -191,6 +191,11 @@ def _of_the_file(
             blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
         if blank:
             yield Problem("blank_line", "blank lines stop the loader", len(blank), blank[:FIRST])
+    if layout.name == "unpaired":
+        good = f"{value('label')} = 'true'::JSON"
+        counts = [frame.row(0) for frame in _queried(connection, paths, f"SELECT count(*) FILTER ({good}), count(*) FILTER (NOT {good}) FROM rows")]
+        if 0 in counts[0]:
+            yield Problem("one_label", f"every label is {'true' if counts[0][0] else 'false'}: KTO needs answers of both kinds", rows)
     texts = [column.name for column in layout.columns if column.kind in ("text", "truth", "said") and column.name in columns]
     if layout.guessed and suffix != ".parquet" and texts:
         dated = ", ".join(f"coalesce(bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}')), false)" for name in texts)
