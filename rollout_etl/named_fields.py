@@ -5,6 +5,7 @@ What is counted, under the option and the name as they were given, stands in `Re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import polars as pl
@@ -16,6 +17,7 @@ from rollout_etl.nearest import did_you_mean
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
+from rollout_etl.read.structure import OF_THE_RUN, VERIFIER_INPUT, VERIFIER_OUTPUT
 
 _SCALE = "--reward-scale"
 _WRITTEN_OUT = ("prompt", "completion", "prompt_text", "response_text")
@@ -86,6 +88,15 @@ def warnings(rollouts: Rollouts, held: Mapping[str, int], of: str = "rollout") -
             meant = "" if name in SCHEMA else did_you_mean(name.removeprefix("metrics.").partition(".")[0], names)
         found.append(f"{option}: no {of} has this {what}{meant}")
     return found
+
+
+def guessed(rollouts: Rollouts) -> list[str]:
+    """A line on the fields that rows for Gym go without because of their names, where no task inputs tell what verifiers are given."""
+    if not rollouts.lacks_task_inputs:
+        return []
+    names = [name for name in rollouts.glimpse.field_names() if name not in OF_THE_RUN and not name.startswith(("_", "ng_"))]
+    out = [name for name in names if re.fullmatch(VERIFIER_OUTPUT, name) and not re.fullmatch(VERIFIER_INPUT, name)]
+    return [f"left out of the rows as what the verifier wrote, by name: {', '.join(sorted(out))}; --task-inputs FILE settles what it is given"] if out else []
 
 
 def looked_up(rollouts: Rollouts) -> list[str]:

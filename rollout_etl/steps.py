@@ -32,6 +32,7 @@ class Steps(Writer):
 
     _planner: Planner | None = None
     _mixed: tuple[pl.Series, ...] = ()
+    _parted = 0
 
     def write(self, stack: ExitStack) -> Parts:
         """Write the staged files of the job."""
@@ -73,7 +74,7 @@ class Steps(Writer):
         else:
             assert isinstance(options, PpoOptions)
             rules = ppo.rules(options, rows.cannot_hold)
-        columns = [*self._columns(rows), "num_messages", *(["reward"] if isinstance(options, KtoOptions) else [])]
+        columns = [*self._columns(rows), "num_messages", *(["tools"] if rows.flat else []), *(["reward"] if isinstance(options, KtoOptions) else [])]
         frames = self._one_by_one(rows, rules, list(dict.fromkeys(columns)), gate)
         parts = self._open(rows, stack)
         for kept in frames:
@@ -132,7 +133,7 @@ class Steps(Writer):
         self._warn_of_mixed_groups()
         examples = self._to_make(self._taken(pl.concat(found).sort("row")), rows)
         parts = self._open(rows, stack)
-        for frame in self._fetched(examples, [*self._columns(rows), "num_messages"]):
+        for frame in self._fetched(examples, [*self._columns(rows), "num_messages", *(["tools"] if rows.flat else [])]):
             self._append(parts, rows, self._with_statistics(frame, rows))
         self._note_flattened()
         return parts
@@ -146,7 +147,7 @@ class Steps(Writer):
         apart = self._to_make(apart, rows, longer)
         parts = self._open(rows, stack)
         alike = dpo.distance_rules(options)
-        more = [*(["completion"] if alike else []), *(["num_messages"] if rows.flat else [])]
+        more = [*(["completion"] if alike else []), *(["num_messages", "tools"] if rows.flat else [])]
         columns = list(dict.fromkeys(["row", "completion_chars", *self._columns(rows), *more]))
         written = []
         for stretch, said in self.judge.together(columns, apart.drop(_OF_PAIRS), apart["line_bytes"]):
@@ -201,9 +202,12 @@ class Steps(Writer):
     def _look_at_groups(self, narrow: pl.DataFrame) -> None:
         groups = narrow.group_by("task_key", "prompt_key").agg(pl.col("statics").unique())
         self.report.groups = (self.report.groups or 0) + len(groups)
+        self._parted += int((groups.group_by("task_key").len()["len"] > 1).sum())
         self._mixed += (groups.filter(pl.col("statics").list.len() > 1)["statics"],)
 
     def _warn_of_mixed_groups(self) -> None:
+        if self._parted:
+            self.report.warnings.append(f"{self._parted} task(s) have rollouts of different prompts: each prompt is a group of its own")
         mixed = pl.concat(self._mixed)
         if len(mixed):
             names = advice.disagreeing(mixed)

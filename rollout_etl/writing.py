@@ -27,7 +27,7 @@ from rollout_etl.recipes.options import KtoOptions
 from rollout_etl.targets.columns import needs_statistics, with_statistics
 from rollout_etl.targets.target import Job, Rows, Target
 
-LOSSY, GOOD = "flattened", "good"
+LOSSY, TOOLLESS, GOOD = "flattened", "without_tools", "good"
 """What is counted of rows beside their own counts."""
 _READ = {*SCHEMA, *PLAIN}
 
@@ -88,7 +88,8 @@ class Writer:
 
     def _counts(self, rows: Rows) -> dict[str, pl.Expr]:
         """What is counted of the rows that are written."""
-        lossy = {LOSSY: pl.col("chosen_num_messages" if self.job.per == "pair" else "num_messages") > 1} if rows.flat else {}
+        side = "chosen_" if self.job.per == "pair" else ""
+        lossy = {LOSSY: pl.col(f"{side}num_messages") > 1, TOOLLESS: pl.col(f"{side}tools").is_not_null()} if rows.flat else {}
         return {**rows.counts, **lossy, **named_fields.of_rows(rows.fields), **({GOOD: pl.col("label")} if isinstance(self.job.options, KtoOptions) else {})}
 
     def missing_fields(self) -> list[str]:
@@ -109,9 +110,14 @@ class Writer:
         return with_statistics(frame, self.judge.statistics, self.curation.advantage) if needs_statistics(rows.columns) else frame
 
     def _note_flattened(self) -> None:
+        is_own = self.job.form is None and self.report.target == "nemo-rl"
+        if toolless := self.counts[TOOLLESS]:
+            ways = {"sft": "--format openai", "grpo": "--format gym", "dpo": "--format preference", "rm": "--format preference"}
+            other = (ways.get(self.job.recipe) if is_own else None) or ("--as messages" if self.job.form == "text" else "Another --target")
+            self.report.warnings.append(f"{toolless} example(s) lost the tools that were offered: this format has no place for them. {other} keeps them")
         if lossy := self.counts[LOSSY]:
             ways = {"sft": "--format openai", "grpo": "--format gym", "dpo": "--prompt-as messages", "rm": "--prompt-as messages"}
-            own = ways.get(self.job.recipe) if self.job.form is None and self.report.target == "nemo-rl" else None
+            own = ways.get(self.job.recipe) if is_own else None
             other = own or ("--as messages" if self.job.form == "text" else "Another --target")
             self.report.warnings.append(
                 f"{lossy} example(s) lost the system text or earlier turns of their prompt: this format holds one question. "

@@ -78,6 +78,55 @@ def test_pairs_that_lost_the_system_text_are_told_of(command: list[str], tmp_pat
     assert any(warning.startswith("1 example(s) lost the system text or earlier turns") for warning in warnings)
 
 
+TOOLS = [{"type": "function", "name": "get", "parameters": {"type": "object", "properties": {}}}]
+
+
+@pytest.mark.parametrize(
+    ("command", "way"),
+    [
+        (["sft", "--format", "simple"], "--format openai"), (["grpo", "--no-ground-truth"], "--format gym"), (["dpo"], "--format preference"),
+        (["dpo", "--target", "trl", "--as", "text"], "--as messages"),
+    ],
+    ids=str,
+)
+def test_tools_that_were_lost_are_told_of(command: list[str], way: str, tmp_path: Path) -> None:
+    rollouts = [rollout("u", [said(f"a{n}")], float(n), tools=TOOLS) for n in (0, 1)]
+    told = [warning for warning in made(tmp_path, rollouts, *command)[1]["warnings"] if "lost the tools" in warning]
+    assert len(told) == 1 and told[0].endswith(f"{way} keeps them")
+    without = [rollout("u", [said(f"a{n}")], float(n)) for n in (0, 1)]
+    assert not any("lost the tools" in warning for warning in made(tmp_path, without, *command)[1]["warnings"])
+
+
+def test_items_of_an_unknown_kind_are_told_of(tmp_path: Path) -> None:
+    warnings = made(tmp_path, [rollout("u", [{"type": "mcp_call", "name": "f"}, said("a")], 1.0)], "sft")[1]["warnings"]
+    assert any(warning.startswith("1 item(s) of a kind that is not known") for warning in warnings)
+
+
+def test_fields_that_rows_for_gym_go_without_are_told_of(tmp_path: Path) -> None:
+    fields = {"is_halu": True, "judge_prompt": "p", "pred_halu": False, "parse_fail": False, "extracted": "x", "law": 1}
+    rows, report = made(tmp_path, [rollout("u", [said("a")], 1.0, **fields)], "grpo", "--format", "gym", "--agent-name", "a")
+    assert {name for name in fields if name in rows[0]} == {"is_halu", "judge_prompt", "law"}
+    assert any("by name: extracted, parse_fail, pred_halu;" in warning for warning in report["warnings"])
+
+
+def test_tasks_of_several_prompts_are_told_of(tmp_path: Path) -> None:
+    warnings = made(tmp_path, [rollout(f"u{n}", [said("a")], 1.0) for n in (0, 1)], "grpo", "--no-ground-truth")[1]["warnings"]
+    assert "1 task(s) have rollouts of different prompts: each prompt is a group of its own" in warnings
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "command", "told"),
+    [
+        ([rollout("u", [], 0.0, answer="a"), rollout("v", [], 0.0, answer="a"), rollout("w", [said("x")], 0.0)], ["grpo"], "empty_answer 2, missing_ground_truth 1); their rows need"),
+        ([rollout([], [said("x")], 0.0)], ["grpo", "--format", "gym", "--agent-name", "a"], "keep them with --keep missing_input"),
+        ([rollout("u", [*called("1", x=1), said("a")], 0.0)], ["rm"], "need --format preference (nemo-rl) or --as messages"),
+    ],
+    ids=["answers", "input", "rm"],
+)
+def test_what_cost_most_is_named_with_the_way_out(rollouts: list[dict[str, Any]], command: list[str], told: str, tmp_path: Path) -> None:
+    assert any(told in warning for warning in made(tmp_path, rollouts, *command)[1]["warnings"])
+
+
 def test_a_gate_without_its_metric_gives_no_reward(tmp_path: Path) -> None:
     rollouts = [rollout(f"q{n}", [said("a")], 0.5, correctness=correctness, style=0.9) for n, correctness in enumerate([None, 0.4, 0.9])]
     gate = "case when correctness < 0.5 then 0.3 * style else style end"

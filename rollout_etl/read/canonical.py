@@ -13,7 +13,7 @@ from rollout_etl.errors import UsageError
 from rollout_etl.plain_text import quoted
 from rollout_etl.read.metrics import SeenFields, metrics_sql, numbers_sql
 from rollout_etl.read.schema import COLUMNS, IS_ROLLOUT, RECORDED
-from rollout_etl.read.structure import GROUND_TRUTH_FIELDS, ITEMS, structure_for
+from rollout_etl.read.structure import GROUND_TRUTH_FIELDS, ITEMS, VERIFIER_INPUT, VERIFIER_OUTPUT, structure_for
 
 _GROUND_TRUTH = {"ground_truth", "ground_truth_text", "ground_truth_origin"}
 _THINK = {"strip": "without_think", "move": "with_think_apart"}
@@ -120,7 +120,9 @@ def macros(style: Style) -> str:
         else f"""concat('{{"name":', y.name, ',"arguments":', {arguments}, '}}')"""
     )
     text = "\n".join(_resource(name) for name in _MACROS)
-    return _filled(text, {"call": call, "items": ITEMS, "developer": style.developer})
+    return _filled(text, {
+        "call": call, "items": ITEMS, "developer": style.developer, "verifier_output": VERIFIER_OUTPUT, "verifier_input": VERIFIER_INPUT,
+    })
 
 
 def _accounting(columns: Sequence[str], whole_rows: bool) -> str:

@@ -150,6 +150,11 @@ class Rollouts:
         return self._task_inputs.inputs
 
     @property
+    def lacks_task_inputs(self) -> bool:
+        """Whether there are none for some of the files."""
+        return self._task_inputs.missing
+
+    @property
     def warnings(self) -> list[str]:
         """What reading has brought up so far."""
         return self._task_inputs.warnings

@@ -64,6 +64,21 @@ STATIC_FIELDS = ("difficulty", "category", "task_name", "task_type", "level", "s
 TASK_FIELDS = (*ID_FIELDS, *STATIC_FIELDS)
 """Fields that tell tasks of the same prompt apart."""
 
+VERIFIER_OUTPUT = (
+    "(?:_|ng_).*|(?:extracted|predicted|pred|parsed|judge|judgement|verdict|generated|final|is|num|eval|agent)_.*"
+    "|.*_(?:reward|score|verdict|error|status|time|patch|output|result|evaluations)"
+    "|response|output|messages|reward|reward_components|accuracy|mask_sample|error|extracted|generation|parse_fail|success|terminated|truncated|info|score|result"
+    "|turns_used|finished_naturally|verification_skipped|exception_type|skills_ref"
+)
+"""Names of what the run and verifiers add to a row."""
+VERIFIER_INPUT = (
+    "agent_ref|agent_mode|eval_config|eval_type|expected_output|expected_result|is_halu|judge_prompt|judge_prompt_template|judge_system_prompt"
+    "|reference_output|test_patch"
+)
+"""Names that look like those, and that verifiers are given."""
+OF_THE_RUN = ("response", "output", "messages", "reward", "mask_sample", "skills_ref", "verification_skipped")
+"""What a row has from its run alone, whatever the verifier."""
+
 
 def _structure() -> dict[str, Any]:
     """What a line is parsed into: JSON leaves where types differ from file to file, so that no value is ever coerced."""

@@ -52,6 +52,11 @@ class TaskInputs:
         return part
 
     @property
+    def missing(self) -> bool:
+        """Whether some of the rollouts have none."""
+        return len(self._sidecars) < len(self._rollouts.inputs)
+
+    @property
     def warnings(self) -> list[str]:
         """A line on the rollouts that several inputs fit which do not agree, as far as they were looked up here."""
         unsure = max(self._unsure.values(), default=0)

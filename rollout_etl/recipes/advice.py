@@ -42,13 +42,18 @@ _KNOBS = {
     "missing_reward": "name --reward, or verify them", "missing_token_ids": "do without --token-ids",
 }
 """What lets more through, by the reason that most were dropped for."""
-_CONVERSATIONS = {"sft": "--format openai", "dpo": "--format preference"}
+_WAYS_TO_PROMPTS = {
+    "empty_answer": "their rows need an answer: collect rollouts that end in one, or write prompts alone with --format gym (nemo-rl)",
+    "missing_input": "where the environment fills the prompt in itself, keep them with --keep missing_input",
+    "missing_agent": "name the agent with --agent-name",
+}
+_CONVERSATIONS = {"sft": "--format openai", "dpo": "--format preference", "rm": "--format preference"}
 """NeMo RL's formats that hold tool calls and several turns, where its usual one does not or another was asked for."""
 
 
 def advise(report: Report, options: AnyOptions) -> None:
     """Add warnings to the report, each once."""
-    for warning in [*_warnings(report, options), *_diverging(report)]:
+    for warning in [*_warnings(report, options), *_diverging(report), *_unknown(report)]:
         if warning not in report.warnings:
             report.warnings.append(warning)
 
@@ -75,6 +80,12 @@ def _diverging(report: Report) -> list[str]:
     return [f"{count} rollouts are lists of transitions that do not repeat those before: only the last of each was read"] if count else []
 
 
+def _unknown(report: Report) -> list[str]:
+    count = report.left_out["unknown"]
+    way = "find their rollouts with `show --where 'num_unknown > 0'`"
+    return [f"{count} item(s) of a kind that is not known were left out of prompts and completions: {way}"] if count else []
+
+
 def _few_examples(report: Report, options: SftOptions) -> str:
     lost = report.dropped + report.examples_dropped
     first = _KNOBS.get(next(iter(by_count(lost)), ""))
@@ -99,9 +110,12 @@ def _no_pairs(report: Report, options: DpoOptions) -> str:
 
 
 def _no_prompts(report: Report, options: GrpoOptions) -> str:
-    if report.dropped.get(_NO_TRUTH):
+    lost = report.dropped + report.examples_dropped
+    most = next(iter(by_count(lost)), "")
+    if most == _NO_TRUTH and len(lost) == 1:
         return f"no prompts: no ground truth was found; {_WAYS_TO_TRUTH}"
-    return "no prompts" + _largest(report.dropped, options)
+    way = {**_KNOBS, _NO_TRUTH: _WAYS_TO_TRUTH, **_WAYS_TO_PROMPTS}.get(most)
+    return "no prompts" + _largest(lost, options) + (f"; {way}" if way else "")
 
 
 def without_effect(options: AnyOptions, curation: Curation, sources: Collection[str] = ()) -> list[str]:

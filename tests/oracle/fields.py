@@ -25,14 +25,17 @@ _NOT_EXTRA = (
     "ng_agent_observations",
 )
 _VERIFIER_OUTPUT = re.compile(
-    r"response|output|messages|reward|reward_components|accuracy|mask_sample|error|generation|success|terminated|truncated|info|score|result"
+    r"response|output|messages|extracted|parse_fail|reward|reward_components|accuracy|mask_sample|error|generation|success|terminated|truncated|info|score|result"
     r"|turns_used|finished_naturally|verification_skipped|exception_type|skills_ref"
-    r"|_.*|ng_.*|(extracted|predicted|parsed|judge|judgement|verdict|generated|final|is|num|eval|agent)_.*"
+    r"|_.*|ng_.*|(extracted|predicted|pred|parsed|judge|judgement|verdict|generated|final|is|num|eval|agent)_.*"
     r"|.*_(reward|score|verdict|error|status|time|patch|output|result|evaluations)",
     re.DOTALL,
 )
 _OF_THE_RUN = ("extra_body", "attempt", "rollout_index")
-_ASKED = ("agent_ref", "expected_output", "expected_result")
+_ASKED = (
+    "agent_ref", "agent_mode", "eval_config", "eval_type", "expected_output", "expected_result", "is_halu", "judge_prompt", "judge_prompt_template",
+    "judge_system_prompt", "reference_output", "test_patch",
+)
 
 
 def tools_of(tools: Any) -> str | None:

@@ -94,11 +94,7 @@ CREATE OR REPLACE MACRO extra_of(text) AS object_of(list_filter(
 
 -- The row as a prompt for Gym again: without what the run added (response, scores, indices) and without what verifiers answer.
 -- Verifiers get every field of the row back, and refuse those that they set themselves. A row that was never answered is one already.
-CREATE OR REPLACE MACRO is_verifier_output(name) AS regexp_matches(
-    name,
-    '^_|^ng_|^(extracted|predicted|parsed|judge|judgement|verdict|generated|final|is|num|eval|agent)_|_(reward|score|verdict|error|status|time|patch|output|result|evaluations)$'
-    || '|^(response|output|messages|reward|reward_components|accuracy|mask_sample|error|generation|success|terminated|truncated|info|score|result|turns_used|finished_naturally|verification_skipped|exception_type|skills_ref)$'
-) AND name NOT IN ('agent_ref', 'expected_output', 'expected_result');
+CREATE OR REPLACE MACRO is_verifier_output(name) AS regexp_full_match(name, '{{verifier_output}}') AND NOT regexp_full_match(name, '{{verifier_input}}');
 CREATE OR REPLACE MACRO gym_row_of(text, unanswered) AS concat('{', array_to_string(list_transform(list_filter(
     entries_of(text),
     lambda e: e.value IS NOT NULL AND NOT CASE WHEN unanswered THEN starts_with(e.key, '_ng_') ELSE is_verifier_output(e.key) END
