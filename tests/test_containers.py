@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,13 @@ def test_half_a_surrogate_pair_in_an_array_is_repaired_as_in_a_line(tmp_path: Pa
     path.write_text(json.dumps(rows)[:-5])
     with pytest.raises(UnreadableError, match=r"cannot read .*rollouts\.json"):
         read(path)
+
+
+def test_a_question_mark_in_a_folder_ends_no_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a?b"
+    folder.mkdir()
+    lines = b"".join(json.dumps(rollout(answer(text), _ng_task_index=0)).encode() + b"\n" for text in ("one", "two"))
+    (folder / "math.jsonl.gz").write_bytes(gzip.compress(lines))
+    (folder / "code.jsonl").write_bytes(lines)
+    assert read(folder / "math.jsonl.gz").height == 2
+    assert rollout_etl.scan_rollouts(str(folder)).collect()["task_key"].n_unique() == 2

@@ -56,9 +56,14 @@ class Input:
         return self.stored is None and not self.is_remote and self.suffix == ".jsonl"
 
     @property
+    def _file(self) -> str:
+        """The path without the query of a URL; in the name of a file `?` is a sign as any other."""
+        return self.path.split("?")[0] if _URL.match(self.path) else self.path
+
+    @property
     def suffix(self) -> str:
         """The one of `SUFFIXES` that the name ends with; `.jsonl` for names that end otherwise."""
-        name = self.path.split("?")[0].lower()
+        name = self._file.lower()
         for suffix in sorted(SUFFIXES, key=len, reverse=True):
             if name.endswith(suffix):
                 return suffix
@@ -67,7 +72,7 @@ class Input:
     @property
     def stem(self) -> str:
         """The name without folder and suffix."""
-        name = self.path.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+        name = self._file.rstrip("/").rsplit("/", 1)[-1]
         return name[: -len(self.suffix)] if name.lower().endswith(self.suffix) else name.rsplit(".", 1)[0]
 
     @property
