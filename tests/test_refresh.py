@@ -96,6 +96,26 @@ def test_without_the_store(folder: Path, tmp_path_factory: pytest.TempPathFactor
     assert published(folder) == published(elsewhere)
 
 
+@pytest.mark.parametrize("name", ["a b", "é", "a#b", "a?b", "100%", "{a,b}", "a*b", "a%20b", "[c]", "a\\b", "a^b|c"])
+def test_folders_of_any_name(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    laid_out(folder, SHARDED)
+    assert refreshed(folder).published
+    (folder / "rollouts" / "night1.jsonl").write_bytes(lines(1))
+    report = refreshed(folder)
+    assert report.published
+    # Where deltalake cannot follow, all is read, and nothing is made elsewhere.
+    kept = (folder / "training" / ".refresh" / "rollouts" / "_delta_log").is_dir()
+    assert kept != any("deltalake does not take" in note for note in report.change.notes)
+    assert kept == (name not in ("a%20b", "[c]", "a\\b", "a^b|c"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    elsewhere = laid_out(tmp_path_factory.mktemp("elsewhere"), SHARDED)
+    (elsewhere / "rollouts" / "night1.jsonl").write_bytes(lines(1))
+    refreshed(elsewhere)
+    assert published(folder) == published(elsewhere)
+
+
 def test_nothing_new_writes_nothing(folder: Path) -> None:
     assert refresh(folder)[0] == 0
     before = {path: path.lstat().st_mtime_ns for path in (folder / "training").rglob("*")}

@@ -121,9 +121,14 @@ def _kept(versions: Versions, fingerprints: Fingerprints, change: Change, scratc
     if importlib.util.find_spec("deltalake") is None:
         change.notes.append("all inputs are read: pip install '.[refresh]' in a checkout of rollout-etl to read new lines only")
         return None
+    from rollout_etl.refresh.store import can_hold
     from rollout_etl.refresh.stored_rollouts import Kept
 
-    return Kept(versions.state / STORE, fingerprints, scratch)
+    folder = versions.state / STORE
+    if not can_hold(folder):
+        change.notes.append(f"all inputs are read: deltalake does not take the path of {versions.folder}; publish elsewhere to read new lines only")
+        return None
+    return Kept(folder, fingerprints, scratch)
 
 
 def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int:

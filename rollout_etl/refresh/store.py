@@ -7,6 +7,8 @@ line that is no rollout has the reason and its text. What was said is not kept: 
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,13 @@ TABLE = pl.Schema({**_PLACED, **_SEGMENT, **_KEPT, **_ACCOUNT})
 `start` and `size` are in bytes, null where lines have no place. `found`, `repaired`, `reason` and `bad_text` are for the account."""
 _UNSIGNED = tuple(name for name, dtype in TABLE.items() if dtype == pl.UInt64)
 _MANY_FILES = 50
+_REFUSED = re.compile(r"[\x00-\x1f\x7f\[\\\]^|\ud800-\udfff]|%[0-9A-Fa-f]{2}")
+"""What deltalake does not take in a path, or takes for another character."""
+
+
+def can_hold(folder: Path) -> bool:
+    """Whether the table can lie in a folder of that name."""
+    return not _REFUSED.search(os.path.realpath(folder))
 
 
 class Store:
@@ -38,20 +47,25 @@ class Store:
 
     def __init__(self, folder: Path, scratch: Path | None = None) -> None:
         self._folder, self._scratch = folder, scratch
+        self._place = os.path.realpath(folder)
         self._extra: list[Path] = []
 
     def scan(self) -> pl.LazyFrame:
         """All rows, in no order. Raises `UnreadableError` for a table that is damaged."""
         from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
 
-        found = [TABLE.to_frame().lazy(), *(pl.scan_parquet(path) for path in self._extra)]
+        found = [TABLE.to_frame().lazy(), *(pl.scan_parquet(path, glob=False) for path in self._extra)]
         if (self._folder / "_delta_log").is_dir():
             try:
-                kept = pl.scan_delta(DeltaTable(self._folder))
-            except (DeltaError, OSError) as error:
-                raise self._damaged(error) from error
-            found.insert(0, kept.with_columns(pl.col(_UNSIGNED).reinterpret(signed=False)).select(TABLE.names()))
+                files = DeltaTable(self._place).file_uris()
+            except BaseException as error:
+                if _is_of_delta(error):
+                    raise self._damaged(error) from error
+                raise
+            if files:
+                # By their names alone: the rest of a path comes back percent-encoded, and is opened as it stands.
+                kept = pl.scan_parquet([os.path.join(self._place, os.path.basename(file)) for file in files], glob=False)
+                found.insert(0, kept.with_columns(pl.col(_UNSIGNED).reinterpret(signed=False)).select(TABLE.names()))
         return pl.concat(found)
 
     def collected(self, rows: pl.LazyFrame) -> pl.DataFrame:
@@ -63,7 +77,7 @@ class Store:
             raise self._damaged(error) from error
 
     def _damaged(self, error: BaseException) -> UnreadableError:
-        return UnreadableError(f"cannot read {self._folder}: {str(error).splitlines()[0]}; remove the folder, and the next refresh makes it anew")
+        return UnreadableError(f"cannot read {self._folder}: {_first_line(error)}; remove the folder, and the next refresh makes it anew")
 
     def segments(self) -> list[Segment]:
         """What is in the table."""
@@ -73,7 +87,6 @@ class Store:
     def append(self, frames: Iterable[pl.DataFrame]) -> None:
         """Add rows (columns of `TABLE`) in one commit. Raises `WriteError`, and what the frames raise."""
         from deltalake import write_deltalake
-        from deltalake.exceptions import DeltaError
 
         failure: list[BaseException] = []
         if self._scratch is not None:
@@ -83,30 +96,44 @@ class Store:
         schema = _arrow(TABLE.to_frame()).schema
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_deltalake(self._folder, pa.RecordBatchReader.from_batches(schema, _guarded(frames, failure)), mode="append")
-        except (DeltaError, OSError) as error:
+            write_deltalake(self._place, pa.RecordBatchReader.from_batches(schema, _guarded(frames, failure)), mode="append")
+        except BaseException as error:
             if failure:
                 raise failure[0] from error
+            if not _is_of_delta(error):
+                raise
             full = "no space" in str(error).lower()
-            reason = "no space left on the disk" if full else str(error).splitlines()[0]
+            reason = "no space left on the disk" if full else _first_line(error)
             raise WriteError(f"cannot write {self._folder}: {reason}; what was there before is untouched") from error
 
     def remove(self, segments: Sequence[int]) -> None:
         """Take out the rows of these segments, in one commit, and put many small files together."""
         from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
 
         if self._scratch is not None or not (self._folder / "_delta_log").is_dir():
             return
         try:
-            table = DeltaTable(self._folder)
+            table = DeltaTable(self._place)
             if segments:
                 table.delete(f"segment IN ({', '.join(map(str, segments))})")
             if len(table.file_uris()) > _MANY_FILES:
                 table.optimize.compact()
                 table.vacuum(dry_run=False)
-        except (DeltaError, OSError) as error:
-            raise WriteError(f"cannot write {self._folder}: {str(error).splitlines()[0]}") from error
+        except BaseException as error:
+            if _is_of_delta(error):
+                raise WriteError(f"cannot write {self._folder}: {_first_line(error)}") from error
+            raise
+
+
+def _is_of_delta(error: BaseException) -> bool:
+    from deltalake.exceptions import DeltaError
+
+    # Where the library panics, what it raises is no `Exception`, and it has no name to import.
+    return isinstance(error, DeltaError | OSError) or type(error).__name__ == "PanicException"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:
