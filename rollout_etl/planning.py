@@ -19,6 +19,8 @@ from rollout_etl.targets.target import Job, Rows
 
 SIDES = ("chosen_", "rejected_")
 _KEY = "_key"
+_SOURCE = "_source"
+"""The name of a file as a number."""
 
 
 class Planner:
@@ -69,19 +71,22 @@ class Planner:
         """`examples` with what decides on their rows beside the options, and with what places them; the names of the former."""
         judge, wanted = self._judge, {name.removeprefix("chosen_").removeprefix("rejected_") for name in self._rows.columns}
         numbers = pl.concat([examples[f"{side}row"] for side in self._sides]).unique().sort().to_numpy()
-        deciding = ["line_key", *(name for name in ("row", "source", "line") if name in wanted)]
+        columns = ["line_key", *(name for name in ("row", "source", "line") if name in wanted)]
         if judge.rollouts.holds(["origin"]):
-            deciding.append("origin")
+            columns.append("origin")
         else:
             # Of lines alone it is not known what lies beside them.
             self._shards.forget_earlier()
         placing = [*plan.placing_columns(judge.curation), *self._also]
         grouped = needs_statistics(self._rows.columns)
-        read = list(dict.fromkeys(["row", *deciding, *placing, *((*GROUP, "reward") if grouped else ())]))
+        read = list(dict.fromkeys(["row", *columns, *placing, *((*GROUP, "reward") if grouped else ())]))
         frames = list(judge.read(read, numbers))
         found = pl.concat(frames) if frames else empty([name for name in read if name != "origin"]).with_columns(origin=pl.lit(0, dtype=pl.UInt64))
-        if "source" in deciding:
-            found = found.with_columns(pl.col("source").replace_strict({path: _number(path) for path in found["source"].unique()}, return_dtype=pl.UInt64))
+        if "source" in columns:
+            # Under a name of its own: examples may have the text already.
+            numbered = pl.col("source").replace_strict({path: _number(path) for path in found["source"].unique()}, return_dtype=pl.UInt64)
+            found = found.with_columns(numbered.alias(_SOURCE))
+        deciding = [_SOURCE if name == "source" else name for name in columns]
         if grouped:
             found = with_statistics(found, judge.statistics, judge.curation.advantage)
         deciding += [name for name in STATISTICS if grouped and name in found.columns]

@@ -218,3 +218,10 @@ def test_shards_are_validated_and_configured_as_files_are(tmp_path: Path, target
     if target == "verl":
         sides = {folder: pl.read_parquet(tmp_path / folder)["extra_info"].struct.field("split").unique().to_list() for folder in ("out", "out.val")}
         assert sides == {"out": ["train"], "out.val": ["val"]}
+
+
+@pytest.mark.parametrize("choice", [("--cap", "source=5"), ("--select", "best"), ("--sample", "9"), ("--val", "0.3", "--split-near")])
+def test_shards_by_content_may_hold_the_names_of_files(tmp_path: Path, choice: tuple[str, ...]) -> None:
+    code, said = run(tmp_path, "sft", "in.jsonl", "-o", "out/", "--target", "trl", "--shard-rows", "3", "--extra", "source", *choice)
+    assert code == 0, said
+    assert pl.read_parquet(tmp_path / "out", columns=["source"])["source"].unique().to_list() == ["in.jsonl"]
