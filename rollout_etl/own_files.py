@@ -26,6 +26,13 @@ def begins_as(path: str | os.PathLike[str], *kinds: Kind) -> bool:
     return any(_BEGINNINGS[kind].match(beginning) for kind in kinds)
 
 
+def is_own_place(path: str) -> bool:
+    """Whether a file or folder is, or lies in, what a refresh keeps in the folder where it publishes."""
+    parts = os.path.normpath(path).split(os.sep)
+    kept = (number for number, part in enumerate(parts) if part in (REFRESH_STATE, "versions", "current"))
+    return any(os.path.isdir(os.path.join(os.sep.join(parts[:number]) or (os.sep if number else os.curdir), REFRESH_STATE)) for number in kept)
+
+
 def is_own_folder(path: str) -> bool:
     """Whether a folder is one that a refresh publishes in, or what a run that died has left, or one that is under way."""
     return _UNFINISHED.fullmatch(os.path.basename(path)) is not None or os.path.isdir(os.path.join(path, REFRESH_STATE))

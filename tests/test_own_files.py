@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -85,3 +86,26 @@ def test_beginnings(tmp_path: Path) -> None:
         file.write_text(text)
         assert not begins_as(file, "quarantine", "profile", "run file")
     assert not any(map(is_own_folder, ("partial", "a.partial", ".a.partial", ".git", "a.12.partial")))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "publish"), [("in/*", "in/training"), (".", "."), ("**/*.json*", "."), ("**/*.json*", "in/training"), ("in/**", "in/training")]
+)
+def test_a_refresh_never_reads_its_own_state(here: Path, inputs: str, publish: str) -> None:
+    (here / "p.toml").write_text(
+        f'inputs = ["{inputs}"]\npublish = "{publish}"\n[options]\nmax-bad-fraction = 0.05\n'
+        '[[output]]\nfile = "sft.jsonl"\nrecipe = "sft"\n[[output]]\nfile = "shards"\nrecipe = "sft"\ntarget = "trl"\nshards = 2\n'
+    )
+    said = [run("refresh", "p.toml", folder=here) for _ in range(2)]
+    assert [done.returncode for done in said] == [0, 0], said
+    assert "nothing new; current is version 1" in said[1].stderr
+    record = json.loads((here / publish / "current" / "version.json").read_text())
+    assert [Path(source["path"]).name for source in record["inputs"]] == ["rollouts.jsonl"]
+
+
+def test_pipes_among_rollouts_are_left_out(here: Path) -> None:
+    os.mkfifo(here / "in" / "pipe.jsonl")
+    for path in ("in", "in/*.jsonl"):
+        done = run("sft", path, "-o", "sft.jsonl", *LOOSE, folder=here)
+        assert done.returncode == 0
+        assert "left out 1 pipe(s) or device(s): pipe.jsonl" in done.stderr

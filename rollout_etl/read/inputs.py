@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from rollout_etl.errors import UnreadableError, UsageError
-from rollout_etl.own_files import begins_as, is_own_folder
+from rollout_etl.own_files import begins_as, is_own_folder, is_own_place
 from rollout_etl.plain_text import readable_name
 from rollout_etl.read.stored import Stored, is_stored, load
 
@@ -116,7 +116,7 @@ def _in_folder(folder: str) -> list[str]:
 
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not is_own_folder(os.path.join(parent, name)))
+        folders[:] = sorted(name for name in folders if not is_own_folder(os.path.join(parent, name)) and not is_own_place(os.path.join(parent, name)))
         found += [os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIXES)]
     return found
 
@@ -137,6 +137,7 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     found: dict[str, Input] = {}
     sidecars: list[str] = []
     own: list[str] = []
+    special: list[str] = []
     for name, path in map(_named, given):
         if is_stored(path):
             stored = load(path)
@@ -146,13 +147,17 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         named, searched = _expand(path)
         kept = list(named)
         for p in searched:
+            if os.path.exists(p) and not os.path.isfile(p):
+                special.append(p)
+                continue
             (sidecars if _is_sidecar(p) else own if _is_own(p) else kept).append(p)
         if not kept:
             others = " but sidecars and what rollout-etl wrote" if searched else ""
             raise UsageError(f"nothing to read in {path}: no file ends with {', '.join(SUFFIXES)}{others}")
         for p in kept:
             _add(found, p if _URL.match(p) else os.path.realpath(p), Input(p, name=name))
-    return list(found.values()), [*_note(sidecars, "sidecar file(s)"), *_note(own, "file(s) that rollout-etl wrote")]
+    notes = [*_note(sidecars, "sidecar file(s)"), *_note(own, "file(s) that rollout-etl wrote"), *_note(special, "pipe(s) or device(s)", "save one to a file")]
+    return list(found.values()), notes
 
 
 def _add(found: dict[str, Input], key: str, item: Input) -> None:
@@ -227,12 +232,12 @@ def _expand(path: str) -> tuple[list[str], list[str]]:
         matches = sorted(glob.glob(path, recursive=True))
         if not matches:
             raise UsageError(f"no file or folder matches {path}")
-        return [], [f for m in matches for f in (_in_folder(m) if os.path.isdir(m) else [m])]
+        return [], [f for m in matches if not is_own_place(m) for f in (_in_folder(m) if os.path.isdir(m) else [m])]
     raise UsageError(f"no such file or folder: {path}")
 
 
-def _note(left_out: Sequence[str], what: str) -> list[str]:
+def _note(left_out: Sequence[str], what: str, way_out: str = "name a file") -> list[str]:
     if not left_out:
         return []
     shown = ", ".join(os.path.basename(p) for p in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-    return [f"left out {len(left_out)} {what}: {shown} (name a file to read it all the same)"]
+    return [f"left out {len(left_out)} {what}: {shown} ({way_out} to read it all the same)"]
