@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+CARD = "README.md"
+_PLAIN = re.compile(r"[A-Za-z_][\w./-]*(?:/part-\*)?")
+_WORDS = re.compile(r"true|false|null|yes|no|on|off|y|n", re.IGNORECASE)
 
 
 def card(record: Mapping[str, Any]) -> str:
@@ -15,17 +20,23 @@ def card(record: Mapping[str, Any]) -> str:
     rows = max((entry["rows"] for entry in files.values()), default=0)
     head = ["---", "configs:"]
     for name, entry in files.items():
-        head += [f"- config_name: {name.removesuffix('.jsonl').removesuffix('.parquet')}", "  data_files:"]
+        head += [f"- config_name: {_scalar(name.removesuffix('.jsonl').removesuffix('.parquet'))}", "  data_files:"]
         for part, path in _parts(name, entry["files"]):
-            head += [f"  - split: {part}", f"    path: {path}"]
+            head += [f"  - split: {_scalar(part)}", f"    path: {_scalar(path)}"]
     head += ["size_categories:", f"- {_size(rows)}", "---", ""]
     body = [f"# Training data, version {record['version']}", "", f"Made by rollout-etl {record['software']} on {record['created']}.", ""]
     body += ["| file | recipe | trainer | rows | rollouts read | dropped |", "|---|---|---|---:|---:|---|"]
     for name, entry in record["outputs"].items():
         dropped = ", ".join(f"{rule} {count:,}" for rule, count in entry["rollouts"]["dropped"].items()) or "none"
-        body.append(f"| {name} | {entry['recipe']} | {entry['target']} | {entry['rows']:,} | {entry['rollouts']['read']:,} | {dropped} |")
+        shown = name.replace("|", r"\|")
+        body.append(f"| {shown} | {entry['recipe']} | {entry['target']} | {entry['rows']:,} | {entry['rollouts']['read']:,} | {dropped} |")
     body += ["", f"{len(record['inputs'])} input(s); `version.json` names each with its SHA-256, and every option.", ""]
     return "\n".join([*head, *body])
+
+
+def _scalar(text: str) -> str:
+    """A text as YAML, in quotes where it would be something else without."""
+    return text if _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _parts(name: str, files: Iterable[str]) -> Iterator[tuple[str, str]]:

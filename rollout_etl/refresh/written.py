@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_etl.plain_text import counted
+from rollout_etl.read.inputs import NAMED
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.stats.narrow import narrow
 from rollout_etl.stats.profile import profile
@@ -25,13 +26,13 @@ def pipeline_for(inputs: Sequence[str], folder: Path, publish: str, max_bad_frac
     reward = found["overall"]["reward"]
     mean = "" if reward is None else f", mean reward {reward['mean']:.3g}"
     seen = f"{counted(len(data.rollouts), 'rollout')} in {counted(len(rollouts.inputs), 'file')}{mean}"
-    paths = [path if "://" in path or os.path.isabs(path) else os.path.relpath(path, folder) for path in inputs]
+    paths = [_seen_from(folder, path) for path in inputs]
     head = f"""# What is made of which rollouts; `rollout-etl refresh` does it. Written for {seen}.
 
 # Files, folders and globs, as the command line takes them. ${{NAME}} is taken from the environment.
-inputs = {json.dumps(paths, ensure_ascii=False)}
-# Each refresh that finds something new makes a version here; {publish}/current names the one to use.
-publish = {json.dumps(publish, ensure_ascii=False)}
+inputs = [{', '.join(map(_toml, paths))}]
+# Each refresh that finds something new makes a version here; {_toml(publish)[1:-1]}/current names the one to use.
+publish = {_toml(publish)}
 keep-versions = 5
 
 # Options of all outputs, in the words of the command line.
@@ -51,6 +52,18 @@ max-row-change = 0.5
 # on-failure = "mail -s 'refresh failed' you@example.org"   # the report comes on standard input
 # prometheus = "/var/lib/node_exporter/rollout_etl.prom"
 """
+
+
+def _seen_from(folder: Path, path: str) -> str:
+    """An input of the command line as a pipeline file in `folder` names it."""
+    named = None if os.path.exists(path) else NAMED.fullmatch(path)
+    if named:
+        return f"{named[1]}={_seen_from(folder, named[2])}"
+    return path if "://" in path or os.path.isabs(path) else os.path.relpath(path, folder)
+
+
+def _toml(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _examples(found: dict[str, Any]) -> dict[str, int]:
