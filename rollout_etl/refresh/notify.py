@@ -8,27 +8,38 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rollout_etl.errors import RolloutETLError
 from rollout_etl.refresh.pipeline import Pipeline, replaced
 from rollout_etl.refresh.versions import write_text
 
 _TIMEOUT = 300
+_STDERR = 2
 
 
 def tell(pipeline: Pipeline, report: Mapping[str, Any], *, failed: bool) -> list[str]:
-    """Run the command for this end, and write metrics; warnings for what did not work: the refresh itself is over by then."""
+    """Run the commands for this end, and write metrics; warnings for what did not work: the refresh itself is over by then.
+
+    What was published is told as a success although something failed after it, which is told as well. A refresh that had nothing to
+    do is no news.
+    """
     warnings = []
-    command = pipeline.on_failure if failed else pipeline.on_success
-    # A refresh that had nothing to do is no news.
-    if command is not None and (failed or report.get("published")):
+    for command in (pipeline.on_success if report.get("published") else None, pipeline.on_failure if failed else None):
+        if command is None:
+            continue
         try:
             done = subprocess.run(
-                replaced(command), shell=True, cwd=pipeline.path.parent, input=json.dumps(report, ensure_ascii=False).encode(), timeout=_TIMEOUT, check=False
+                replaced(command), shell=True, cwd=pipeline.path.parent, input=json.dumps(report, ensure_ascii=False).encode(errors="replace"),
+                # Standard output is for the report.
+                stdout=_STDERR, timeout=_TIMEOUT, check=False,
             )
             warnings += [f"the command of notify ended with {done.returncode}"] if done.returncode else []
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except (OSError, ValueError, RolloutETLError, subprocess.TimeoutExpired) as error:
             warnings.append(f"the command of notify did not end well: {str(error).splitlines()[0]}")
     if pipeline.prometheus is not None:
-        write_text(pipeline.prometheus, metrics(report, failed=failed))
+        try:
+            write_text(pipeline.prometheus, metrics(report, failed=failed))
+        except (OSError, ValueError, RolloutETLError) as error:
+            warnings.append(f"no metrics were written: {str(error).splitlines()[0]}")
     return warnings
 
 
@@ -46,5 +57,10 @@ def metrics(report: Mapping[str, Any], *, failed: bool) -> str:
         lines += ["# HELP rollout_etl_version The version that is current.", "# TYPE rollout_etl_version gauge", f"rollout_etl_version {report['version']}"]
     if report.get("rows"):
         lines += ["# HELP rollout_etl_rows Rows of a training file.", "# TYPE rollout_etl_rows gauge"]
-        lines += [f"rollout_etl_rows{{output={json.dumps(name)}}} {rows}" for name, rows in report["rows"].items()]
+        lines += [f'rollout_etl_rows{{output="{_label(name)}"}} {rows}' for name, rows in report["rows"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _label(text: str) -> str:
+    """A label's value; the format knows these three escapes and no others."""
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
