@@ -11,7 +11,7 @@ from rollout_etl.cli.recipes import STATED
 from rollout_etl.cli.runner import parse_error, run_of
 from rollout_etl.cli.talk import OPTIONS
 from rollout_etl.errors import UsageError
-from rollout_etl.refresh.pipeline import FILES, of_output, refuse_unknown, replaced
+from rollout_etl.refresh.pipeline import FILES, input_from, of_output, refuse_unknown, replaced
 
 if TYPE_CHECKING:
     from rollout_etl.run import Run
@@ -69,5 +69,7 @@ def _spelt(path: Path, name: str, value: Any, parameter: Any, folder: Path) -> l
     if isinstance(value, bool | dict):
         raise UsageError(f"{path}: {name} takes a value, as on the command line")
     text = replaced(str(value))
-    # Files are named as seen from the pipeline file.
-    return [f"--{name}", str(folder / text) if name in FILES and (name == "task-inputs" or (folder / text).exists()) else text]
+    # Files are named as seen from the pipeline file; a tokenizer that is none there is a name on the hub.
+    if name in (*FILES, "temp-dir") and (name != "tokenizer" or (folder / text).exists()):
+        text = input_from(folder, text)
+    return [f"--{name}", text]

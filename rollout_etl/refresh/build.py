@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,12 +18,13 @@ import polars as pl
 from rollout_etl import __version__
 from rollout_etl.curate import split
 from rollout_etl.curate.split import TRAIN
+from rollout_etl.errors import UnreadableError
 from rollout_etl.publish.shard_plan import EarlierShards
 from rollout_etl.read.scan import Rollouts
-from rollout_etl.refresh.card import card
+from rollout_etl.refresh.card import CARD, card
 from rollout_etl.refresh.fingerprints import Source
 from rollout_etl.refresh.gates import Outcome, Seen
-from rollout_etl.refresh.pipeline import FILES, Output, Pipeline, of_output
+from rollout_etl.refresh.pipeline import FILES, Output, Pipeline, of_output, replaced
 from rollout_etl.refresh.versions import link_if_same, write_text
 from rollout_etl.report import Report
 from rollout_etl.run import RolloutsOf, Run, execute
@@ -29,6 +32,7 @@ from rollout_etl.run import RolloutsOf, Run, execute
 RunOf = Callable[[Output, Sequence[str], Path], Run]
 """The run that makes an output of these inputs at this path."""
 Record = dict[str, Any]
+_SOURCE = re.compile(r"\bsource\b")
 
 
 @dataclass
@@ -48,14 +52,40 @@ class Built:
 
 def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
     """What a version depends on: inputs in their order, files that options name, outputs, gates, the software's version."""
-    outputs = [[output.file, output.recipe, dict(output.options), dict(output.bounds.by_gate)] for output in pipeline.outputs]
+    options = [{name: _said(value) for name, value in output.options.items()} for output in pipeline.outputs]
+    outputs = [[output.file, output.recipe, said, dict(output.bounds.by_gate)] for output, said in zip(pipeline.outputs, options, strict=True)]
     given = [output.options.get(name, output.options.get(name.replace("-", "_"))) for output in pipeline.outputs for name in FILES]
     named = {str(one) for value in given if value is not None for one in (value if isinstance(value, list) else [value])}
-    files = [path for value in sorted(named) if (path := Path(pipeline.resolved(value))).is_file()]
-    contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    inputs = [[source.sha256 or source.path, source.namespace] for source in sources]
+    contents = [_digest(path) for value in sorted(named) for path in _files_behind(pipeline.resolved(value))]
+    # Names of files are no part of a version, unless rows or choices are made of them.
+    by_name = any(_SOURCE.search(str(value)) for said in options for value in said.values())
+    inputs = [[source.sha256 or source.path, source.namespace, *([source.path] if by_name and source.sha256 else [])] for source in sources]
     spelt = json.dumps([contents, inputs, outputs, __version__], sort_keys=True, default=str)
     return hashlib.sha256(spelt.encode()).hexdigest()
+
+
+def _said(value: Any) -> Any:
+    """The value of an option with variables replaced: what they stand for decides, not how they are called."""
+    if isinstance(value, list):
+        return [_said(one) for one in value]
+    return replaced(value) if isinstance(value, str) else value
+
+
+def _files_behind(path: str) -> list[str]:
+    """The files of this machine that an option's value stands for: a file, those in a folder, those that a glob finds."""
+    if os.path.isdir(path):
+        return sorted(os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names if os.path.isfile(os.path.join(parent, name)))
+    if os.path.exists(path):
+        return [path] if os.path.isfile(path) else []
+    return [file for found in sorted(glob.glob(path, recursive=True)) for file in _files_behind(found)]
+
+
+def _digest(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableError(f"cannot read {path}: {error.strerror}") from error
 
 
 def build(
@@ -98,7 +128,7 @@ def build(
         seen = _seen(output, folder, reports[output.file], before, statistics, trained_on)
         built.outcomes += [_forced(outcome, force) for outcome in output.bounds.outcomes(output.file, seen)]
     record["gates"] = [outcome.to_json() for outcome in built.outcomes]
-    write_text(folder / "README.md", card(record))
+    write_text(folder / CARD, card(record))
     return built
 
 

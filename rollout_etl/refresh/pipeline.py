@@ -15,6 +15,7 @@ environment, and what it stands for is written nowhere.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import tomllib
@@ -29,6 +30,7 @@ from rollout_etl.read.inputs import NAMED
 from rollout_etl.refresh.gates import GATES, Bounds
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TOP: dict[str, str] = {
     "inputs": "Files, folders and globs with rollouts, as the command line takes them.",
     "publish": "Folder for the versions; current in it names the one to use.",
@@ -77,9 +79,9 @@ class Pipeline:
 
     def resolved(self, path: str) -> str:
         """A path or URL of the file, variables replaced, seen from where the file lies; `NAME=PATH` keeps its name."""
-        text = replaced(path)
-        named = None if (self.path.parent / text).exists() else NAMED.fullmatch(text)
-        return f"{named[1]}={_seen_from(self.path.parent, named[2])}" if named else _seen_from(self.path.parent, text)
+        text, folder = replaced(path), self.path.parent
+        named = None if (folder / text).exists() else NAMED.fullmatch(text)
+        return f"{named[1]}={input_from(folder, named[2])}" if named else input_from(folder, text)
 
 
 def load(path: Path) -> Pipeline:
@@ -112,7 +114,7 @@ def load(path: Path) -> Pipeline:
         publish=Path(_seen_from(folder, replaced(_required(path, "publish", found.get("publish"))))),
         outputs=made,
         keep_versions=_count(path, "keep-versions", found.get("keep-versions", 5), 2),
-        pinned=tuple(_count(path, "pinned", number, 1) for number in found.get("pinned", [])),
+        pinned=tuple(_count(path, "pinned", number, 1) for number in _list(path, "pinned", found.get("pinned", []))),
         on_success=_text(path, "notify.on-success", notify.get("on-success")),
         on_failure=_text(path, "notify.on-failure", notify.get("on-failure")),
         prometheus=None if prometheus is None else Path(_seen_from(folder, replaced(prometheus))),
@@ -124,6 +126,8 @@ def _output(path: Path, table: Any, shared: Mapping[str, Any], gates: Mapping[st
     table = dict(_table(path, "output", table))
     file, recipe = (_required(path, f"output.{name}", table.pop(name, None)) for name in ("file", "recipe"))
     sharded = any(name.replace("_", "-") in ("shards", "shard-size", "shard-rows") for name in {**shared, **table})
+    if _CONTROL.search(file):
+        raise UsageError(f"{path}: output.file {file!a} holds a control character; give the file another name")
     if os.path.basename(file) != file or file.startswith(".") or not (sharded or file.endswith((".jsonl", ".parquet"))):
         raise UsageError(f"{path}: output.file {file} must be a plain name that ends with .jsonl or .parquet; one of a folder of shards need not end so")
     own = _table(path, "output.gates", table.pop("gates", {}))
@@ -160,6 +164,15 @@ def replaced(text: str) -> str:
     return _VARIABLE.sub(value, text)
 
 
+def input_from(folder: Path, path: str) -> str:
+    """A path, glob or URL as seen from a folder, so that what finds inputs takes no sign of the folder's own name for more than it is."""
+    found = _seen_from(folder, path)
+    if found == path or os.path.exists(found):
+        return found
+    found = str(Path(glob.escape(str(folder)), path)) if glob.has_magic(path) else found
+    return f"./{found}" if NAMED.fullmatch(found) else found
+
+
 def _seen_from(folder: Path, path: str) -> str:
     return path if re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE) else str(folder / path)
 
@@ -173,6 +186,12 @@ def _table(path: Path, name: str, value: Any) -> Mapping[str, Any]:
 def _text(path: Path, name: str, value: Any) -> str | None:
     if value is not None and not (isinstance(value, str) and value):
         raise UsageError(f"{path}: {name} is a text")
+    return value
+
+
+def _list(path: Path, name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise UsageError(f"{path}: {name} is a list")
     return value
 
 
