@@ -11,7 +11,7 @@ import pytest
 from rollout_etl.refresh.gates import GATES
 from rollout_etl.refresh.pipeline import NOTIFY, TOP, load
 from tests.command import run
-from tests.pipelines import PIPELINE, laid_out, refresh, refreshed
+from tests.pipelines import PIPELINE, laid_out, lines, refresh, refreshed
 
 
 @pytest.fixture
@@ -40,6 +40,8 @@ def test_files_that_options_name_are_part_of_a_version(folder: Path) -> None:
     ("before", "after", "said"),
     [
         ('publish = "training"', "", "publish is missing"),
+        ("keep-versions = 3", "pinned = 3", "pinned is a list"),
+        ('file = "sft.jsonl"', 'file = "s\\nft.jsonl"', "holds a control character"),
         ("keep-versions = 3", "keep-version = 3", "has no key 'keep-version'; the nearest is keep-versions"),
         ("reward-threshold = 0.5", "reward-treshold = 0.5", "[output sft.jsonl] has no key 'reward-treshold'; the nearest is reward-threshold"),
         ("reward-threshold = 0.5", 'reward-threshold = "high"', "pipeline.toml: [output sft.jsonl] Invalid value for '--reward-threshold'"),
@@ -99,3 +101,99 @@ def test_a_file_may_be_named_in_a_list(folder: Path) -> None:
     (folder / "pipeline.toml").write_text(PIPELINE.replace("max-bad-fraction = 0.2", 'max-bad-fraction = 0.2\nexclude-prompts = ["benchmark.txt"]'))
     (folder / "benchmark.txt").write_text("question 0-1\n")
     assert refreshed(folder).rows["sft.jsonl"] == 10
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ('file = "s.jsonl"\nval = 0.5', 'file = "s.val.jsonl"', "s.val.jsonl"),
+        ('file = "s.jsonl"', 'file = "s.jsonl.manifest.json"\nshards = 1', "s.jsonl.manifest.json"),
+        ('file = "s.jsonl"', 'file = "s.jsonl.nemo-rl.yaml"\nshards = 1', "s.jsonl.nemo-rl.yaml"),
+        ('file = "README.md"\nshards = 1', 'file = "s.jsonl"', "README.md"),
+        ('file = "s.jsonl"', 'file = "version.json"\nshards = 1', "version.json"),
+    ],
+)
+def test_files_of_two_outputs_are_never_one(folder: Path, first: str, second: str, name: str) -> None:
+    outputs = "".join(f'[[output]]\n{one}\nrecipe = "sft"\nreward-threshold = 0.5\n' for one in (first, second))
+    (folder / "pipeline.toml").write_text(f'inputs = ["rollouts"]\npublish = "training"\n{outputs}')
+    done = run("refresh", "pipeline.toml", folder=folder)
+    assert (done.returncode, f"{name} is written by " in done.stderr) == (2, True), done.stderr
+    assert not (folder / "training").exists()
+
+
+def test_what_options_stand_for_is_part_of_a_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = folder / "tasks"
+    tasks.mkdir()
+    options = 'max-bad-fraction = 0.2\nreward-threshold = "${LEAST}"\ntask-inputs = "tasks"'
+    text = PIPELINE.replace("max-bad-fraction = 0.2", options).replace("reward-threshold = 0.5\n", "").split("[[output]]\nfile = \"pairs")[0]
+    (folder / "pipeline.toml").write_text(text)
+    for least, said, published in (("0.5", "a", True), ("0.5", "a", False), ("0.4", "a", True), ("0.4", "b", True), ("0.4", "b", False)):
+        monkeypatch.setenv("LEAST", least)
+        (tasks / "night0.jsonl").write_text(f'{{"_ng_task_index": 0, "responses_create_params": {{"input": "{said}"}}}}\n')
+        assert refreshed(folder).published is published
+
+
+def test_names_of_files_are_part_of_a_version_where_rows_hold_them(folder: Path) -> None:
+    one, other = (folder / "rollouts" / f"night-part{number}.jsonl" for number in (1, 2))
+    (folder / "rollouts" / "night0.jsonl").rename(one)
+    for extra, published in (("source", True), ("line", False)):
+        (folder / "pipeline.toml").write_text(PIPELINE.replace('recipe = "dpo"', f'recipe = "dpo"\nextra = ["{extra}"]'))
+        assert refreshed(folder).published
+        one.rename(other)
+        assert refreshed(folder).published is published
+        other.rename(one)
+        assert refreshed(folder).published is published
+    one.rename(other)
+    said = run("refresh", "pipeline.toml", folder=folder).stderr.splitlines()
+    assert (said[0], said[-1]) == (f"new          {other.relative_to(folder)}", "nothing new; current is version 4")
+
+
+@pytest.mark.parametrize(
+    ("place", "inputs"),
+    [("g*", ["rollouts/*.jsonl"]), ("run[1]", ["rollouts/*.jsonl", "more/**/*.jsonl"]), ("dt=2026-01-01", ["rollouts/*.jsonl"]), ("dt=1", ["rollouts"])],
+)
+def test_the_name_of_the_folder_is_no_glob_and_no_name(tmp_path: Path, place: str, inputs: list[str]) -> None:
+    inner = tmp_path / place
+    (inner / "more" / "deep").mkdir(parents=True)
+    laid_out(inner, PIPELINE.replace('inputs = ["rollouts"]', f"inputs = {json.dumps(inputs)}"))
+    (inner / "more" / "deep" / "night1.jsonl").write_bytes(lines(1))
+    (tmp_path / "gXX").mkdir()
+    done = run("refresh", f"{place}/pipeline.toml", "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((inner / "training" / "current" / "version.json").read_text())
+    assert [Path(source["path"]).parts[:2] for source in record["inputs"]] == [(place, Path(one).parts[0]) for one in inputs]
+    assert not any(source["namespace"].startswith("dt=") for source in record["inputs"])
+
+
+def test_files_of_options_are_seen_from_the_pipeline_file_alone(folder: Path) -> None:
+    inner = folder / "inner"
+    inner.mkdir()
+    text = PIPELINE.replace('inputs = ["rollouts"]', 'inputs = ["../rollouts"]').replace("max-bad-fraction = 0.2", 'max-bad-fraction = 0.2\nexclude-prompts = "benchmark.txt"')
+    (inner / "pipeline.toml").write_text(text)
+    (folder / "benchmark.txt").write_text("question 0-1\n")
+    done = run("refresh", "inner/pipeline.toml", folder=folder)
+    assert done.returncode == 2 and "inner/benchmark.txt" in done.stderr
+    (inner / "benchmark.txt").write_text("nothing\n")
+    (inner / "pipeline.toml").write_text(text.replace("[[output]]", '[[output]]\ntemp-dir = "scratch"', 1))
+    assert run("refresh", "inner/pipeline.toml", folder=folder).returncode == 0
+    assert not (folder / "scratch").exists()
+
+
+def test_init_keeps_names_and_writes_toml(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    done = run("init", "math=rollouts/night0.jsonl", "-o", "sub/p.toml", "--publish", "a\nb\x7f", folder=folder)
+    assert done.returncode == 0, done.stderr
+    found = load(folder / "sub" / "p.toml")
+    assert (found.inputs, found.publish) == (("math=../rollouts/night0.jsonl",), folder / "sub" / "a\nb\x7f")
+
+
+def test_cards_are_yaml(folder: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    names = ["a: b.jsonl", "# x.jsonl", "null.jsonl", "1.jsonl", "ä.jsonl"]
+    outputs = "".join(f'[[output]]\nfile = "{name}"\nrecipe = "sft"\nreward-threshold = 0.5\n' for name in names)
+    (folder / "pipeline.toml").write_text(f'inputs = ["rollouts"]\npublish = "training"\n{outputs}')
+    refreshed(folder)
+    head = (folder / "training" / "current" / "README.md").read_text().split("---\n")[1]
+    found = yaml.safe_load(head)["configs"]
+    assert [one["config_name"] for one in found] == [name.removesuffix(".jsonl") for name in names]
+    assert [one["data_files"] for one in found] == [[{"split": "train", "path": name}] for name in names]

@@ -226,3 +226,21 @@ def test_splits(folder: Path) -> None:
     version = (folder / "training" / "current").resolve()
     assert str(version / "sft.val.jsonl") in (version / "sft.jsonl.nemo-rl.yaml").read_text()
     assert "  - split: val\n    path: sft.val.jsonl\n" in (version / "README.md").read_text()
+
+
+@pytest.mark.parametrize("damage", ["gone", "dangling"])
+def test_a_pointer_that_names_nothing_is_mended(folder: Path, damage: str) -> None:
+    assert refreshed(folder).published
+    current = folder / "training" / "current"
+    current.unlink()
+    if damage == "dangling":
+        current.symlink_to("versions/000009")
+    done = refreshed(folder)
+    assert (done.published, done.version, current.resolve().name) == (True, 1, "000001")
+    current.unlink()
+    done = run("rollback", "pipeline.toml", "1", folder=folder)
+    assert (done.returncode, done.stderr) == (0, "current is 1\n")
+    shutil.rmtree(folder / "training" / "versions")
+    done = run("rollback", "pipeline.toml", "1", folder=folder)
+    assert (done.returncode, done.stderr) == (2, "rollout-etl: training has no version yet\n")
+    assert refreshed(folder).version == 2

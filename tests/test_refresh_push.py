@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import COMMAND
+from tests.command import COMMAND, run
 from tests.pipelines import SHARDED, laid_out, lines
 
 TOKEN = "hf_thisIsNoToken"
@@ -147,3 +148,43 @@ def test_wrong_places(folder: Path, url: str) -> None:
     assert (code, said.count("\n"), f"--push {url}" in said) == (2, 1, True)
     assert "pip install" not in said
     assert not (folder / "training").exists()
+
+
+def test_a_number_is_given_once_and_what_is_not_of_a_version_goes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    bucket = tmp_path_factory.mktemp("bucket")
+    url = f"file://{bucket}"
+    assert push(folder, url)[0] == 0
+    (bucket / "versions" / "000002" / "shards").mkdir(parents=True)
+    (bucket / "versions" / "000002" / "shards" / "part-09999.parquet").write_text("of a push that failed")
+    (folder / "rollouts" / "night1.jsonl").write_bytes(lines(1))
+    assert push(folder, url)[1]["pushed"] == [url]
+    assert held(bucket / "versions" / "000002") == held(folder / "training" / "versions" / "000002")
+    shutil.rmtree(folder / "training" / "versions" / "000002")
+    report = push(folder, url)[1]
+    assert (report["version"], report["pushed"], (bucket / "current").read_text()) == (3, [url], "versions/000003\n")
+    # Nor where the state is gone as well is another version taken for the one that was pushed.
+    state = folder / "training" / ".refresh"
+    pushed = (state / "pushed.json").read_text()
+    shutil.rmtree(folder / "training")
+    state.mkdir(parents=True)
+    (state / "pushed.json").write_text(pushed)
+    report = push(folder, url)[1]
+    assert (report["version"], report["pushed"]) == (1, [url])
+    assert held(bucket / "versions" / "000001") == held(folder / "training" / "versions" / "000001")
+
+
+def test_all_places_are_tried(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One that fails keeps neither the others nor what was published from being told; places that look alike are two."""
+    places = [tmp_path_factory.mktemp(name) for name in ("hf_train", "hf_backup")]
+    (folder / "pipeline.toml").write_text(SHARDED + '[notify]\non-success = "echo to stdout; cat > success.json"\non-failure = "cat > failure.json"\n')
+    command = [COMMAND, "refresh", "pipeline.toml", "--json"]
+    for url in ("file:///proc/nowhere", *(f"file://{place}" for place in places)):
+        command += ["--push", url]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["published"], report["version"], len(report["pushed"])) == (3, True, 1, 2)
+    assert "to stdout" in done.stderr
+    assert report["error"].startswith("cannot push version 1 to file:///proc/nowhere") and report["error"] in done.stderr
+    assert all((place / "current").is_file() for place in places)
+    assert json.loads((folder / "success.json").read_text()) == json.loads((folder / "failure.json").read_text()) == report
+    assert "cannot push" in run("status", "pipeline.toml", folder=folder).stdout

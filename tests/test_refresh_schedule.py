@@ -94,3 +94,46 @@ def test_airflow_dag(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = tasks[0]["bash_command"].replace("/opt/rollout-etl/bin/rollout-etl", COMMAND)
     done = subprocess.run(["/bin/sh", "-c", command], cwd=tasks[0]["cwd"].replace("/srv/rollouts", str(folder)), capture_output=True, check=True, timeout=120)
     assert json.loads(done.stdout)["version"] == 1
+
+
+def test_notices_that_fail_are_warnings(folder: Path) -> None:
+    notify = '[notify]\non-success = "${NO_SUCH_HOOK}"\non-failure = "${NO_SUCH_HOOK}"\nprometheus = "/proc/none/x.prom"\n'
+    (folder / "pipeline.toml").write_text(PIPELINE + notify)
+    done = run("refresh", "pipeline.toml", "--json", folder=folder)
+    assert (done.returncode, json.loads(done.stdout)["published"]) == (0, True)
+    assert "NO_SUCH_HOOK" in done.stderr and "no metrics were written: " in done.stderr
+    shutil.rmtree(folder / "rollouts")
+    done = run("refresh", "pipeline.toml", "--json", folder=folder)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "rollout-etl: no such file or folder: rollouts")
+
+
+def test_what_cannot_be_kept_is_no_failure(folder: Path) -> None:
+    (folder / "training" / ".refresh" / "fingerprints.json").mkdir(parents=True)
+    (folder / "training" / ".refresh" / "last.json").mkdir()
+    code, report = refresh(folder)
+    assert (code, report["published"], len(report["change"]["notes"])) == (0, True, 1)
+
+
+def test_internal_errors_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from rollout_etl.cli import updating
+    from rollout_etl.refresh import refresh as refreshing
+
+    def broken(*arguments: object, **named: object) -> None:
+        raise TypeError("nobody foresaw this")
+
+    (folder / "pipeline.toml").write_text(PIPELINE + '[notify]\non-failure = "cat > failure.json"\n')
+    assert refresh(folder)[0] == 0
+    monkeypatch.setattr(refreshing, "refresh", broken)
+    monkeypatch.setattr(updating, "guarded", lambda run: run())
+    with pytest.raises(TypeError):
+        updating.refresh(folder / "pipeline.toml", json=True)
+    report = json.loads(capsys.readouterr().out)
+    assert (report["exit_code"], "nobody foresaw this" in report["error"]) == (70, True)
+    assert json.loads((folder / "failure.json").read_text()) == report
+    assert "nobody foresaw this" in run("status", "pipeline.toml", folder=folder).stdout
+
+
+def test_labels_of_metrics() -> None:
+    from rollout_etl.refresh.notify import metrics
+
+    assert 'rollout_etl_rows{output="é\\"\\\\.jsonl"} 3\n' in metrics({"rows": {'é"\\.jsonl': 3}}, failed=False)

@@ -49,18 +49,12 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
         with Listener():
             code = run()
         streams.flush()
-    except RolloutETLError as error:
-        code, said = error.exit_code, str(error)
     except KeyboardInterrupt:
         code, said = ExitCode.INTERRUPTED, INTERRUPTED
     except BrokenPipeError:
         code = ExitCode.DONE
-    except OSError as error:
-        code, said = ExitCode.UNREADABLE, _of_the_system(error)
-    except MemoryError:
-        code, said = ExitCode.UNREADABLE, "out of memory; split the input into several runs"
     except Exception as error:
-        code, said = ExitCode.INTERNAL, _internal(error)
+        code, said = said_of(error)
     if said and signals:
         # Libraries make errors of their own of it: DuckDB in a query, extension modules while they are imported.
         code, said = ExitCode.INTERRUPTED, INTERRUPTED
@@ -70,6 +64,17 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
         streams.flush()
     # Native threads may still hold on to what Python would tear down; all files are closed by now.
     os._exit(int(code))
+
+
+def said_of(error: Exception) -> tuple[ExitCode, str]:
+    """The exit code for an error, and the line that says it."""
+    if isinstance(error, RolloutETLError):
+        return error.exit_code, str(error)
+    if isinstance(error, OSError):
+        return ExitCode.UNREADABLE, _of_the_system(error)
+    if isinstance(error, MemoryError):
+        return ExitCode.UNREADABLE, "out of memory; split the input into several runs"
+    return ExitCode.INTERNAL, _internal(error)
 
 
 def _note_interrupts(signals: list[int]) -> None:

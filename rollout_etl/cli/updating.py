@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rollout_etl.cli import options as o
-from rollout_etl.cli.runner import guarded
+from rollout_etl.cli.runner import guarded, said_of
 from rollout_etl.cli.talk import TALK, heard
-from rollout_etl.errors import ExitCode, RolloutETLError, UsageError
+from rollout_etl.errors import ExitCode, UsageError, WriteError
 
 if TYPE_CHECKING:
     from rollout_etl.refresh.pipeline import Output, Pipeline
@@ -89,17 +89,15 @@ def refresh(
         from rollout_etl.refresh.notify import tell
         from rollout_etl.refresh.pipeline import load
         from rollout_etl.refresh.push import check as check_push
-        from rollout_etl.refresh.push import push as push_version
-        from rollout_etl.refresh.versions import Versions
 
         pipeline = load(file)
         check_push(push or ())
         try:
-            done = refresh.refresh(pipeline, _run_of(pipeline), force=force or (), wait=wait)
-            done.pushed = push_version(Versions(pipeline.publish), push or ())
-        except RolloutETLError as error:
-            said = {"published": False, "error": str(error), "exit_code": int(error.exit_code)}
-            if error.exit_code != ExitCode.LOCKED:
+            done = refresh.refresh(pipeline, _run_of(pipeline), force=force or (), wait=wait, push=push or ())
+        except Exception as error:
+            code, line = said_of(error)
+            said = {"published": False, "error": line, "exit_code": int(code)}
+            if code != ExitCode.LOCKED:
                 refresh.remember(pipeline, said)
                 _warn(tell(pipeline, said, failed=True))
             if json:
@@ -107,9 +105,9 @@ def refresh(
             raise
         said = done.to_json()
         # What was said before stays, where nothing was done; but not that it failed.
-        if done.published or refresh.failed_last(pipeline):
+        if done.published or done.error or refresh.failed_last(pipeline):
             refresh.remember(pipeline, said)
-        warnings = tell(pipeline, said, failed=False)
+        warnings = tell(pipeline, said, failed=done.error is not None)
         if TALK.format is o.LogFormat.json:
             TALK.event("refreshed", **said)
         elif not quiet:
@@ -117,6 +115,8 @@ def refresh(
         _warn(warnings)
         if json:
             print(json_text.dumps(said, ensure_ascii=False))
+        if done.error is not None:
+            raise WriteError(done.error)
         return ExitCode.DONE
 
     guarded(run)
@@ -162,7 +162,7 @@ def rollback(
         from rollout_etl.refresh.pipeline import load
 
         was = refresh.rollback(load(file), version, wait)
-        print(f"current is {version}, and was {was}", file=sys.stderr)
+        print(f"current is {version}" + ("" if was is None else f", and was {was}"), file=sys.stderr)
         return ExitCode.DONE
 
     guarded(run)
@@ -175,9 +175,31 @@ def _run_of(pipeline: Pipeline) -> Callable[[Output, Sequence[str], Path], Run]:
     def run_of(output: Output, inputs: Sequence[str], path: Path) -> Run:
         return run_from(pipeline.path, output.recipe, output.options, inputs, path)
 
-    for output in pipeline.outputs:
-        run_of(output, ["-"], Path(output.file))
+    _refuse_same_places(pipeline, [run_of(output, ["-"], Path(output.file)) for output in pipeline.outputs])
     return run_of
+
+
+def _refuse_same_places(pipeline: Pipeline, runs: Sequence[Run]) -> None:
+    """Raise `UsageError` where outputs, their parts or what lies beside them would have one name: the last would be all there is."""
+    from rollout_etl import targets
+    from rollout_etl.read.inputs import MANIFEST_SUFFIX
+    from rollout_etl.refresh.card import CARD
+    from rollout_etl.refresh.pipeline import of_output
+    from rollout_etl.refresh.versions import RECORD
+    from rollout_etl.run import job_of
+    from rollout_etl.writing import output_paths
+
+    taken = dict.fromkeys((CARD, RECORD), "the version itself")
+    for output, run in zip(pipeline.outputs, runs, strict=True):
+        with of_output(pipeline.path, output.file):
+            job, target = job_of(run), targets.load(run.target)
+            beside = [*target.beside(job), *([target.RUN_SUFFIX, f"{target.RUN_SUFFIX}.data"] if run.config else [])]
+            names = [f"{path}{suffix}" for path in output_paths(job, run.curation).values() for suffix in ("", MANIFEST_SUFFIX)]
+            names += [f"{output.file}{suffix}" for suffix in beside]
+            for name in names:
+                if name in taken:
+                    raise UsageError(f"{name} is written by {taken[name]} as well; give one of them another name")
+            taken |= dict.fromkeys(names, f"[output {output.file}]")
 
 
 def _told(done: Refreshed, *, planned: bool) -> list[str]:
@@ -193,7 +215,7 @@ def _told(done: Refreshed, *, planned: bool) -> list[str]:
     lines += [f"pushed       to {url}" for url in done.pushed]
     if done.published:
         return [*lines, f"current      version {done.version}"]
-    if not (change.new or change.changed or change.gone) and done.rows == done.rows_before and not done.failed:
+    if done.nothing_new:
         return [*lines, f"nothing new; current is version {done.version}"]
     return [*lines, "would not publish" if done.failed else "would publish a new version"] if planned else lines
 

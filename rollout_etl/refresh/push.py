@@ -8,6 +8,8 @@ Keys are those that the libraries find by themselves (HF_TOKEN, AWS_PROFILE, ...
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_etl.errors import UsageError, WriteError
-from rollout_etl.refresh.versions import Versions, write_text
+from rollout_etl.refresh.versions import RECORD, Versions, write_text
 
 _HUB = "hf://datasets/"
 _PUSHED = "pushed.json"
@@ -35,32 +37,45 @@ def check(urls: Sequence[str]) -> None:
             raise UsageError(f"--push {_shown(url)}: {_shown(str(error).splitlines()[0])}") from error
 
 
-def push(versions: Versions, urls: Sequence[str]) -> list[str]:
-    """Copy the current version to the places that do not have it yet; where it was copied to.
+def push(versions: Versions, urls: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Copy the current version to the places that do not have it yet: where it was copied to, and what went wrong with the others.
 
-    Raises `WriteError`: the version stays current here, and the next refresh tries again.
+    The next refresh tries those again. To be called while the folder is locked, or an older version may come in last.
     """
     number, state = versions.current, versions.state / _PUSHED
     if number is None:
-        return []
-    try:
-        pushed: dict[str, int] = json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        pushed = {}
-    done = []
-    for url in urls:
-        if pushed.get(_shown(url)) == number:
+        return [], []
+    # A number may be given twice where versions and state are removed by hand; a record is written once.
+    version = hashlib.sha256((versions.path(number) / RECORD).read_bytes()).hexdigest()
+    pushed = _pushed(state)
+    done, failures = list[str](), list[str]()
+    for url in dict.fromkeys(urls):
+        # What is shown of URLs may be the same of two of them, and what is not shown may be a key.
+        place = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()
+        if pushed.get(place) == version:
             continue
         try:
             (_to_hub if url.startswith(_HUB) else _to_bucket)(versions.path(number), number, url)
         # Each library has errors of its own, and what they say may hold keys.
         except Exception as error:
             said = (str(error) or type(error).__name__).strip().splitlines()[0]
-            raise WriteError(f"cannot push version {number} to {_shown(url)}: {_shown(said)}") from None
-        pushed[_shown(url)] = number
-        write_text(state, json.dumps(pushed) + "\n")
+            failures.append(f"cannot push version {number} to {_shown(url)}: {_shown(said)}")
+            continue
         done.append(_shown(url))
-    return done
+        pushed[place] = version
+        # Without a note it is copied once more.
+        with contextlib.suppress(WriteError):
+            write_text(state, json.dumps(pushed) + "\n")
+    return done, failures
+
+
+def _pushed(state: Path) -> dict[str, str]:
+    """The version that each place has, as digests."""
+    try:
+        found = json.loads(state.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _to_hub(folder: Path, number: int, url: str) -> None:
@@ -77,8 +92,13 @@ def _to_bucket(folder: Path, number: int, url: str) -> None:
     if not system.exists(bucket):
         raise FileNotFoundError(f"there is no {bucket}")
     target = f"{root.rstrip('/')}/versions/{number:06}"
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        there = f"{target}/{path.relative_to(folder).as_posix()}"
+    files = {f"{target}/{path.relative_to(folder).as_posix()}": path for path in sorted(folder.rglob("*")) if path.is_file()}
+    # A push that failed half-way, or a version of the same number, may have left others, which readers of folders would take as well.
+    with contextlib.suppress(FileNotFoundError):
+        for other in system.find(target):
+            if other.startswith(f"{target}/") and other not in files:
+                system.rm_file(other)
+    for there, path in files.items():
         system.makedirs(there.rpartition("/")[0], exist_ok=True)
         system.put_file(str(path), there)
     # Last: who reads it finds a whole version.

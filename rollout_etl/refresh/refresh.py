@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -11,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rollout_etl.errors import GateError, UnreadableError, UsageError
+from rollout_etl.errors import GateError, RolloutETLError, UnreadableError, UsageError, WriteError
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.refresh.build import Built, Record, RunOf, build, key_of
 from rollout_etl.refresh.fingerprints import Fingerprints, Source, sources_of
 from rollout_etl.refresh.gates import GATES
 from rollout_etl.refresh.pipeline import Pipeline
+from rollout_etl.refresh.push import push as push_version
 from rollout_etl.refresh.versions import Versions, write_text
 
 if TYPE_CHECKING:
@@ -51,53 +53,67 @@ class Refreshed:
     retired: list[int] = field(default_factory=list)
     pushed: list[str] = field(default_factory=list)
     """Where the version was copied to."""
+    nothing_new: bool = False
+    """Whether the newest version is what the inputs make: nothing was built."""
+    error: str | None = None
+    """What went wrong after all of that: places that the version could not be copied to."""
 
     def to_json(self) -> Record:
         """The report as JSON values."""
-        return {**self.__dict__, "change": self.change.__dict__}
+        ended = {} if self.error is None else {"exit_code": int(WriteError.exit_code)}
+        return {**{name: value for name, value in self.__dict__.items() if name != "error" or value}, **ended, "change": self.change.__dict__}
 
 
-def refresh(
-    pipeline: Pipeline, run_of: RunOf, *, force: Sequence[str] = (), wait: float = 0.0
-) -> Refreshed:
-    """Publish a new version if the inputs, the outputs or the software changed. Nothing is written otherwise.
+def refresh(pipeline: Pipeline, run_of: RunOf, *, force: Sequence[str] = (), wait: float = 0.0, push: Sequence[str] = ()) -> Refreshed:
+    """Publish a new version if the inputs, the outputs or the software changed, and copy the current one to the URLs of `push`.
 
-    Raises `GateError` when a gate fails, `LockedError` when another refresh is at work, `UnreadableError` and `WriteError` as runs
-    do. Whatever it raises, the version that was current stays so.
+    Nothing is written otherwise. Raises `GateError` when a gate fails, `LockedError` when another refresh is at work, `UnreadableError`
+    and `WriteError` as runs do. Whatever it raises, the version that was current stays so.
     """
     check_force(force)
     versions = Versions(pipeline.publish)
     with versions.locked(wait):
-        fingerprints = Fingerprints(versions.state / "fingerprints.json")
-        sources, change, before = _looked_at(pipeline, versions, fingerprints)
-        if before is not None and _is_of(before, pipeline, sources):
-            released = versions.is_released
-            if not released:
-                versions.release(before["version"])
-            return replace(_as_it_is(versions, change, before), published=not released)
-        number, folder = versions.begin()
-        try:
-            kept = _kept(versions, fingerprints, change)
-            rollouts = Rollouts if kept is None else kept.rollouts
-            base = _base(versions, before)
-            base_folder = None if base is None else versions.path(base["version"])
-            built = build(pipeline, sources, number, folder, base, base_folder, run_of, force, rollouts)
-            if moved := fingerprints.changed():
-                raise UnreadableError(f"{moved[0]} changed while it was read; nothing was published, refresh again")
-            done = _result(built, change, base, versions.current)
-            if built.failed:
-                raise GateError(f"not published: {'; '.join(done.failed)}")
-            versions.publish(number, built.record)
-        except BaseException:
-            if number not in versions.numbers():
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        done.version, done.published = number, True
-        done.retired = versions.retire(pipeline.keep_versions, pipeline.pinned)
-        if kept is not None:
-            kept.tidy()
-        fingerprints.save()
+        done = _refreshed(pipeline, versions, run_of, force)
+        done.pushed, failures = push_version(versions, push)
+        done.error = "; ".join(failures) or None
         return done
+
+
+def _refreshed(pipeline: Pipeline, versions: Versions, run_of: RunOf, force: Sequence[str]) -> Refreshed:
+    """The refresh itself, in a folder that is locked."""
+    fingerprints = Fingerprints(versions.state / "fingerprints.json")
+    sources, change, before = _looked_at(pipeline, versions, fingerprints)
+    if before is not None and _is_of(before, pipeline, sources):
+        released = versions.is_released
+        if not released:
+            versions.release(before["version"])
+        return replace(_as_it_is(versions, change, before), published=not released)
+    number, folder = versions.begin()
+    try:
+        kept = _kept(versions, fingerprints, change)
+        rollouts = Rollouts if kept is None else kept.rollouts
+        base = _base(versions, before)
+        base_folder = None if base is None else versions.path(base["version"])
+        built = build(pipeline, sources, number, folder, base, base_folder, run_of, force, rollouts)
+        if moved := fingerprints.changed():
+            raise UnreadableError(f"{moved[0]} changed while it was read; nothing was published, refresh again")
+        done = _result(built, change, base, versions.current)
+        if built.failed:
+            raise GateError(f"not published: {'; '.join(done.failed)}")
+        versions.publish(number, built.record)
+    except BaseException:
+        if number not in versions.numbers():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    done.version, done.published = number, True
+    done.retired = versions.retire(pipeline.keep_versions, pipeline.pinned)
+    # The version is published: what cannot be kept for the next refresh is only read once more.
+    for keep in (fingerprints.save, *([] if kept is None else [kept.tidy])):
+        try:
+            keep()
+        except (RolloutETLError, OSError) as error:
+            change.notes.append(str(error))
+    return done
 
 
 def plan(pipeline: Pipeline, run_of: RunOf) -> Refreshed:
@@ -131,13 +147,14 @@ def _kept(versions: Versions, fingerprints: Fingerprints, change: Change, scratc
     return Kept(folder, fingerprints, scratch)
 
 
-def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int:
-    """Make an earlier version current. It stays so until the inputs change. The version that was current before."""
+def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int | None:
+    """Make an earlier version current. It stays so until the inputs change. The version that was current before, if one was."""
     versions = Versions(pipeline.publish)
-    was = versions.current
-    if was is None:
+    if not versions.numbers():
         raise UsageError(f"{pipeline.publish} has no version yet")
     with versions.locked(wait):
+        was = versions.current
+        versions.check(version)
         if not versions.is_released:
             versions.release(versions.numbers()[-1])
         versions.point_to(version)
@@ -176,8 +193,10 @@ def failed_last(pipeline: Pipeline) -> bool:
 def remember(pipeline: Pipeline, said: Record) -> None:
     """Keep what a refresh said, for `status`."""
     state = Versions(pipeline.publish).state
-    if state.is_dir():
-        write_text(state / LAST, json.dumps(said, ensure_ascii=False, indent=2) + "\n")
+    # What it says is told elsewhere as well.
+    with contextlib.suppress(WriteError):
+        if state.is_dir():
+            write_text(state / LAST, json.dumps(said, ensure_ascii=False, indent=2) + "\n")
 
 
 def check_force(force: Sequence[str]) -> None:
@@ -215,7 +234,7 @@ def _base(versions: Versions, newest: Record | None) -> Record | None:
 
 def _as_it_is(versions: Versions, change: Change, record: Record) -> Refreshed:
     used = _base(versions, record) or record
-    return Refreshed(versions.current, False, change, _rows(used), _rows(used), used["gates"])
+    return Refreshed(versions.current, False, change, _rows(used), _rows(used), used["gates"], nothing_new=True)
 
 
 def _rows(record: Record | None) -> dict[str, int]:

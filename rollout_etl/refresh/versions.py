@@ -66,18 +66,31 @@ class Versions:
 
     @property
     def current(self) -> int | None:
-        """The version that `current` names."""
+        """The version that `current` names; None where it names none that is whole."""
+        return self._named if self._named in self.numbers() else None
+
+    @property
+    def _named(self) -> int | None:
         try:
             return int(os.path.basename(os.readlink(self.folder / CURRENT)))
         except (OSError, ValueError):
             return None
+
+    @property
+    def _released(self) -> int:
+        """The newest version that has been the one to use, 0 where none is known."""
+        try:
+            return int((self.state / _RELEASED).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return self._named or 0
 
     def begin(self) -> tuple[int, Path]:
         """A number and an empty folder for a new version. What refreshes left that died goes."""
         for number in self._all_numbers():
             if not (self.path(number) / RECORD).is_file():
                 shutil.rmtree(self.path(number), ignore_errors=True)
-        number = max([*self._all_numbers(), *([self.current] if self.current else [])], default=0) + 1
+        # A number that readers have met is not given again, though its version be gone.
+        number = max([*self._all_numbers(), self._released, self._named or 0]) + 1
         path = self.path(number)
         with plain_write_errors(path):
             path.mkdir(parents=True)
@@ -95,17 +108,17 @@ class Versions:
 
     @property
     def is_released(self) -> bool:
-        """Whether the newest version has been the one to use: it was not where a refresh died just before."""
-        newest = max(self.numbers(), default=0)
-        try:
-            return int((self.state / _RELEASED).read_text(encoding="utf-8")) >= newest
-        except (OSError, ValueError):
-            return self.current == newest
+        """Whether there is one to use, and the newest has been it: it was not where a refresh died just before."""
+        return self.current is not None and self._released >= max(self.numbers())
+
+    def check(self, number: int) -> None:
+        """Raise `UsageError` for a version that is not there."""
+        if number not in self.numbers():
+            raise UsageError(f"there is no version {number}; there are {', '.join(map(str, self.numbers())) or 'none'}")
 
     def point_to(self, number: int) -> None:
         """Make a version the one to use, in one step. Raises `UsageError` for one that is not there."""
-        if number not in self.numbers():
-            raise UsageError(f"there is no version {number}; there are {', '.join(map(str, self.numbers())) or 'none'}")
+        self.check(number)
         staged = self.folder / f".{CURRENT}.{os.getpid()}"
         with plain_write_errors(self.folder / CURRENT):
             staged.unlink(missing_ok=True)
