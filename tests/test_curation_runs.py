@@ -191,7 +191,7 @@ def test_run_file_names_the_validation_file(files: list[Path], tmp_path: Path) -
         (["--val", "0.1", "--split", "train=1"], "--val and --split cannot be combined"),
         (["--advantage", "grpo"], "--extra advantage"),
         (["--exclude-prompts", "nope.txt"], "no such file: nope.txt"),
-        (["--split", "train=0.000001,val=0.999999"], "too few for this split"),
+        (["--split", "train=0.000001,val=0.999999"], "too few prompts for this split"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

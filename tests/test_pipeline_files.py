@@ -78,7 +78,7 @@ def test_the_schema_knows_the_words(folder: Path) -> None:
     assert by_recipe["sft"]["reward-threshold"]["type"] == "number"
     assert by_recipe["dpo"]["strategy"]["enum"][0] == "same_prompt"
     assert "min-gap" not in by_recipe["sft"]
-    assert by_recipe["kto"]["keep"] == {"type": "array", "items": {"type": "string"}, "description": "Do not apply this rule."}
+    assert by_recipe["kto"]["keep"] == {"type": "array", "items": {"type": "string"}, "description": "Turn this rule off."}
 
 
 def test_page(tmp_path: Path) -> None:
