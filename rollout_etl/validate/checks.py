@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rollout_etl.plain_text import quoted
+from rollout_etl.publish.guesses import DATE
 from rollout_etl.read.canonical import json_path
 from rollout_etl.validate.layouts import Column, Layout
 
@@ -71,6 +72,18 @@ def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, 
             bare = f"""regexp_replace({part}::VARCHAR, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g')"""
             yield Check("inexact_number", f"regexp_matches({bare}, {digits})", "holds a number with more digits than the loader's JSON reader keeps: use Parquet")
     yield from _special(layout, columns)
+
+
+def checks_together(layout: Layout, columns: list[str], container: str) -> Iterator[Check]:
+    """Checks of all rows together: conditions that are aggregates."""
+    if layout.name == "unpaired":
+        good = f"{value('label')} = 'true'::JSON"
+        yield Check("one_label", f"bool_and({good})", "every label is true: KTO needs answers of both kinds")
+        yield Check("one_label", f"NOT coalesce(bool_or({good}), false)", "every label is false: KTO needs answers of both kinds")
+    if layout.guessed and container != ".parquet":
+        for name in (column.name for column in layout.columns if column.kind in ("text", "truth", "said") and column.name in columns):
+            dated = f"bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}'))"
+            yield Check("dates", dated, f"every {name} reads as a date, which the loader's JSON reader turns into timestamps: use Parquet")
 
 
 def kind(name: str) -> str:

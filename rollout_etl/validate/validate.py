@@ -17,13 +17,12 @@ import pyarrow.parquet as pq
 from rollout_etl import targets
 from rollout_etl.errors import UnreadableError, UsageError
 from rollout_etl.publish.folders import files_of
-from rollout_etl.publish.guesses import DATE
 from rollout_etl.read.ahead import read_ahead
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.recipes.options import RECIPES
 from rollout_etl.targets.target import Missing
-from rollout_etl.validate.checks import MACROS, Check, checks, value
+from rollout_etl.validate.checks import MACROS, Check, checks, checks_together, value
 from rollout_etl.validate.layouts import LAYOUTS, Layout
 
 FIRST = 10
@@ -191,17 +190,12 @@ def _of_the_file(
             blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
         if blank:
             yield Problem("blank_line", "blank lines stop the loader", len(blank), blank[:FIRST])
-    if layout.name == "unpaired":
-        good = f"{value('label')} = 'true'::JSON"
-        counts = [frame.row(0) for frame in _queried(connection, paths, f"SELECT count(*) FILTER ({good}), count(*) FILTER (NOT {good}) FROM rows")]
-        if 0 in counts[0]:
-            yield Problem("one_label", f"every label is {'true' if counts[0][0] else 'false'}: KTO needs answers of both kinds", rows)
-    texts = [column.name for column in layout.columns if column.kind in ("text", "truth", "said") and column.name in columns]
-    if layout.guessed and suffix != ".parquet" and texts:
-        dated = ", ".join(f"coalesce(bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}')), false)" for name in texts)
-        for name, dates in zip(texts, next(_queried(connection, paths, f"SELECT {dated} FROM rows")).row(0), strict=True):
-            if dates:
-                yield Problem("dates", f"every {name} reads as a date, which the loader's JSON reader turns into timestamps: use Parquet", rows)
+    asked = list(checks_together(layout, columns, suffix))
+    if asked:
+        conditions = ", ".join(f"coalesce({check.offends}, false)" for check in asked)
+        for check, offends in zip(asked, next(_queried(connection, paths, f"SELECT {conditions} FROM rows")).row(0), strict=True):
+            if offends:
+                yield Problem(check.name, check.meaning, rows)
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], asked: list[Check]) -> list[Problem]:
