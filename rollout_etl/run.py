@@ -28,7 +28,7 @@ from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.stored import is_stored
 from rollout_etl.recipes import advice
-from rollout_etl.recipes.options import AnyOptions, GrpoOptions
+from rollout_etl.recipes.options import AnyOptions
 from rollout_etl.report import Report
 from rollout_etl.steps import Steps
 from rollout_etl.targets import nemo_rl_config
@@ -125,8 +125,6 @@ def execute(run: Run) -> Report:
         rollouts.check_bad_fraction(run.max_bad_fraction)
         report.check()
         report.warnings += rollouts.warnings + named_fields.looked_up(rollouts) + steps.missing_fields()
-        if isinstance(run.options, GrpoOptions) and run.options.format == "gym":
-            report.warnings += named_fields.guessed(rollouts)
         if report.written and not run.dry_run:
             with Stage("publish"):
                 publish(run, steps, parts, stack)

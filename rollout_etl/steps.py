@@ -74,7 +74,7 @@ class Steps(Writer):
         else:
             assert isinstance(options, PpoOptions)
             rules = ppo.rules(options, rows.cannot_hold)
-        columns = [*self._columns(rows), "num_messages", *(["tools"] if rows.flat else []), *(["reward"] if isinstance(options, KtoOptions) else [])]
+        columns = [*self._columns(rows), *(["reward"] if isinstance(options, KtoOptions) else [])]
         frames = self._one_by_one(rows, rules, list(dict.fromkeys(columns)), gate)
         parts = self._open(rows, stack)
         for kept in frames:
@@ -133,7 +133,7 @@ class Steps(Writer):
         self._warn_of_mixed_groups()
         examples = self._to_make(self._taken(pl.concat(found).sort("row")), rows)
         parts = self._open(rows, stack)
-        for frame in self._fetched(examples, [*self._columns(rows), "num_messages", *(["tools"] if rows.flat else [])]):
+        for frame in self._fetched(examples, self._columns(rows)):
             self._append(parts, rows, self._with_statistics(frame, rows))
         self._note_flattened()
         return parts
@@ -147,8 +147,7 @@ class Steps(Writer):
         apart = self._to_make(apart, rows, longer)
         parts = self._open(rows, stack)
         alike = dpo.distance_rules(options)
-        more = [*(["completion"] if alike else []), *(["num_messages", "tools"] if rows.flat else [])]
-        columns = list(dict.fromkeys(["row", "completion_chars", *self._columns(rows), *more]))
+        columns = list(dict.fromkeys(["row", "completion_chars", *self._columns(rows), *(["completion"] if alike else [])]))
         written = []
         for stretch, said in self.judge.together(columns, apart.drop(_OF_PAIRS), apart["line_bytes"]):
             # Both sides have a reward and a row from the pairing already.

@@ -29,6 +29,8 @@ from rollout_etl.targets.target import Job, Rows, Target
 
 LOSSY, TOOLLESS, GOOD = "flattened", "without_tools", "good"
 """What is counted of rows beside their own counts."""
+_LOST = ("num_messages", "tools")
+"""Canonical columns that tell what rows of texts have no place for."""
 _READ = {*SCHEMA, *PLAIN}
 
 
@@ -93,36 +95,42 @@ class Writer:
         return {**rows.counts, **lossy, **named_fields.of_rows(rows.fields), **({GOOD: pl.col("label")} if isinstance(self.job.options, KtoOptions) else {})}
 
     def missing_fields(self) -> list[str]:
-        """Warnings for what options name and no rollout, or no example that was written, has."""
-        rollouts, written = self.judge.rollouts, named_fields.of_rows(self.target.rows(self.job, longer_prompts=False).fields)
+        """Warnings for what options name and no rollout, or no example that was written, has, and for what rows go without by guess."""
+        rollouts, rows = self.judge.rollouts, self.target.rows(self.job, longer_prompts=False)
         found = named_fields.warnings(rollouts, self.report.held) if self.report.kept + self.report.dropped.total() else []
-        return found + (named_fields.warnings(rollouts, {name: self.counts[name] for name in written}, "example") if self.report.written else [])
+        if self.report.written:
+            found += named_fields.warnings(rollouts, {name: self.counts[name] for name in named_fields.of_rows(rows.fields)}, "example")
+        return found + (named_fields.guessed(rollouts) if "gym_row" in rows.columns else [])
 
     def _columns(self, rows: Rows) -> list[str]:
         """Canonical columns to read for the rows, without the side they are for."""
         names = (name if name in _READ else name.removeprefix("chosen_").removeprefix("rejected_") for name in rows.columns)
         keys = (*GROUP, "reward") if needs_statistics(rows.columns) else ()
         prompts = [] if self._noted is None else [split.KEY]
-        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation), *prompts]) if name in _READ]
+        lost = _LOST if rows.flat else ()
+        return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation), *prompts, *lost]) if name in _READ]
 
     def _with_statistics(self, frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
         """`frame` with the statistics of each rollout's group, and its advantage, where the rows ask for them."""
         return with_statistics(frame, self.judge.statistics, self.curation.advantage) if needs_statistics(rows.columns) else frame
 
     def _note_flattened(self) -> None:
-        is_own = self.job.form is None and self.report.target == "nemo-rl"
         if toolless := self.counts[TOOLLESS]:
-            ways = {"sft": "--format openai", "grpo": "--format gym", "dpo": "--format preference", "rm": "--format preference"}
-            other = (ways.get(self.job.recipe) if is_own else None) or ("--as messages" if self.job.form == "text" else "Another --target")
+            other = self._other_format("--format preference")
             self.report.warnings.append(f"{toolless} example(s) lost the tools that were offered: this format has no place for them. {other} keeps them")
         if lossy := self.counts[LOSSY]:
-            ways = {"sft": "--format openai", "grpo": "--format gym", "dpo": "--prompt-as messages", "rm": "--prompt-as messages"}
-            own = ways.get(self.job.recipe) if is_own else None
-            other = own or ("--as messages" if self.job.form == "text" else "Another --target")
             self.report.warnings.append(
                 f"{lossy} example(s) lost the system text or earlier turns of their prompt: this format holds one question. "
-                f"{other} keeps them, --drop flattened_prompt leaves them out"
+                f"{self._other_format('--prompt-as messages')} keeps them, --drop flattened_prompt leaves them out"
             )
+
+    def _other_format(self, of_pairs: str) -> str:
+        """What has a place for that which rows of texts lose; `of_pairs` has it for NeMo RL's pairs."""
+        if self.job.form is None and self.report.target == "nemo-rl":
+            own = {"sft": "--format openai", "grpo": "--format gym", "dpo": of_pairs, "rm": of_pairs}
+            if self.job.recipe in own:
+                return own[self.job.recipe]
+        return "--as messages" if self.job.form == "text" else "Another --target"
 
     def _balance(self, options: KtoOptions, good: int) -> None:
         """Count both labels and work out the weights; an empty class is an error, for there is nothing to tell apart."""
