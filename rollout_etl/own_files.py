@@ -34,5 +34,5 @@ def is_own_place(path: str) -> bool:
 
 
 def is_own_folder(path: str) -> bool:
-    """Whether a folder is one that a refresh publishes in, or what a run that died has left, or one that is under way."""
-    return _UNFINISHED.fullmatch(os.path.basename(path)) is not None or os.path.isdir(os.path.join(path, REFRESH_STATE))
+    """Whether a folder is one that a refresh publishes in or keeps there, or what a run that died has left, or one that is under way."""
+    return _UNFINISHED.fullmatch(os.path.basename(path)) is not None or os.path.isdir(os.path.join(path, REFRESH_STATE)) or is_own_place(path)

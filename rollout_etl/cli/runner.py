@@ -20,6 +20,7 @@ from rollout_etl.cli import streams
 from rollout_etl.cli.options import LogFormat
 from rollout_etl.cli.talk import TALK, Listener
 from rollout_etl.errors import ExitCode, RolloutETLError, UsageError, WriteError
+from rollout_etl.plain_text import first_line
 from rollout_etl.sizes import bytes_of
 
 if TYPE_CHECKING:
@@ -124,8 +125,7 @@ def _refuse_nemo_rl_options(given: dict[str, Any]) -> None:
 def _internal(error: Exception) -> str:
     """One line for what nobody foresaw: Python's own exit code for it, 1, would say that there was nothing to write."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    said = (str(error) or type(error).__name__).splitlines()[0][:200]
-    return f"internal error, please report it: {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {said}"
+    return f"internal error, please report it: {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {first_line(error)[:200]}"
 
 
 def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:

@@ -20,7 +20,6 @@ _UNREAD = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _OTHER_ROWS = re.compile(r"\b(?:over|unnest|last_value)\b\"?\s*\(", re.IGNORECASE)
 
 
-
 def metric(name: str, of: pl.Expr) -> pl.Expr:
     """The metric of that name out of the column `metrics`. Float64."""
     # Keys of a JSON object of numbers: an unescaped quote ends a key and nothing else.

@@ -88,7 +88,9 @@ def _value(path: str, number: int, line: str) -> Any:
 
 
 def _prompt_of(path: str, place: str, row: Any) -> str:
-    found = [row] if isinstance(row, str) else [row[name] for name in FIELDS if isinstance(row.get(name), str)] if isinstance(row, dict) else []
-    if not found:
-        raise UnreadableError(f"cannot read {path}: {place} has no text in any of {', '.join(FIELDS)}")
-    return str(found[0])
+    if isinstance(row, str):
+        return row
+    for name in FIELDS if isinstance(row, dict) else ():
+        if isinstance(row.get(name), str):
+            return str(row[name])
+    raise UnreadableError(f"cannot read {path}: {place} has no text in any of {', '.join(FIELDS)}")

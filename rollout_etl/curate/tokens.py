@@ -14,6 +14,7 @@ import polars as pl
 
 from rollout_etl.errors import UsageError
 from rollout_etl.frame_sql import selected
+from rollout_etl.plain_text import first_line
 
 COLUMNS = ("prompt", "completion")
 """Canonical columns that are counted."""
@@ -43,7 +44,7 @@ class TokenCounter:
             return cls(Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(name))
         # The library raises plain exceptions, for files as for the network.
         except Exception as error:
-            raise UsageError(f"--tokenizer {name}: {(str(error) or type(error).__name__).splitlines()[0][:200]}") from error
+            raise UsageError(f"--tokenizer {name}: {first_line(error)[:200]}") from error
 
     def rate(self) -> str:
         """Tokens a second, for people to read."""

@@ -10,10 +10,9 @@ import io
 import json
 import math
 import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -78,16 +77,12 @@ def write(result: Any, path: Path, how: Shown) -> tuple[int, str | None]:
 
 def _told_apart(names: Sequence[str]) -> list[str]:
     """Names of columns as a file needs them, each once: as DuckDB's COPY numbers those that come again."""
-    found: list[str] = []
-    seen: Counter[str] = Counter()
+    found: dict[str, str] = {}
     for name in names:
-        key, own = name.lower(), name
-        while own.lower() in seen:
-            own = f"{name}_{seen[key]}"
-            seen[key] += own.lower() in seen
-        seen[own.lower()] += 1
-        found.append(own)
-    return found
+        numbered = chain([name], (f"{name}_{number}" for number in count(1)))
+        own = next(one for one in numbered if one.lower() not in found)
+        found[own.lower()] = own
+    return list(found.values())
 
 
 def _write_parquet(result: Any, file: Any) -> None:

@@ -16,6 +16,7 @@ import duckdb
 from rollout_etl.errors import UsageError
 from rollout_etl.explore import ingested, library, safety
 from rollout_etl.explore.safety import Limits
+from rollout_etl.plain_text import quoted_name
 from rollout_etl.publish.files import refuse_input
 from rollout_etl.read.inputs import each_path, find_inputs, searched_note
 from rollout_etl.read.stored import is_stored
@@ -137,7 +138,7 @@ class Session:
         if not any(_ZONED in kind for kind in kinds):
             return
         casts = ["{}" if _ZONED not in kind else "{}::VARCHAR" if kind == _ZONED else "to_json({})" for kind in kinds]
-        selected = ", ".join(f"{cast.format(f'v{number}')} AS {_identifier(described[number][0])}" for number, cast in enumerate(casts))
+        selected = ", ".join(f"{cast.format(f'v{number}')} AS {quoted_name(described[number][0])}" for number, cast in enumerate(casts))
         names = ", ".join(f"v{number}" for number in range(len(kinds)))
         self.connection.execute(f"SELECT {selected} FROM ({statement.query.rstrip().rstrip(';')}\n) AS found({names})", bound or None)
 
@@ -184,10 +185,6 @@ def plain_errors() -> Iterator[None]:
         if "interrupted" in str(error).lower():
             raise KeyboardInterrupt from error
         raise
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def plain_message(error: Exception) -> str:

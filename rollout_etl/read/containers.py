@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rollout_etl.plain_text import quoted
+from rollout_etl.plain_text import quoted, quoted_name
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.structure import STRUCTURE
 
@@ -96,7 +96,7 @@ def _columns(nodes: list[tuple[str, int | None]]) -> list[str]:
 
 def _value(name: str, given: str, dtype: str) -> str:
     """SQL for a column's value as JSON."""
-    column = '"' + given.replace('"', '""') + '"'
+    column = quoted_name(given)
     if name in _NESTED and dtype == "VARCHAR":
         return f"CASE WHEN regexp_matches({column}, '^\\s*[\\[{{]') AND json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
     if "STRUCT(" in dtype:

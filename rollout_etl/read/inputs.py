@@ -116,7 +116,7 @@ def _in_folder(folder: str) -> list[str]:
 
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not is_own_folder(os.path.join(parent, name)) and not is_own_place(os.path.join(parent, name)))
+        folders[:] = sorted(name for name in folders if not is_own_folder(os.path.join(parent, name)))
         found += [os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIXES)]
     return found
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TRUTH = ("ground_truth", "ground_truth_text", "ground_truth_origin")
 _TOLD_BY = {**dict.fromkeys(_TRUTH, "truth_at"), "agent_name": "agent_at", "gym_row": "row_at"}
 """What says which input tells a column (see `Matcher.matched`)."""
-_OF_THE_RUN = r'"_ng_[a-z_]+":(?:"[^"\\]*"|[^",{}\[\]]*),?'
+_ADDED_BY_RUNS = r'"_ng_[a-z_]+":(?:"[^"\\]*"|[^",{}\[\]]*),?'
 
 
 class _Table(NamedTuple):
@@ -138,7 +138,7 @@ def _table(sidecars: tuple[tuple[str, str], ...], style: Style, lookup: Lookup, 
     if "ground_truth_origin" in names:
         table = table.with_columns(ground_truth_origin=pl.format("task_inputs.{}", "ground_truth_origin"))
     # Repeats of a task differ in what the run adds to each, and in how answers are drawn.
-    rest = pl.col("extra").str.replace_all(_OF_THE_RUN, "").hash() if "extra" in wanted else pl.lit(0, dtype=pl.UInt64)
+    rest = pl.col("extra").str.replace_all(_ADDED_BY_RUNS, "").hash() if "extra" in wanted else pl.lit(0, dtype=pl.UInt64)
     # Of repeated inputs the first that tells.
     table = table.with_columns(rest=rest).sort(pl.col("ground_truth").is_null(), maintain_order=True)
     # A folder or a pattern stands for its files.

@@ -124,28 +124,25 @@ def without_effect(options: AnyOptions, curation: Curation, sources: Collection[
     `sources` are the columns that go into the rows beside those of the recipe.
     """
     idle: list[tuple[AnyOptions | Curation, str, str]] = []
-    draws = ["--sample", "--cap", "--mix"]
+    draws = "--sample, --cap or --mix"
     if isinstance(options, DpoOptions):
-        draws.append("a --strategy that draws pairs")
-        idle += [(options, name, f"--strategy {' or '.join(used)}") for name, used in _OF_STRATEGIES.items() if options.strategy not in used]
-    idle += [(options, name, way) for of, name, way, other in _OF_FORMATS if isinstance(options, of) and getattr(options, "format", None) == other]
+        draws = "--sample, --cap, --mix or a --strategy that draws pairs"
+        idle += [(options, name, f"without --strategy {' or '.join(used)}") for name, used in _OF_STRATEGIES.items() if options.strategy not in used]
+    idle += [(options, name, f"without {way}") for of, name, way, other in _OF_FORMATS if isinstance(options, of) and getattr(options, "format", None) == other]
     if not curation.split_near and not any(of.startswith("near-") for of in curation.dedup):
-        idle.append((curation, "near", "--dedup near-response, near-prompt or --split-near"))
+        idle.append((curation, "near", "without --dedup near-response, near-prompt or --split-near"))
     if curation.exclude_prompts is None:
-        idle.append((curation, "exclude_ngram", "--exclude-prompts"))
+        idle.append((curation, "exclude_ngram", "without --exclude-prompts"))
     counts_successes = any(source.rpartition(".")[2] == "pass_rate" for source in sources)
     if curation.where_group is None and curation.select not in ("shortest-correct", "first-correct") and not counts_successes:
-        idle.append((curation, "success", "--where-group, --select shortest-correct or first-correct, or --extra pass_rate"))
+        idle.append((curation, "success", "without --where-group, --select shortest-correct or first-correct, or --extra pass_rate"))
     if not (curation.sample or curation.cap or curation.mix or (isinstance(options, DpoOptions) and draws_pairs(options))):
-        idle.append((options, "seed", f"{', '.join(draws[:-1])} or {draws[-1]}"))
+        idle.append((options, "seed", f"without {draws}"))
     if isinstance(options, PpoOptions) and options.with_responses:
         # Then every rollout is a row, whether this is said or not.
-        idle.append((options, "all_rollouts", ""))
+        idle.append((options, "all_rollouts", "with --with-responses"))
     defaults = {f.name: f.default for of in (options, curation) for f in fields(of)}
-    return [
-        f"--{name.replace('_', '-')} has no effect {f'without {way}' if way else 'with --with-responses'}"
-        for of, name, way in idle if getattr(of, name) != defaults[name]
-    ]
+    return [f"--{name.replace('_', '-')} has no effect {why}" for of, name, why in idle if getattr(of, name) != defaults[name]]
 
 
 def _largest(lost: Counter[str], options: AnyOptions) -> str:

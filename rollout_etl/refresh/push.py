@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_etl.errors import UsageError, WriteError
+from rollout_etl.plain_text import first_line
 from rollout_etl.refresh.versions import RECORD, Versions, write_text
 
 _HUB = "hf://datasets/"
@@ -58,8 +59,7 @@ def push(versions: Versions, urls: Sequence[str]) -> tuple[list[str], list[str]]
             (_to_hub if url.startswith(_HUB) else _to_bucket)(versions.path(number), number, url)
         # Each library has errors of its own, and what they say may hold keys.
         except Exception as error:
-            said = (str(error) or type(error).__name__).strip().splitlines()[0]
-            failures.append(f"cannot push version {number} to {_shown(url)}: {_shown(said)}")
+            failures.append(f"cannot push version {number} to {_shown(url)}: {_shown(first_line(error))}")
             continue
         done.append(_shown(url))
         pushed[place] = version

@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from rollout_etl.errors import UnreadableError, WriteError
+from rollout_etl.plain_text import first_line
 from rollout_etl.read.schema import RECORDED, SCHEMA
 from rollout_etl.refresh.segments import Segment
 
@@ -77,7 +78,7 @@ class Store:
             raise self._damaged(error) from error
 
     def _damaged(self, error: BaseException) -> UnreadableError:
-        return UnreadableError(f"cannot read {self._folder}: {_first_line(error)}; remove the folder, and the next refresh makes it anew")
+        return UnreadableError(f"cannot read {self._folder}: {first_line(error)}; remove the folder, and the next refresh makes it anew")
 
     def segments(self) -> list[Segment]:
         """What is in the table."""
@@ -103,7 +104,7 @@ class Store:
             if not _is_of_delta(error):
                 raise
             full = "no space" in str(error).lower()
-            reason = "no space left on the disk" if full else _first_line(error)
+            reason = "no space left on the disk" if full else first_line(error)
             raise WriteError(f"cannot write {self._folder}: {reason}; what was there before is untouched") from error
 
     def remove(self, segments: Sequence[int]) -> None:
@@ -121,7 +122,7 @@ class Store:
                 table.vacuum(dry_run=False)
         except BaseException as error:
             if _is_of_delta(error):
-                raise WriteError(f"cannot write {self._folder}: {_first_line(error)}") from error
+                raise WriteError(f"cannot write {self._folder}: {first_line(error)}") from error
             raise
 
 
@@ -130,10 +131,6 @@ def _is_of_delta(error: BaseException) -> bool:
 
     # Where the library panics, what it raises is no `Exception`, and it has no name to import.
     return isinstance(error, DeltaError | OSError) or type(error).__name__ == "PanicException"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:

@@ -26,7 +26,7 @@ def pipeline_for(inputs: Sequence[str], folder: Path, publish: str, max_bad_frac
     reward = found["overall"]["reward"]
     mean = "" if reward is None else f", mean reward {reward['mean']:.3g}"
     seen = f"{counted(len(data.rollouts), 'rollout')} in {counted(len(rollouts.inputs), 'file')}{mean}"
-    paths = [_seen_from(folder, path) for path in inputs]
+    paths = [_named_in(folder, path) for path in inputs]
     head = f"""# What is made of which rollouts; `rollout-etl refresh` does it. Written for {seen}.
 
 # Files, folders and globs, as the command line takes them. ${{NAME}} is taken from the environment.
@@ -54,11 +54,11 @@ max-row-change = 0.5
 """
 
 
-def _seen_from(folder: Path, path: str) -> str:
+def _named_in(folder: Path, path: str) -> str:
     """An input of the command line as a pipeline file in `folder` names it."""
     named = None if os.path.exists(path) else NAMED.fullmatch(path)
     if named:
-        return f"{named[1]}={_seen_from(folder, named[2])}"
+        return f"{named[1]}={_named_in(folder, named[2])}"
     return path if "://" in path or os.path.isabs(path) else os.path.relpath(path, folder)
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from rollout_etl import targets
 from rollout_etl.errors import UnreadableError, UsageError
+from rollout_etl.plain_text import quoted_name
 from rollout_etl.publish.folders import files_of
 from rollout_etl.read.ahead import read_ahead
 from rollout_etl.read.inputs import Input
@@ -126,7 +127,7 @@ def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
         return
     with duckdb.connect() as connection:
         source = connection.sql("SELECT * FROM read_parquet($paths)", params={"paths": [str(path) for path in paths]})
-        names = ", ".join('"' + name.replace('"', '""') + '"' for name in source.columns)
+        names = ", ".join(map(quoted_name, source.columns))
         place = "0::BIGINT AS row, 0::INTEGER AS source, row_number() OVER ()::BIGINT AS line"
         query = f"SELECT {place}, to_json(struct_pack({names}))::VARCHAR AS text FROM source"
         yield from source.query("source", query).to_arrow_reader(10_000)
