@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rollout_etl.curate.tokens import with_tokens
     from rollout_etl.explore.session import connect
     from rollout_etl.merging import merge
-    from rollout_etl.read.scan import scan_rollouts
+    from rollout_etl.read.lazy import scan_rollouts
     from rollout_etl.recipes.dpo import preference_pairs
     from rollout_etl.recipes.grpo import grpo_prompts
     from rollout_etl.recipes.kto import kto_examples
@@ -47,7 +47,7 @@ _HOMES = {
     "without_near_copies": "rollout_etl.curate.near",
     "without_prompts": "rollout_etl.curate.decontaminate",
     "connect": "rollout_etl.explore.session",
-    "scan_rollouts": "rollout_etl.read.scan",
+    "scan_rollouts": "rollout_etl.read.lazy",
     "sft_examples": "rollout_etl.recipes.sft",
     "preference_pairs": "rollout_etl.recipes.dpo",
     "grpo_prompts": "rollout_etl.recipes.grpo",

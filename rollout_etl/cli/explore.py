@@ -216,13 +216,12 @@ def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, 
         if number:
             print()
         # Most of a result is worked out while it is fetched.
-        if output is None:
-            with plain_errors():
+        with plain_errors():
+            if output is None:
                 note = show(result, sys.stdout, how)
-        else:
-            with plain_errors():
+            else:
                 size, note = write(result, output, how)
-            notes += [] if quiet else [f"wrote {output} ({size:,} bytes)", *session.searched_note(output)]
+                notes += [] if quiet else [f"wrote {output} ({size:,} bytes)", *session.searched_note(output)]
         # A result that is cut must not look whole, however quiet.
         notes += [note] if note else []
     sys.stdout.flush()

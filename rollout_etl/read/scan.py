@@ -1,17 +1,16 @@
-"""The canonical table of a set of files: as a LazyFrame, or batch by batch."""
+"""The canonical table of a set of files, batch by batch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from polars.io.plugins import register_io_source
 
 from rollout_etl.errors import RolloutETLError, UnreadableError
 from rollout_etl.progress import Stage
@@ -25,7 +24,6 @@ from rollout_etl.read.lines import line_batches
 from rollout_etl.read.places import NotedPlaces, batches_at
 from rollout_etl.read.quarantine import Account
 from rollout_etl.read.rescue import without_bad_lines
-from rollout_etl.read.schema import COLUMNS, SCHEMA
 from rollout_etl.read.settled import settled
 from rollout_etl.read.task_inputs import TaskInputs
 
@@ -36,7 +34,7 @@ _BATCH_BYTES = 1 << 25
 class Rollouts:
     """The rollouts of a set of files.
 
-    `batches` streams canonical columns; the first pass over everything fills `account`. `lazy` is the same as a LazyFrame.
+    `batches` streams canonical columns; the first pass over everything fills `account`.
     """
 
     def __init__(
@@ -111,24 +109,6 @@ class Rollouts:
         elif account.rollouts != len(rows):
             self.check_unchanged()
             raise UnreadableError("the input changed while it was read: rollouts of the first pass are none in the second")
-
-    def lazy(self, max_bad_fraction: float = 1.0) -> pl.LazyFrame:
-        """The canonical table. Reading it raises `UnreadableError` when more than `max_bad_fraction` of the lines are not rollouts."""
-
-        def read(
-            with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
-        ) -> Iterator[pl.DataFrame]:
-            del batch_size
-            left = n_rows
-            for frame in self.batches(with_columns if with_columns is not None else list(COLUMNS)):
-                shown = frame if left is None else frame.head(left)
-                left = None if left is None else left - len(shown)
-                yield shown if predicate is None else shown.filter(predicate)
-                if left == 0:
-                    return
-            self.check_bad_fraction(max_bad_fraction)
-
-        return register_io_source(read, schema=SCHEMA, validate_schema=False)
 
     def check_bad_fraction(self, limit: float) -> None:
         """Raise `UnreadableError` when more than `limit` of the lines that were read are no rollouts."""
@@ -240,30 +220,3 @@ def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
     frame = pl.from_arrow(batch)
     assert isinstance(frame, pl.DataFrame)
     return frame
-
-
-def scan_rollouts(
-    paths: Paths,
-    *,
-    think: Literal["keep", "strip", "move"] = "keep",
-    arguments: Literal["object", "string"] = "object",
-    ground_truth_field: str | None = None,
-    task_inputs: str | None = None,
-    group_by: str | Sequence[str] = (),
-    max_bad_fraction: float = 0.01,
-) -> pl.LazyFrame:
-    """Rollouts of files, folders, globs or URLs as the canonical table: one row per rollout, the columns of `SCHEMA`.
-
-    Nothing is read before the frame is collected, and then only the columns that are used. `prompt`, `completion`, `tools`,
-    `ground_truth`, `metrics` and `extra` are JSON text. `reward` is Float64, null when missing or not a finite number.
-
-    Raises `UsageError` for paths that do not exist, and, when collected, `UnreadableError` for files that cannot be read or
-    when more than `max_bad_fraction` of the lines are not rollouts.
-    """
-    fields = (group_by,) if isinstance(group_by, str) else tuple(group_by)
-    lookup = Lookup(ground_truth_field=ground_truth_field, group_by=fields)
-    rollouts = Rollouts(paths, style=Style(think=think, arguments=arguments), lookup=lookup, task_inputs=task_inputs)
-    return rollouts.lazy(max_bad_fraction)
-
-
-__all__ = ["Input", "Rollouts", "scan_rollouts"]
