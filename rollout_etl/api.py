@@ -13,9 +13,10 @@ from typing import Any, Literal
 from rollout_etl.bounded.memory import limit_of
 from rollout_etl.errors import UsageError
 from rollout_etl.nearest import did_you_mean
-from rollout_etl.option_values import checked
+from rollout_etl.option_values import check_value, checked
+from rollout_etl.plain_text import first_line
 from rollout_etl.read.inputs import each_path
-from rollout_etl.recipes.options import RECIPES, AnyOptions
+from rollout_etl.recipes.options import RECIPES, AnyOptions, options_of
 from rollout_etl.run import Run, execute
 
 _FORMATS = {
@@ -46,18 +47,16 @@ def write(
 
     `run` takes the other fields of `rollout_etl.run.Run`, for example `think="strip"`. Raises `RolloutETLError`.
     """
+    check_value("recipe", recipe, str)
+    check_value("output", output, Path)
     if recipe not in RECIPES:
         raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
     wanted = RECIPES[recipe]
-    if options is not None and getattr(options, "recipe", None) != recipe:
-        raise UsageError(f"options are {type(options).__name__}; {recipe} takes {wanted.__name__}")
+    options = options_of(options, wanted)
     _refuse_unknown(run, [f.name for f in fields(Run) if f.name not in ("inputs", "output", "options")], f"; options of the recipe go into {wanted.__name__}")
-    for of in (options, run.get("curation")):
-        if of is not None:
-            checked(vars(of), type(of))
     if isinstance(limit := run.get("memory_limit"), str):
         run["memory_limit"] = limit_of(limit)
-    return execute(Run(inputs=each_path(paths), output=Path(output), options=options or wanted(), **checked(run, Run))).to_json()
+    return execute(Run(inputs=each_path(paths), output=Path(output), options=options, **checked(run, Run))).to_json()
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], way_out: str = "") -> None:
@@ -75,13 +74,16 @@ def transform_rollouts(rollouts: Iterable[Mapping[str, Any]], target_format: str
     """
     if target_format not in _FORMATS:
         raise UsageError(f"no target format '{target_format}'; formats are {', '.join(_FORMATS)}")
-    if isinstance(rollouts, str | os.PathLike | Mapping):
+    if isinstance(rollouts, str | os.PathLike | Mapping) or not isinstance(rollouts, Iterable):
         raise UsageError("transform_rollouts takes a list of rollouts as dicts; for files there is write")
     recipe, shape = _FORMATS[target_format]
     _refuse_unknown(options, [f.name for f in fields(RECIPES[recipe])])
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder, "rollouts.jsonl"), Path(folder, "rows.jsonl")
-        source.write_text("".join(json.dumps(row) + "\n" for row in rollouts), encoding="utf-8")
+        try:
+            source.write_text("".join(json.dumps(row) + "\n" for row in rollouts), encoding="utf-8")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"a rollout is no JSON: {first_line(error)}") from error
         chosen = RECIPES[recipe](**{"format": shape, **checked(options, RECIPES[recipe])})
         report = execute(Run(inputs=[str(source)], output=output, options=chosen, config=False, max_bad_fraction=1.0, refuse_dates=False))
         if not report.written:

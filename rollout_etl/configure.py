@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pyarrow.parquet as pq
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from rollout_etl import targets
 from rollout_etl.curate.rewards import scale_of
 from rollout_etl.errors import UnreadableError, UsageError
+from rollout_etl.option_values import check_arguments
 from rollout_etl.own_files import begins_as
 from rollout_etl.plain_text import quoted
 from rollout_etl.publish.files import StagedFile
@@ -64,12 +65,13 @@ def configure(
     reward_scale: str | None = None,
     max_rollout_turns: int | None = None,
     batch: int | None = None,
-    layout: str = "current",
+    layout: Literal["current", "v0.5"] = "current",
 ) -> Configured:
     """Write the run file of `target` for the data of `recipe` in `train`, a file or a folder of shards, beside it unless `run_file` is named.
 
     Raises `UsageError` where the trainer could not use the data as it is.
     """
+    check_arguments(configure, locals())
     train, validation = Path(train), None if validation is None else Path(validation)
     if recipe not in RECIPES:
         raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
@@ -139,7 +141,7 @@ def _look_at_lines(path: Path, files: Sequence[Path]) -> _Data:
     return _Data(path, files, [key for key, count in keys if count == total], total)
 
 
-def _recognised(target: Target, recipe: str, data: _Data, layout: str) -> tuple[Job, Rows]:
+def _recognised(target: Target, recipe: str, data: _Data, layout: Literal["current", "v0.5"]) -> tuple[Job, Rows]:
     """The job whose rows have the columns of the data. Raises `UsageError` where no variant has."""
     first: tuple[Job, Rows] | None = None
     for variant in target.VARIANTS.get(recipe, ()):

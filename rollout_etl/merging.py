@@ -13,6 +13,7 @@ import polars as pl
 from rollout_etl.curate import rewards
 from rollout_etl.errors import UsageError
 from rollout_etl.nearest import did_you_mean
+from rollout_etl.option_values import check_fraction, check_least, check_value
 from rollout_etl.publish.files import StagedFile, refuse_input
 from rollout_etl.read.inputs import each_path, searched_note
 from rollout_etl.read.scan import Rollouts
@@ -45,9 +46,12 @@ def merge(
     `task_name` becomes NAME; where a path has none, it stays what it was. `_ng_task_index` counts on from source to source, shards
     of one run together. With `reward_scale` (see `rewards.scale_of`) rewards are moved to another scale first. Raises `RolloutETLError`.
     """
+    check_fraction("max_bad_fraction", max_bad_fraction)
     target = Path(output)
     if target.suffix != ".jsonl":
         raise UsageError(f"the output {target} must end with .jsonl")
+    check_least("threads", threads)
+    check_value("reward_scale", reward_scale, Sequence[str])
     scales = rewards.scales(tuple(reward_scale))
     given = each_path(paths)
     rollouts = Rollouts(given, threads=threads)

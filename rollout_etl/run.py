@@ -16,6 +16,7 @@ from rollout_etl.bounded.setup import judge_of
 from rollout_etl.curate import rewards
 from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
+from rollout_etl.option_values import check_fraction, check_least
 from rollout_etl.progress import Stage
 from rollout_etl.publish.files import refuse_input
 from rollout_etl.publish.folders import check_replaceable
@@ -81,6 +82,11 @@ class Run:
     """Note which prompts are written to which part."""
     refuse_dates: bool = True
     """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
+
+    def __post_init__(self) -> None:
+        check_fraction("max_bad_fraction", self.max_bad_fraction)
+        check_least("threads", self.threads)
+        check_least("memory_limit", self.memory_limit)
 
 
 def execute(run: Run) -> Report:

@@ -41,7 +41,7 @@ def config(
 
         done = configure(
             recipe, target=target, train=train, validation=val, run_file=output, model=model, reward_scale=reward_scale,
-            max_rollout_turns=max_rollout_turns, batch=batch_size, layout=str(nemo_rl_layout or "current"),
+            max_rollout_turns=max_rollout_turns, batch=batch_size, layout="current" if nemo_rl_layout is None else nemo_rl_layout.value,
         )
         if not quiet:
             lines = [f"data         {done.rows:>10,} rows of {train}", *(f"output       {path}" for path in done.files), f"launch       {done.launch}"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from rollout_etl.curate.options import Curation
 from rollout_etl.curate.words import ngrams, words
 from rollout_etl.errors import UnreadableError, UsageError
 
@@ -66,6 +67,9 @@ class Excluded:
 
 def without_prompts(rollouts: pl.LazyFrame, texts: pl.Series, size: int = 13) -> pl.LazyFrame:
     """The rollouts whose prompt is none of `texts` and shares no `size` words in a row with any. Needs `prompt_text`."""
+    Curation(exclude_ngram=size)
+    if not isinstance(texts, pl.Series) or texts.dtype != pl.String:
+        raise UsageError("texts are a Series of String")
     excluded = Excluded.of(texts, size)
     return rollouts.map_batches(lambda frame: excluded.marked(frame).filter(~pl.col("is_excluded")).drop("is_excluded"))
 

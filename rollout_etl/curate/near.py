@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rollout_etl.curate.groups import GROUP
+from rollout_etl.curate.options import Curation
 from rollout_etl.curate.select import TIES
 from rollout_etl.curate.words import ngrams, words
 from rollout_etl.errors import UsageError
@@ -164,10 +165,12 @@ def _texts(items: pl.DataFrame, fetch: Callable[[Rows, str], Iterable[pl.DataFra
 def without_near_copies(rollouts: pl.LazyFrame, of: str = "near-response", threshold: float = 0.8) -> pl.LazyFrame:
     """`rollouts` without near-copies (see `chosen_without_near_copies`). Needs their columns, and `response_text` or `prompt_text`.
 
-    Raises `UsageError` where `of` is none of `TEXTS`.
+    Raises `UsageError` where `of` is none of `TEXTS`, or `threshold` not from 0.3 to 1.
     """
     if of not in TEXTS:
         raise UsageError(f"no near-copies of {of!r}; they are {', '.join(TEXTS)}")
+
+    Curation(near=threshold)
 
     def kept(frame: pl.DataFrame) -> pl.DataFrame:
         texts = frame.select("row", TEXTS[of])

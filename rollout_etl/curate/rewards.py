@@ -11,6 +11,7 @@ from polars.exceptions import PolarsError
 
 from rollout_etl.curate.conditions import looks_around, metric
 from rollout_etl.curate.groups import GROUP
+from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.errors import UsageError
 
@@ -122,6 +123,7 @@ def rescored(rollouts: pl.LazyFrame, reward: str | None = None, reward_scale: tu
 
     Needs `RESCORED_FROM`; gives `CLAMPED` (Boolean) as well.
     """
+    Curation(reward=reward, reward_scale=reward_scale)
     if reward is not None:
         value = formula(reward)
         names = [name for name in dict.fromkeys(value.meta.root_names()) if name.startswith("metrics.")]

@@ -11,6 +11,7 @@ import polars as pl
 
 from rollout_etl.curate.order import share
 from rollout_etl.errors import UsageError
+from rollout_etl.option_values import check_value
 
 KEY = "messages_key"
 TRAIN = "train"
@@ -40,6 +41,7 @@ def with_part(rollouts: pl.LazyFrame, split: str | None, stratify: bool = False)
     Needs `COLUMNS`. With `stratify`, the shares hold within each task (`task_name`, else `agent_name`) to the prompt, and every side
     gets one where the task has that many prompts; a prompt can change sides then when others come.
     """
+    check_value("split", split, str | None)
     shares = parts(split)
     # Training comes last, so that a larger validation share takes from training only.
     names = [name for name in shares if name != TRAIN] + [TRAIN]

@@ -14,6 +14,7 @@ import polars as pl
 
 from rollout_etl.errors import UsageError
 from rollout_etl.frame_sql import selected
+from rollout_etl.option_values import check_value
 from rollout_etl.plain_text import first_line
 
 COLUMNS = ("prompt", "completion")
@@ -66,6 +67,7 @@ class TokenCounter:
 
 def with_tokens(rollouts: pl.LazyFrame, tokenizer: str) -> pl.LazyFrame:
     """`rollouts` with `num_tokens` (Int64), the tokens of prompt and completion. Needs `COLUMNS`."""
+    check_value("tokenizer", tokenizer, str)
     counter = TokenCounter.load(tokenizer)
     # A filter on the lengths must know of them, and come after.
     schema = {**rollouts.collect_schema(), "num_tokens": pl.Int64()}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout_etl.errors import UsageError
+from rollout_etl.option_values import check_least, check_values
 from rollout_etl.plain_text import quoted
 
 _READING = {"SELECT", "MULTI"}
@@ -30,6 +31,10 @@ class Limits:
     memory: str | None = None
     """As DuckDB spells it, for example `4GB`; what is over it goes to temporary files. None: 80% of the machine's."""
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        check_least("threads", self.threads)
 
 
 def statements(connection: Any, sql: str) -> list[Any]:

@@ -16,6 +16,7 @@ import duckdb
 from rollout_etl.errors import UsageError
 from rollout_etl.explore import ingested, library, safety
 from rollout_etl.explore.safety import Limits
+from rollout_etl.option_values import check_fraction
 from rollout_etl.plain_text import quoted_name
 from rollout_etl.publish.files import refuse_input
 from rollout_etl.read.inputs import each_path, find_inputs, searched_note
@@ -208,4 +209,5 @@ def connect(
     other files are read once, now. Other files, the network, extensions and settings are out of reach of queries unless `unsafe`,
     which frames of the notebook need as well. Raises `UsageError` and `UnreadableError` as the command line does.
     """
+    check_fraction("max_bad_fraction", max_bad_fraction)
     return Session(paths, limits=Limits(unsafe=unsafe, memory=memory, threads=threads), max_bad_fraction=max_bad_fraction).connection

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from rollout_etl.errors import InternalError, UsageError
+from rollout_etl.option_values import check_least
 from rollout_etl.publish.cuts import Cuts
 from rollout_etl.publish.files import StagedFile, Written, plain_write_errors
 from rollout_etl.publish.folders import StagedFolder, shard_name
@@ -39,6 +40,12 @@ class Sharding:
     count: int | None = None
     rows: int | None = None
     """Examples of a shard, about (see `rollout_etl.publish.shard_plan`)."""
+
+    def __post_init__(self) -> None:
+        ways = [name for name in ("size", "count", "rows") if getattr(self, name) is not None]
+        if len(ways) != 1:
+            raise UsageError(f"Sharding takes one of size, count and rows, not {' and '.join(ways) or 'none'}")
+        check_least(ways[0], getattr(self, ways[0]))
 
 
 class Output(Protocol):

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Literal
 
 from rollout_etl.errors import UsageError
+from rollout_etl.option_values import check_values
 from rollout_etl.plain_text import quoted
 from rollout_etl.read.metrics import SeenFields, metrics_sql, numbers_sql
 from rollout_etl.read.schema import COLUMNS, IS_ROLLOUT, RECORDED
@@ -36,6 +37,9 @@ class Style:
     whole_rows: bool = False
     """Rows go out whole: each is searched for what JSON does not have, so that every pass repairs the same."""
 
+    def __post_init__(self) -> None:
+        check_values(self)
+
 
 @dataclass(frozen=True)
 class Lookup:
@@ -61,6 +65,7 @@ class Lookup:
         return " ".join(f"{option} {value}" for option, value in ways.items() if value)
 
     def __post_init__(self) -> None:
+        check_values(self)
         for path in self.paths:
             if not all(_parts(path)):
                 raise UsageError(f"'{path}' is not a field path; name fields with dots between them, as in verifier_metadata.answer")

@@ -122,8 +122,15 @@ def _in_folder(folder: str) -> list[str]:
 
 
 def each_path(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
-    """One path or several, as texts."""
-    return [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    """One path or several, as texts. Raises `UsageError` for what is no path."""
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if not isinstance(given, Iterable):
+        raise UsageError(f"inputs are a path or a list of paths, not {given!r}")
+    found = list(given)
+    for path in found:
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(f"an input is {path!r}, which is no path")
+    return [os.fspath(path) for path in found]
 
 
 def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[list[Input], list[str]]:

@@ -8,6 +8,7 @@ from typing import Literal
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from rollout_etl.option_values import check_arguments, check_fraction
 from rollout_etl.read.canonical import Lookup, Style
 from rollout_etl.read.scan import Paths, Rollouts
 from rollout_etl.read.schema import COLUMNS, SCHEMA
@@ -31,6 +32,8 @@ def scan_rollouts(
     Raises `UsageError` for paths that do not exist, and, when collected, `UnreadableError` for files that cannot be read or
     when more than `max_bad_fraction` of the lines are not rollouts.
     """
+    check_arguments(scan_rollouts, locals())
+    check_fraction("max_bad_fraction", max_bad_fraction)
     fields = (group_by,) if isinstance(group_by, str) else tuple(group_by)
     lookup = Lookup(ground_truth_field=ground_truth_field, group_by=fields)
     rollouts = Rollouts(paths, style=Style(think=think, arguments=arguments), lookup=lookup, task_inputs=task_inputs)

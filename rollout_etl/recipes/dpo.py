@@ -11,7 +11,7 @@ from math import isfinite
 import polars as pl
 
 from rollout_etl.curate.rules import SOUND, TOLERANCE, TRAINABLE, Rule, chosen_rules, verdict
-from rollout_etl.recipes.options import DpoOptions
+from rollout_etl.recipes.options import DpoOptions, RmOptions, options_of
 from rollout_etl.recipes.pairing import NARROW, pair_rollouts
 
 COLUMNS = {
@@ -108,7 +108,7 @@ def preference_pairs(rollouts: pl.LazyFrame, options: DpoOptions | None = None) 
     result has `reward_gap` (Float64), `is_overused` (Boolean, always false here), and for both sides, prefixed `chosen_` and
     `rejected_`: `row` (Int64), `reward` (Float64), `chars` (the length of the completion) and the columns of the format.
     """
-    options = options or DpoOptions()
+    options = options_of(options, DpoOptions, RmOptions)
     kept = rollouts.filter(verdict(rules(options)).is_null())
     pairs, _ = pair_rollouts(kept.select(NARROW).collect(), options)
     lazy = pairs.filter(verdict(pair_rules(options)).is_null()).lazy()

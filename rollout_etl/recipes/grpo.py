@@ -13,7 +13,7 @@ import polars as pl
 from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.rules import SOUND, Rule, below_threshold, chosen_rules, verdict
 from rollout_etl.curate.select import TIES
-from rollout_etl.recipes.options import GrpoOptions
+from rollout_etl.recipes.options import GrpoOptions, PpoOptions, options_of
 
 NARROW = ("row", *GROUP, "reward", *TIES)
 """Canonical columns that decide which rollout stands for its group."""
@@ -67,7 +67,7 @@ def grpo_prompts(rollouts: pl.LazyFrame, options: GrpoOptions | None = None) -> 
     `rollouts` is the canonical table. The result has `prompt_text`, `response_text` and `ground_truth_text` for the format
     `response`, `gym_row` (JSON text) and `agent_name` for `gym`.
     """
-    options = options or GrpoOptions()
+    options = options_of(options, GrpoOptions, PpoOptions)
     kept = rollouts.filter(verdict(rules(options)).is_null())
     rows = stand_ins(kept.select(NARROW).collect(), options)["row"]
     examples = kept.filter(pl.col("row").is_in(rows.implode())).select(COLUMNS[options.format])

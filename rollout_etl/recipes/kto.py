@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from rollout_etl.curate.rules import SOUND, TOLERANCE, TRAINABLE, Rule, chosen_rules, verdict
-from rollout_etl.recipes.options import KtoOptions
+from rollout_etl.recipes.options import KtoOptions, options_of
 
 COLUMNS = ("prompt", "completion", "tools")
 
@@ -43,5 +43,5 @@ def kto_examples(rollouts: pl.LazyFrame, options: KtoOptions | None = None) -> p
 
     `rollouts` is the canonical table. The result has `prompt`, `completion`, `tools` (JSON text) and `label` (Boolean).
     """
-    options = options or KtoOptions()
+    options = options_of(options, KtoOptions)
     return rollouts.filter(verdict(rules(options)).is_null()).select(*COLUMNS, label=label(options))

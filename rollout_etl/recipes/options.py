@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from rollout_etl.errors import UsageError
 from rollout_etl.option_values import check_values
@@ -130,9 +130,21 @@ class PpoOptions(GrpoOptions):
     """Write every sound rollout with its answer and its reward, for offline use."""
 
 
+Options = TypeVar("Options", bound=RecipeOptions)
+
+
+def options_of(given: Options | None, kind: type[Options], *others: type[Options]) -> Options:
+    """The options given, of `kind` or one of `others`, or the defaults. Raises `UsageError` for options of another recipe."""
+    if given is None:
+        return kind()
+    if type(given) not in (kind, *others):
+        raise UsageError(f"options are {type(given).__name__}; {kind.recipe} takes {kind.__name__}")
+    return given
+
+
 AnyOptions = SftOptions | DpoOptions | GrpoOptions | KtoOptions
 RECIPES: dict[str, type[AnyOptions]] = {
     options.recipe: options for options in (SftOptions, DpoOptions, GrpoOptions, KtoOptions, RmOptions, PpoOptions)
 }
 """The options of each recipe, by its name."""
-__all__ = ["RECIPES", "AnyOptions", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RecipeOptions", "RmOptions", "SftOptions"]
+__all__ = ["RECIPES", "AnyOptions", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RecipeOptions", "RmOptions", "SftOptions", "options_of"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from rollout_etl.curate.rules import SOUND, TRAINABLE, Rule, below_threshold, chosen_rules, verdict
-from rollout_etl.recipes.options import SftOptions
+from rollout_etl.recipes.options import SftOptions, options_of
 
 COLUMNS = {
     "openai": ("prompt", "completion", "tools"),
@@ -33,5 +33,5 @@ def sft_examples(rollouts: pl.LazyFrame, options: SftOptions | None = None) -> p
     `rollouts` is the canonical table. The result has `prompt`, `completion` and `tools` (JSON text) for the format
     `openai`, `prompt_text` and `response_text` for `simple`.
     """
-    options = options or SftOptions()
+    options = options_of(options, SftOptions)
     return rollouts.filter(verdict(rules(options)).is_null()).select(COLUMNS[options.format])
