@@ -16,7 +16,6 @@ __version__ = "0.3.0"
 
 if TYPE_CHECKING:
     from rollout_etl.api import transform_rollouts, write
-    from rollout_etl.configure import configure
     from rollout_etl.curate.decontaminate import without_prompts
     from rollout_etl.curate.dedup import without_copies
     from rollout_etl.curate.groups import where_group
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from rollout_etl.recipes.kto import kto_examples
     from rollout_etl.recipes.options import DpoOptions, GrpoOptions, KtoOptions, PpoOptions, RmOptions, SftOptions
     from rollout_etl.recipes.sft import sft_examples
+    from rollout_etl.targets.configure import configure
 
 _HOMES = {
     "Curation": "rollout_etl.curate.options",
@@ -58,7 +58,7 @@ _HOMES = {
     "PpoOptions": "rollout_etl.recipes.options",
     "RmOptions": "rollout_etl.recipes.options",
     "kto_examples": "rollout_etl.recipes.kto",
-    "configure": "rollout_etl.configure",
+    "configure": "rollout_etl.targets.configure",
     "merge": "rollout_etl.merging",
     "transform_rollouts": "rollout_etl.api",
     "write": "rollout_etl.api",

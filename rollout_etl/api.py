@@ -17,7 +17,7 @@ from rollout_etl.option_values import check_value, checked
 from rollout_etl.plain_text import first_line
 from rollout_etl.read.inputs import each_path
 from rollout_etl.recipes.options import RECIPES, AnyOptions, options_of
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 
 _FORMATS = {
     "nemo_rl_grpo": ("grpo", "response"),

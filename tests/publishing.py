@@ -12,7 +12,7 @@ from typing import Any
 
 from rollout_etl.read.inputs import MANIFEST_SUFFIX
 from rollout_etl.recipes.options import SftOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from tests.command import COMMAND
 
 OUTPUTS = ("out.jsonl", "out.jsonl.nemo-rl.yaml", f"out.jsonl{MANIFEST_SUFFIX}")

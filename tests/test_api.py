@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ def test_what_makes_no_sense_is_refused(call: Callable[[Path, Path], Any], said:
         (lambda source: Curation(near="x"), "near takes a number, not 'x'"),
         (lambda source: Curation(per_group="2"), "per_group takes a whole number or None, not '2'"),
         (lambda source: Curation(advantage="x"), "advantage is 'x', which is none of 'grpo', 'rloo', 'max-rl'"),
+        (lambda source: rollout_etl.configure("sft", target="trl", train=5), "train takes text or a path, not 5"),
+        (lambda source: rollout_etl.configure("sft", target="trl", train=source, batch="x"), "batch takes a whole number or None, not 'x'"),
         (lambda source: rollout_etl.merge([source], "o.jsonl", reward_scale="0,1:0,2"), "reward_scale takes several texts: write ['0,1:0,2']"),
         (lambda source: rollout_etl.merge(5, "o.jsonl"), "inputs are a path or a list of paths, not 5"),
         (lambda source: rollout_etl.connect(source, threads=0), "threads 0 is not in the range x>=1"),
@@ -100,6 +103,12 @@ def test_values_of_another_kind_are_refused_before_anything_is_read(call: Callab
 def test_a_pair_recipe_takes_the_options_of_both_its_names(folder: Path) -> None:
     rollouts = rollout_etl.scan_rollouts(folder / "good.jsonl")
     assert rollout_etl.preference_pairs(rollouts, RmOptions()).collect().equals(rollout_etl.preference_pairs(rollouts, DpoOptions()).collect())
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    """Importing the module would put it in the place of what has its name."""
+    modules = {module.name for module in pkgutil.iter_modules(rollout_etl.__path__)}
+    assert not modules & set(rollout_etl.__all__)
 
 
 def test_paths_and_sizes_may_be_texts(folder: Path) -> None:

@@ -17,8 +17,8 @@ from rollout_etl.errors import UsageError
 from rollout_etl.publish.outputs import Sharding
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import AnyOptions
-from rollout_etl.report import Report
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
+from rollout_etl.run.report import Report
 from tests.command import COMMAND, ROOT
 
 REAL = (ROOT.parent / "shared" / "rollouts").resolve()

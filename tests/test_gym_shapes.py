@@ -11,7 +11,7 @@ import pytest
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import DpoOptions, SftOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 
 QUESTION = {"role": "user", "content": "What is 1 + 1?"}
 

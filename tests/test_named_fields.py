@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rollout_etl import Curation, DpoOptions, SftOptions
 from rollout_etl.curate.split import TRAIN
 from rollout_etl.publish.outputs import Sharding
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from tests.command import run
 
 METRICS = ["accuracy", "style", "speed"]

@@ -17,7 +17,7 @@ from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import COLUMNS
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from rollout_etl.targets import nemo_rl
 from tests.oracle.reading import canonical
 from tests.oracle.recipes import lines_of

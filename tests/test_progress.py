@@ -16,7 +16,7 @@ from rollout_etl.errors import UsageError, WriteError
 from rollout_etl.progress import LOG, Stage
 from rollout_etl.publish.files import StagedFile
 from rollout_etl.recipes.options import DpoOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from tests.command import COMMAND, ROOT
 
 DEMO = str(ROOT / "demo" / "rollouts.jsonl")

@@ -15,7 +15,7 @@ from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UnreadableError
 from rollout_etl.progress import Stage
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from tests.test_curation_runs import rollout
 
 pytest.importorskip("ray")

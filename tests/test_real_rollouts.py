@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
-from rollout_etl.report import Report
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
+from rollout_etl.run.report import Report
 
 ROOT = Path(__file__).parent.parent
 FOLDER = (ROOT.parent / "shared" / "rollouts").resolve()

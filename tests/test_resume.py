@@ -20,7 +20,7 @@ import pytest
 from rollout_etl.engines.local import Local
 from rollout_etl.publish.partitioned import PartitionedFile
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from tests.test_curation_runs import rollout
 
 KILLS = 50 if os.environ.get("EXHAUSTIVE") else 5
@@ -31,7 +31,7 @@ from pathlib import Path
 from rollout_etl.bounded.passes import Pass
 from rollout_etl.publish.outputs import Sharding
 from rollout_etl.recipes.options import DpoOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 
 done, run = [], Pass.run
 

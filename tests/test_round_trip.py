@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from rollout_etl import targets
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
-from rollout_etl.run import Run, execute, job_of
+from rollout_etl.run.execute import Run, execute, job_of
 from tests.oracle.jsontext import dumps, parse
 from tests.oracle.recipes import without_ids
 from tests.oracle.targets import TEXT_TAIL, _examples, dropped_by

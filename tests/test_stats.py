@@ -16,7 +16,7 @@ import pytest
 from rollout_etl.read.inputs import find_inputs
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions, KtoOptions, SftOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from rollout_etl.stats.distribution import histogram, moments
 from rollout_etl.stats.narrow import Narrow, narrow
 from rollout_etl.stats.profile import profile

@@ -8,7 +8,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout_etl.stretches import as_they_come, rows_of, stretches
+from rollout_etl.run.stretches import as_they_come, rows_of, stretches
 
 
 def pairs_of(rows: list[tuple[int, int]]) -> pl.DataFrame:

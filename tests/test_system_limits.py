@@ -16,7 +16,7 @@ import pytest
 from rollout_etl.errors import UnreadableError
 from rollout_etl.read import scan
 from rollout_etl.recipes.options import DpoOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from tests.command import COMMAND
 
 

@@ -17,7 +17,7 @@ from rollout_etl import targets
 from rollout_etl.errors import GateError
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, KtoOptions, PpoOptions, RmOptions, SftOptions
-from rollout_etl.run import Run, execute, job_of
+from rollout_etl.run.execute import Run, execute, job_of
 from rollout_etl.targets.plain_messages import cut_thinking
 from tests.oracle.targets import Chat, Json, line_of, rows_of
 from tests.strategies import rollout_groups

@@ -11,7 +11,7 @@ import pytest
 from rollout_etl.explore.ingest import ingest
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import GrpoOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 
 REAL = (Path(__file__).parent.parent.parent / "shared" / "rollouts").resolve()
 INPUTS = sorted(REAL.rglob("*_materialized_inputs.jsonl")) if REAL.is_dir() else []

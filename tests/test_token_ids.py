@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rollout_etl.errors import UsageError
 from rollout_etl.recipes.options import GrpoOptions, SftOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from tests.test_oracle import BATCH, REAL
 
 Row = dict[str, Any]

@@ -14,7 +14,7 @@ import pytest
 
 from rollout_etl import targets
 from rollout_etl.recipes.options import RECIPES
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from rollout_etl.targets.target import Loader
 from rollout_etl.validate.validate import validate
 from tests.command import run

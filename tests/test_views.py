@@ -21,7 +21,7 @@ from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
 from rollout_etl.recipes import dpo, grpo, sft
 from rollout_etl.recipes.options import RECIPES, DpoOptions, GrpoOptions, SftOptions
-from rollout_etl.run import Run, execute
+from rollout_etl.run.execute import Run, execute
 from tests import test_oracle
 
 random_rollouts = test_oracle.random_rollouts

@@ -21,14 +21,14 @@ from rollout_etl.curate.groups import GROUP, group_table
 from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import Rule
 from rollout_etl.engines import Engine
-from rollout_etl.judging import TIED, Judge, empty
 from rollout_etl.progress import Stage
 from rollout_etl.publish.files import plain_write_errors
 from rollout_etl.publish.partitioned import PART, PartitionedFile
 from rollout_etl.read.quarantine import Account
 from rollout_etl.read.scan import Rollouts
-from rollout_etl.report import Report
-from rollout_etl.stretches import stretch_bounds
+from rollout_etl.run.judging import TIED, Judge, empty
+from rollout_etl.run.report import Report
+from rollout_etl.run.stretches import stretch_bounds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ import polars as pl
 
 from rollout_etl.bounded.ranges import Range, count_lines
 from rollout_etl.curate.rules import Rule
-from rollout_etl.judging import Judge
 from rollout_etl.publish.partitioned import PART, PartitionedWriter
 from rollout_etl.read.quarantine import Account, BadLine
-from rollout_etl.report import Report
+from rollout_etl.run.judging import Judge
+from rollout_etl.run.report import Report
 
 
 @dataclass(frozen=True)

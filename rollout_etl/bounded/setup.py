@@ -13,17 +13,17 @@ from rollout_etl import __version__
 from rollout_etl.bounded import memory
 from rollout_etl.curate import plan
 from rollout_etl.engines import Engine
-from rollout_etl.judging import Judge
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes.options import DpoOptions
-from rollout_etl.report import Report
+from rollout_etl.run.judging import Judge
+from rollout_etl.run.report import Report
 from rollout_etl.sizes import spelt
 from rollout_etl.targets.target import Job
 
 if TYPE_CHECKING:
     from rollout_etl.bounded.judge import BoundedJudge, Bounds
     from rollout_etl.bounded.workspace import Workspace
-    from rollout_etl.run import Run
+    from rollout_etl.run.execute import Run
 
 _RANGE_BYTES = 1 << 29
 """Planning its query takes as long as reading some 50 MB."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typer.exceptions import TyperException
 
     from rollout_etl.publish.outputs import Sharding
-    from rollout_etl.run import Run
+    from rollout_etl.run.execute import Run
 
 
 INTERRUPTED = "interrupted; nothing was published"
@@ -145,7 +145,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
     from rollout_etl.cli.curation import curation_of
     from rollout_etl.read.canonical import Lookup
     from rollout_etl.recipes.options import RECIPES
-    from rollout_etl.run import Run
+    from rollout_etl.run.execute import Run
 
     given = {name: str(value) if isinstance(value, StrEnum) else value for name, value in given.items()}
     _refuse_nemo_rl_options(given)
@@ -199,7 +199,7 @@ def _run(recipe: str, given: dict[str, Any], names: Sequence[str]) -> ExitCode:
     run = run_of(recipe, given, names)
 
     from rollout_etl.cli.summary import show
-    from rollout_etl.run import execute
+    from rollout_etl.run.execute import execute
 
     report = execute(run)
     if TALK.format is LogFormat.json:

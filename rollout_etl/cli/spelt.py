@@ -14,7 +14,7 @@ from rollout_etl.errors import UsageError
 from rollout_etl.refresh.pipeline import FILES, input_from, of_output, refuse_unknown, replaced
 
 if TYPE_CHECKING:
-    from rollout_etl.run import Run
+    from rollout_etl.run.execute import Run
 
 NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "help", "dry_run", *OPTIONS)
 """Parameters that a refresh sets itself, or has no use for."""

@@ -14,12 +14,12 @@ from rollout_etl.plain_text import counted, plain, plural
 
 if TYPE_CHECKING:
     from rollout_etl.publish.files import Written
-    from rollout_etl.report import Report
+    from rollout_etl.run.report import Report
 
 
 def show(report: Report) -> None:
     """Print the summary of a run: what is indented adds up to the line above it."""
-    from rollout_etl.report import by_count
+    from rollout_etl.run.report import by_count
 
     width = max(shutil.get_terminal_size((100, 24)).columns, 40)
     files = len(report.inputs)

@@ -37,7 +37,7 @@ def config(
     """Write a run file for existing training data."""
 
     def run() -> ExitCode:
-        from rollout_etl.configure import configure
+        from rollout_etl.targets.configure import configure
 
         done = configure(
             recipe, target=target, train=train, validation=val, run_file=output, model=model, reward_scale=reward_scale,

@@ -18,7 +18,7 @@ from rollout_etl.errors import ExitCode, UsageError, WriteError
 if TYPE_CHECKING:
     from rollout_etl.refresh.pipeline import Output, Pipeline
     from rollout_etl.refresh.refresh import Refreshed
-    from rollout_etl.run import Run
+    from rollout_etl.run.execute import Run
 
 File = Annotated[Path, typer.Argument(metavar="PIPELINE", help="Pipeline file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")]
@@ -186,8 +186,8 @@ def _refuse_same_places(pipeline: Pipeline, runs: Sequence[Run]) -> None:
     from rollout_etl.refresh.card import CARD
     from rollout_etl.refresh.pipeline import of_output
     from rollout_etl.refresh.versions import RECORD
-    from rollout_etl.run import job_of
-    from rollout_etl.writing import output_paths
+    from rollout_etl.run.execute import job_of
+    from rollout_etl.run.writing import output_paths
 
     taken = dict.fromkeys((CARD, RECORD), "the version itself")
     for output, run in zip(pipeline.outputs, runs, strict=True):

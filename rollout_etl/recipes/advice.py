@@ -12,7 +12,7 @@ import polars as pl
 from rollout_etl.curate.options import Curation
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, PpoOptions, SftOptions
 from rollout_etl.recipes.pairing import draws_pairs
-from rollout_etl.report import Report, by_count
+from rollout_etl.run.report import Report, by_count
 
 FEW_SFT_EXAMPLES = 100
 _OF_STRATEGIES = {

@@ -26,8 +26,8 @@ from rollout_etl.refresh.fingerprints import Source
 from rollout_etl.refresh.gates import Outcome, Seen
 from rollout_etl.refresh.pipeline import FILES, Output, Pipeline, of_output, replaced
 from rollout_etl.refresh.versions import link_if_same, write_text
-from rollout_etl.report import Report
-from rollout_etl.run import RolloutsOf, Run, execute
+from rollout_etl.run.execute import RolloutsOf, Run, execute
+from rollout_etl.run.report import Report
 
 RunOf = Callable[[Output, Sequence[str], Path], Run]
 """The run that makes an output of these inputs at this path."""

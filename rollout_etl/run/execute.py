@@ -23,18 +23,18 @@ from rollout_etl.publish.folders import check_replaceable
 from rollout_etl.publish.outputs import Sharding
 from rollout_etl.publish.parts import BUCKETS
 from rollout_etl.publish.shard_plan import EarlierShards
-from rollout_etl.publishing import publish, write_quarantine
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.stored import is_stored
 from rollout_etl.recipes import advice
 from rollout_etl.recipes.options import AnyOptions
-from rollout_etl.report import Report
-from rollout_etl.steps import Steps
+from rollout_etl.run.publishing import publish, write_quarantine
+from rollout_etl.run.report import Report
+from rollout_etl.run.steps import Steps
+from rollout_etl.run.writing import output_paths
 from rollout_etl.targets import nemo_rl_config
 from rollout_etl.targets.target import Form, Job, Loader, loader_of, refuse_kept
-from rollout_etl.writing import output_paths
 
 RolloutsOf = Callable[..., Rollouts]
 """As `Rollouts`."""

@@ -15,8 +15,6 @@ from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.errors import GateError
-from rollout_etl.judging import Judge
-from rollout_etl.planning import SIDES
 from rollout_etl.publish.outputs import Output, RowsFile, ShardedRows, Sharding
 from rollout_etl.publish.parts import BUCKETS, Parts, Tally, part_path
 from rollout_etl.publish.planned_rows import PlannedRows
@@ -24,6 +22,8 @@ from rollout_etl.publish.shard_plan import EarlierShards, ShardPlan
 from rollout_etl.read.schema import PLAIN, SCHEMA
 from rollout_etl.recipes import kto
 from rollout_etl.recipes.options import KtoOptions
+from rollout_etl.run.judging import Judge
+from rollout_etl.run.planning import SIDES
 from rollout_etl.targets.columns import needs_statistics, with_statistics
 from rollout_etl.targets.target import Job, Rows, Target
 

@@ -17,8 +17,8 @@ from rollout_etl.curate.rules import RULES, SOUND, Rule, columns_of, verdict
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import RECORDED, SCHEMA
-from rollout_etl.report import Report
-from rollout_etl.stretches import as_they_come, rows_of, stretches
+from rollout_etl.run.report import Report
+from rollout_etl.run.stretches import as_they_come, rows_of, stretches
 
 TIED = pl.len().over(*GROUP, "reward", "attempt") > 1
 """Rollouts of a group that only their content tells apart."""

@@ -13,14 +13,14 @@ import polars as pl
 
 from rollout_etl.curate import balance, order, plan, split
 from rollout_etl.curate.rules import Rule, verdict
-from rollout_etl.planning import SIDES as _SIDES
-from rollout_etl.planning import Planner
 from rollout_etl.publish.parts import Parts
 from rollout_etl.publish.shard_plan import EXAMPLE, SHARD
 from rollout_etl.recipes import advice, dpo, grpo, kto, pairing, ppo, sft
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions, KtoOptions, PpoOptions, SftOptions
+from rollout_etl.run.planning import SIDES as _SIDES
+from rollout_etl.run.planning import Planner
+from rollout_etl.run.writing import GOOD, Writer
 from rollout_etl.targets.target import Rows
-from rollout_etl.writing import GOOD, Writer
 
 _OF_SIDES = ("num_messages", "line_bytes")
 _OF_PAIRS = ("line_bytes", "is_longer")

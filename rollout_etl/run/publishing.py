@@ -18,12 +18,12 @@ from rollout_etl.publish.parts import Parts
 from rollout_etl.read.inputs import MANIFEST_SUFFIX
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.recipes import advice
-from rollout_etl.report import Report
-from rollout_etl.steps import Steps
+from rollout_etl.run.report import Report
+from rollout_etl.run.steps import Steps
 from rollout_etl.targets.target import Settings, companion
 
 if TYPE_CHECKING:
-    from rollout_etl.run import Run
+    from rollout_etl.run.execute import Run
 
 
 def write_quarantine(path: Path | None, rollouts: Rollouts) -> None:

@@ -11,9 +11,9 @@ import polars as pl
 from rollout_etl import __version__
 from rollout_etl.curate import order, plan
 from rollout_etl.curate.groups import GROUP
-from rollout_etl.judging import Judge, empty
 from rollout_etl.publish.shard_plan import EXAMPLE, SHARD, ShardPlan
 from rollout_etl.recipes import dpo
+from rollout_etl.run.judging import Judge, empty
 from rollout_etl.targets.columns import STATISTICS, needs_statistics, with_statistics
 from rollout_etl.targets.target import Job, Rows
 
