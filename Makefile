@@ -16,8 +16,8 @@ help:  ## show this
 demo: $(READY)  ## build a GRPO, an SFT and a DPO set from demo/rollouts.jsonl
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run.sh
 
-test: $(READY)  ## run the tests; ARGS="..." goes to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## run the tests; ARGS="..." goes to pytest (-n 0: one after another)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 
 test-loaders: $(READY)  ## load our files with the code of TRL, verl and OpenRLHF (installs them, 2 GB)
 	@$(BIN)/python tests/loaders/install.py
