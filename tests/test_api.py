@@ -89,7 +89,7 @@ def test_what_makes_no_sense_is_refused(call: Callable[[Path, Path], Any], said:
         (lambda source: rollout_etl.with_part(rollout_etl.scan_rollouts(source), 5), "split takes text or None, not 5"),
         (lambda source: rollout_etl.with_tokens(rollout_etl.scan_rollouts(source), 5), "tokenizer takes text, not 5"),
         (lambda source: rollout_etl.rescored(rollout_etl.scan_rollouts(source), reward_scale="0,1:0,2"), "reward_scale takes several texts: write ['0,1:0,2']"),
-        (lambda source: rollout_etl.without_prompts(rollout_etl.scan_rollouts(source), ["a"]), "texts are a Series of String"),
+        (lambda source: rollout_etl.without_prompts(rollout_etl.scan_rollouts(source), ["a"]), "texts must be a Series of String"),
     ],
 )
 def test_values_of_another_kind_are_refused_before_anything_is_read(call: Callable[[Path], Any], said: str, folder: Path) -> None:

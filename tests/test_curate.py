@@ -181,9 +181,9 @@ def test_excluded_prompts(rows: list[dict[str, Any]], benchmark: list[str], size
 
 
 def test_copies_of_what_there_is_not() -> None:
-    with pytest.raises(UsageError, match="no copies of 'foo'; they are of rollout, response, prompt"):
+    with pytest.raises(UsageError, match="of='foo' is unknown; it is one of rollout, response, prompt"):
         dedup.without_copies(frame([]).lazy(), "foo")
-    with pytest.raises(UsageError, match="no near-copies of 'foo'; they are near-response, near-prompt"):
+    with pytest.raises(UsageError, match="of='foo' is unknown; it is one of near-response, near-prompt"):
         rollout_etl.without_near_copies(frame([]).lazy(), "foo")
 
 
@@ -207,7 +207,7 @@ def test_files_of_excluded_prompts(name: str, text: str, mark: str, tmp_path: Pa
     assert sorted(Excluded.read(str(tmp_path / name), 0).texts) == ["a b c", "what is 2 2"]
 
 
-@pytest.mark.parametrize(("name", "text", "said"), [("a.ndjson", "{}\n", "line 1 has no text"), ("a.json", '["a", 1]', "item 2 has no text"), ("a.json", "a b", "line 1 is no JSON")])
+@pytest.mark.parametrize(("name", "text", "said"), [("a.ndjson", "{}\n", "line 1 has no text"), ("a.json", '["a", 1]', "item 2 has no text"), ("a.json", "a b", "line 1 is not JSON")])
 def test_files_without_prompts(name: str, text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UnreadableError, match=said):
@@ -219,14 +219,14 @@ def test_files_without_prompts(name: str, text: str, said: str, tmp_path: Path) 
     [
         ({"where": "rewrd > 1"}, "did you mean reward"),
         ({"where": "reward >"}, "--where reward >"),
-        ({"where": "reward + 1"}, "is no condition"),
-        *(({"where": text}, "a condition looks at one row at a time") for text in (
+        ({"where": "reward + 1"}, "is not a condition"),
+        *(({"where": text}, "a condition applies to one row at a time") for text in (
             "count(*) > 1", "first_value(reward) > 0.5", "stddev_samp(reward) > 0", "covar_samp(reward, line) > 0", "last_value(reward) > 0",
             "array_agg(reward) is null", "string_agg(task_name, ',') = 'a'", "avg/**/(reward) > 1", '"avg"(reward) > 1', "reward > max(reward) / 2",
             "row_number() over (order by reward) > 1", "lag(reward) over (order by line) > 1", "unnest(string_to_array(source, '/')) = 'x'",
         )),
-        ({"where_group": "n > avg(n)"}, "a condition looks at one row at a time"),
-        *(({"reward": text}, "a formula looks at one rollout at a time") for text in (
+        ({"where_group": "n > avg(n)"}, "a condition applies to one row at a time"),
+        *(({"reward": text}, "a formula applies to one rollout at a time") for text in (
             "max(correctness)", "avg(style) over ()", "first(style)", "style + count(*)", '"avg"(style)', "last_value(style)",
         )),
         ({"where": "sum(reward) > 1"}, "one row at a time"),
@@ -235,7 +235,7 @@ def test_files_without_prompts(name: str, text: str, said: str, tmp_path: Path) 
         ({"select": "bets"}, "write all, best"),
         ({"select": "best-n=2", "per_group": 3}, "both say how many"),
         ({"per_group": 0}, "at least 1"),
-        ({"dedup": ("text",)}, "copies are of rollout, response, prompt"),
+        ({"dedup": ("text",)}, "it is one of rollout, response, prompt"),
         ({"cap": ("task_nam=3",)}, "did you mean task_name"),
         ({"cap": ("task_name=x",)}, "write COLUMN=N"),
         ({"mix": "math"}, "write NAME=NUMBER"),
@@ -246,8 +246,8 @@ def test_files_without_prompts(name: str, text: str, said: str, tmp_path: Path) 
         ({"split": "val=1"}, "must be named train"),
         ({"reward": "1 + 1"}, "names no metric"),
         ({"reward": "upper(correct)"}, "--reward"),
-        ({"reward_scale": ("0,1",)}, "is no range"),
-        ({"reward_scale": ("1,0:0,1",)}, "must be under"),
+        ({"reward_scale": ("0,1",)}, "does not map one range"),
+        ({"reward_scale": ("1,0:0,1",)}, "must be less than"),
         ({"success": float("nan")}, "is not a number"),
         ({"upsample": True}, "is for --mix"),
         ({"stratify": True}, "is for --val"),

@@ -186,7 +186,7 @@ def test_run_file_names_the_validation_file(files: list[Path], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--where", "rewrd > 1"], "--where names 'rewrd', which is no column; did you mean reward"),
+        (["--where", "rewrd > 1"], "--where names 'rewrd', which is not a column; did you mean reward"),
         (["--val", "1.5"], "--val 1.5 must be a share"),
         (["--val", "0.1", "--split", "train=1"], "--val and --split cannot be combined"),
         (["--advantage", "grpo"], "--extra advantage"),

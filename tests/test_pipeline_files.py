@@ -47,7 +47,7 @@ def test_files_that_options_name_are_part_of_a_version(folder: Path) -> None:
         ("reward-threshold = 0.5", 'reward-threshold = "high"', "pipeline.toml: [output sft.jsonl] Invalid value for '--reward-threshold'"),
         ("reward-threshold = 0.5", "reward-threshold = [0.1, 0.5]", "pipeline.toml: [output sft.jsonl] reward-threshold takes one value"),
         ("reward-threshold = 0.5", 'keep = ["nope"]', "pipeline.toml: [output sft.jsonl] no rule 'nope'"),
-        ("reward-threshold = 0.5", 'where = "nope > 1"', "pipeline.toml: [output sft.jsonl] --where names 'nope', which is no column"),
+        ("reward-threshold = 0.5", 'where = "nope > 1"', "pipeline.toml: [output sft.jsonl] --where names 'nope', which is not a column"),
         ('recipe = "dpo"', 'recipe = "dpr"', "no recipe 'dpr'; recipes are sft, dpo, grpo, kto, rm, ppo"),
         ('file = "pairs.parquet"', 'file = "../pairs.parquet"', "must be a plain name"),
         ('file = "pairs.parquet"', 'file = "sft.jsonl"', "two outputs are called sft.jsonl"),

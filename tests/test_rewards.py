@@ -27,7 +27,7 @@ def test_advantages(rows: list[dict[str, Any]], kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["GRPO", "rlo", None])
 def test_an_advantage_that_there_is_not(kind: Any) -> None:
-    with pytest.raises(UsageError, match="advantages are grpo, rloo, max-rl"):
+    with pytest.raises(UsageError, match="it is one of grpo, rloo, max-rl"):
         rewards.with_advantage(frame([]).lazy(), kind)
 
 

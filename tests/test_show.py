@@ -63,7 +63,7 @@ def test_a_task_index_is_no_beginning_of_a_key(tmp_path: Path) -> None:
     [
         (["--where", "nope > 1"], 2, "--where names 'nope'"),
         (["--where", "reward +"], 2, "--where reward +"),
-        (["--where", "reward"], 2, "is no condition"),
+        (["--where", "reward"], 2, "is not a condition"),
         (["--best", "--worst"], 2, "--best and --worst cannot be combined"),
         (["--where", "reward > 5"], 1, "0 of 0 matching rollouts, 48 read"),
     ],

@@ -78,6 +78,6 @@ def test_errors(tmp_path: Path) -> None:
 
 def test_the_summary_says_how_fast_it_went(tokenizer: Path, tmp_path: Path) -> None:
     done = run("sft", str(DEMO), "-o", "out.jsonl", "--max-bad-fraction", "0.05", "--tokenizer", str(tokenizer), "--max-tokens", "40", "--json", folder=tmp_path)
-    assert re.search(r"counted [\d,]+ tokens, [\d.]+ million a second", " ".join(done.stderr.split()))
+    assert re.search(r"counted [\d,]+ tokens, [\d.]+ million per second", " ".join(done.stderr.split()))
     # The record is the same for the same run.
     assert "a second" not in done.stdout + (tmp_path / "out.jsonl.manifest.json").read_text()

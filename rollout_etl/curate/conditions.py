@@ -16,19 +16,19 @@ from rollout_etl.read.schema import SCHEMA
 _QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\""
 _METRIC = re.compile(rf"({_QUOTED})|\bmetrics\.(?:([A-Za-z_]\w*)|\"((?:[^\"]|\"\")+)\")")
 _UNREAD = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
-# What the parsed expression does not show: a window, a list as rows, and a name that is taken for its argument.
+# What the parsed expression does not show: a window, a list turned into rows, and a name that is parsed as its argument.
 _OTHER_ROWS = re.compile(r"\b(?:over|unnest|last_value)\b\"?\s*\(", re.IGNORECASE)
 
 
 def metric(name: str, of: pl.Expr) -> pl.Expr:
-    """The metric of that name out of the column `metrics`. Float64."""
-    # Keys of a JSON object of numbers: an unescaped quote ends a key and nothing else.
+    """The metric of that name, from the column `metrics`. Float64."""
+    # In a JSON object of numbers, an unescaped quote can only begin or end a key.
     key = re.escape(json.dumps(name, ensure_ascii=False))
     return of.str.extract(rf"[{{,]{key}:(-?[0-9][0-9.eE+-]*)").cast(pl.Float64)
 
 
 def metrics_of(names: Collection[str]) -> list[str]:
-    """Names of the metrics among columns named `metrics.NAME`."""
+    """Names of the metrics among these columns, which are named `metrics.NAME`."""
     return [name.removeprefix("metrics.") for name in names if name.startswith("metrics.")]
 
 
@@ -38,7 +38,7 @@ def source_columns(names: Collection[str]) -> list[str]:
 
 
 def with_metrics(frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
-    """`frame`, which has `metrics`, with a column `metrics.NAME` (Float64) for each that `names` holds."""
+    """`frame`, which has `metrics`, with a column `metrics.NAME` (Float64) for each such name in `names`."""
     return frame.with_columns(metric(name, pl.col("metrics")).alias(f"metrics.{name}") for name in metrics_of(names))
 
 
@@ -48,8 +48,8 @@ _Dtype = pl.DataType | type[pl.DataType] | None
 def condition(text: str, option: str = "--where", schema: Callable[[str], _Dtype] | None = None, known: Collection[str] = ()) -> pl.Expr:
     """A condition as an expression; `metrics.NAME` becomes a column of that name (see `with_metrics`).
 
-    `schema` gives the type of a column, None where there is no such column; without it, columns are canonical ones and metrics.
-    Raises `UsageError` for what is no condition on single rows, or names a column that there is not.
+    `schema` gives the type of a column, None if there is no such column; without it, columns are canonical ones and metrics.
+    Raises `UsageError` for a text that is not a condition on single rows, or that names an unknown column.
     """
     of, names = (schema, known) if schema is not None else (_canonical, [name for name in SCHEMA if name != "row"])
     try:
@@ -60,23 +60,23 @@ def condition(text: str, option: str = "--where", schema: Callable[[str], _Dtype
     dtypes = {name: of(name) for name in used}
     for name, dtype in dtypes.items():
         if dtype is None:
-            raise UsageError(f"{option} names '{name}', which is no column{meant_or_all(name, names, 'columns', '' if schema else ' and metrics.NAME')}")
+            raise UsageError(f"{option} names '{name}', which is not a column{meant_or_all(name, names, 'columns', '' if schema else ' and metrics.NAME')}")
     try:
         frame = pl.DataFrame(schema={**{name: dtype for name, dtype in dtypes.items() if dtype is not None}, " ": pl.Int8})
         dtype = frame.select(value=expression).schema["value"]
         if looks_around(text, expression, frame):
-            raise UsageError(f"{option} {text}: a condition looks at one row at a time, without count, sum, over and the like")
+            raise UsageError(f"{option} {text}: a condition applies to one row at a time and cannot use count, sum, over and the like")
     except PolarsError as error:
         raise UsageError(f"{option} {text}: {str(error).splitlines()[0]}") from error
     if dtype != pl.Boolean:
-        raise UsageError(f"{option} {text} is no condition; compare something, as in reward < 0.5")
+        raise UsageError(f"{option} {text} is not a condition; compare something, as in reward < 0.5")
     return expression
 
 
 def looks_around(text: str, expression: pl.Expr, empty: pl.DataFrame) -> bool:
-    """Whether an expression, parsed from `text`, looks at other rows as well: it would mean something else in every batch.
+    """Whether an expression, parsed from `text`, depends on other rows as well, so that its value would change with the batch.
 
-    `empty` has its columns, and no rows: what is made of rows and gives one all the same sums them up.
+    `empty` has its columns, but no rows: an expression that gives a row nevertheless is an aggregate.
     """
     if _OTHER_ROWS.search(_UNREAD.sub(" ", text)):
         return True

@@ -1,6 +1,6 @@
-"""Prompts of benchmarks, which must not be trained on: equal texts, and texts that share many words in a row.
+"""Prompts of benchmarks, which must not be trained on: equal texts, and texts that share many consecutive words.
 
-Texts are compared as their words, in lower case: spaces and punctuation do not count. Sharing 13 words in a row is the test of
+Texts are compared word by word, in lower case: spaces and punctuation do not count. Sharing 13 consecutive words is the test of
 Brown et al. 2020 (arXiv:2005.14165, appendix C).
 """
 
@@ -19,7 +19,7 @@ from rollout_etl.curate.words import ngrams, words
 from rollout_etl.errors import UnreadableError, UsageError
 
 FIELDS = ("prompt", "question", "problem", "input", "text", "instruction")
-"""Where a line of JSON keeps its prompt, the first that is a text."""
+"""Fields that may hold the prompt of a JSON object; the first that is a text is used."""
 _TEXT = "prompt_text"
 _JSON = (".jsonl", ".ndjson", ".json")
 
@@ -31,7 +31,7 @@ class Excluded:
     texts: pl.Series
     """Their words, joined by spaces."""
     ngrams: pl.Series
-    """All runs of `size` words of them."""
+    """All runs of `size` consecutive words in them."""
     size: int
 
     @classmethod
@@ -50,7 +50,7 @@ class Excluded:
 
     @classmethod
     def of(cls, texts: pl.Series, size: int) -> Excluded:
-        """The prompts `texts`; `size` is how many words in a row are too many to share, 0 for equal texts only."""
+        """The prompts `texts`; sharing `size` consecutive words excludes a prompt too; 0: equal texts only."""
         worded = pl.DataFrame({_TEXT: texts}).select(words(_TEXT))
         runs = ngrams(worded.with_row_index(), size)["ngram"] if size else pl.Series("ngram", [], dtype=pl.String)
         return cls(worded.select(pl.col("words").list.join(" "))["words"].unique(), runs.unique(), size)
@@ -66,18 +66,18 @@ class Excluded:
 
 
 def without_prompts(rollouts: pl.LazyFrame, texts: pl.Series, size: int = 13) -> pl.LazyFrame:
-    """The rollouts whose prompt is none of `texts` and shares no `size` words in a row with any. Needs `prompt_text`."""
+    """The rollouts whose prompt is none of `texts` and shares no `size` consecutive words with any. Needs `prompt_text`."""
     Curation(exclude_ngram=size)
     if not isinstance(texts, pl.Series) or texts.dtype != pl.String:
-        raise UsageError("texts are a Series of String")
+        raise UsageError("texts must be a Series of String")
     excluded = Excluded.of(texts, size)
     return rollouts.map_batches(lambda frame: excluded.marked(frame).filter(~pl.col("is_excluded")).drop("is_excluded"))
 
 
 def _prompts(path: str, text: str) -> list[str]:
-    """The prompts of JSON: of a list, or of values line by line."""
+    """The prompts in JSON: in a list, or in values line by line."""
     if path.lower().endswith(".json"):
-        # JSON lines often go by this name as well.
+        # JSON lines often have this suffix as well.
         with contextlib.suppress(ValueError, RecursionError):
             found = json.loads(text)
             return [_prompt_of(path, f"item {number}", row) for number, row in enumerate(found if isinstance(found, list) else [found], start=1)]
@@ -88,7 +88,7 @@ def _value(path: str, number: int, line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UnreadableError(f"cannot read {path}: line {number} is no JSON") from error
+        raise UnreadableError(f"cannot read {path}: line {number} is not JSON") from error
 
 
 def _prompt_of(path: str, place: str, row: Any) -> str:

@@ -1,6 +1,6 @@
-"""What the attempts at one task have in common: statistics of groups, and conditions on them.
+"""Statistics of the attempts at one task, and conditions on groups.
 
-Only rollouts with a sound reward vote: those that failed, were masked, or have no reward say nothing about the task.
+Only rollouts with a sound reward count: those that failed, were masked, or have no reward say nothing about the task.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rollout_etl.stats.pass_at_k import share_of_failures
 GROUP = ("task_key", "prompt_key")
 """Canonical columns that the rollouts of a group share."""
 SUCCESS = 0.5
-"""Smallest reward that counts as a success, where nothing else is asked for."""
+"""Default of the smallest reward that counts as a success."""
 
 STATISTICS: dict[str, tuple[type[pl.DataType], str]] = {
     "n": (pl.Int64, "rollouts with a sound reward"),
@@ -27,7 +27,7 @@ STATISTICS: dict[str, tuple[type[pl.DataType], str]] = {
     "max_reward": (pl.Float64, "largest"),
     "std_reward": (pl.Float64, "standard deviation (ddof 1); null for one rollout"),
     "pass_rate": (pl.Float64, "share whose reward is at least `--success`"),
-    "has_spread": (pl.Boolean, "not all rewards are equal: there is something to prefer or to reinforce"),
+    "has_spread": (pl.Boolean, "rewards differ, so there is something to learn"),
     "easy": (pl.Boolean, "`pass_rate` of 0.8 or more"),
     "medium": (pl.Boolean, "`pass_rate` from 0.2 up to 0.8"),
     "hard": (pl.Boolean, "`pass_rate` under 0.2"),
@@ -35,7 +35,7 @@ STATISTICS: dict[str, tuple[type[pl.DataType], str]] = {
     "solved_by_some": (pl.Boolean, "`pass_rate` is neither 0 nor 1"),
     "solved_by_none": (pl.Boolean, "`pass_rate` is 0"),
 }
-"""Columns of `group_table`, their types and meanings; `pass_at_K` comes on top."""
+"""Columns of `group_table`, their types and meanings; `pass_at_K` is added to these."""
 _PASS_AT = re.compile(r"pass_at_([1-9]\d{0,3})")
 
 
@@ -44,7 +44,7 @@ def group_table(votes: pl.LazyFrame, success: float = SUCCESS, ks: Collection[in
 
     `pass_at_K` is the unbiased estimate (see `stats/pass_at_k.py`), null for groups with fewer than K rollouts.
     """
-    # Sums of floats depend on their order, and how the rows of a group come is chance.
+    # Sums of floats depend on their order, and the rows of a group arrive in any order.
     reward = pl.col("reward").sort()
     solved = reward >= success - TOLERANCE
     passed = pl.col("pass_rate")
@@ -70,12 +70,12 @@ def _pass_at(k: int) -> pl.Expr:
 
 
 def group_condition(text: str) -> pl.Expr:
-    """`--where-group` as an expression over `group_table`. Raises `UsageError` for what is none."""
+    """`--where-group` as an expression over `group_table`. Raises `UsageError` for a text that is not a condition."""
     return condition(text, "--where-group", _dtype, [*STATISTICS, "pass_at_4"])
 
 
 def ks_of(expression: pl.Expr) -> list[int]:
-    """The K of every `pass_at_K` that a condition names."""
+    """The K of each `pass_at_K` that a condition names."""
     return [int(found[1]) for name in expression.meta.root_names() if (found := _PASS_AT.fullmatch(name))]
 
 
@@ -84,9 +84,9 @@ def _dtype(name: str) -> pl.DataType | type[pl.DataType] | None:
 
 
 def where_group(rollouts: pl.LazyFrame, text: str, votes: pl.LazyFrame | None = None, success: float = SUCCESS) -> pl.LazyFrame:
-    """The rollouts of groups of which a condition holds, as in `0 < mean_reward and n >= 4 and pass_at_4 >= 0.5`, in their order.
+    """The rollouts of groups that satisfy a condition, such as `0 < mean_reward and n >= 4 and pass_at_4 >= 0.5`, in their order.
 
-    `votes` holds the rewards that count (columns `GROUP` and `reward`); without it, they are those of `rollouts`.
+    `votes` holds the rewards that count (columns `GROUP` and `reward`); without it, those of `rollouts` count.
     """
     Curation(where_group=text, success=success)
     wanted = group_condition(text)

@@ -1,9 +1,9 @@
-"""Near-duplicates: texts whose sets of word 3-grams have a Jaccard similarity of some threshold or more.
+"""Near-duplicates: texts whose sets of word 3-grams have a Jaccard similarity of at least some threshold.
 
-MinHash signatures (Broder 1997; computed by `rensa`) are cut into bands, and texts that agree in a band are candidates (LSH). So as
-not to compare all members of a large band, each is compared with its first and with the one before. Candidates are compared
-exactly, so no text is left out that is less alike than the threshold; some pairs can be missed (`benchmarks/near.py` measures how
-many). Near-duplicates of near-duplicates come into one cluster, of which the first text stays.
+MinHash signatures (Broder 1997; computed by `rensa`) are cut into bands, and texts that agree in a band are candidates (LSH). To
+avoid comparing all members of a large band, each is compared only with its first member and with the one before it. Candidates are
+compared exactly, so no text is dropped that is less similar than the threshold; some pairs can be missed (`benchmarks/near.py` measures
+how many). Near-duplicates of near-duplicates form one cluster, and the first text of a cluster is kept.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from rollout_etl.curate.words import ngrams, words
 from rollout_etl.errors import UsageError
 
 SHINGLE = 3
-"""Words of a shingle; a shorter text is one shingle."""
+"""Number of words in a shingle; a shorter text is a single shingle."""
 _HASHES = 126
 _SEED = 1
 _FOUND = 0.99
-"""Texts that are as alike as the threshold agree in a band with at least this probability."""
+"""Texts whose similarity is the threshold agree in a band with at least this probability."""
 TEXTS = {"near-response": "response_text", "near-prompt": "prompt_text"}
-"""Canonical column that each kind compares."""
+"""Canonical column that each kind of near-copies compares."""
 Rows = npt.NDArray[np.int64]
 Fetch = Callable[[Rows], Iterable[pl.DataFrame]]
-"""Gives frames of `index` (Int64) and `text` (String) for sorted indices."""
+"""Returns frames of `index` (Int64) and `text` (String) for sorted indices."""
 
 
 def band_rows(threshold: float) -> int:
-    """Hashes of a band: as many as find texts at the threshold with a probability of `_FOUND`."""
+    """Number of hashes in a band, chosen so that texts at the threshold are found with a probability of `_FOUND`."""
     return max((r for r in range(1, 22) if _HASHES % r == 0 and 1 - (1 - threshold**r) ** (_HASHES // r) >= _FOUND), default=1)
 
 
@@ -49,7 +49,7 @@ def near_copies(indices: Rows, groups: pl.Series, fetch: Fetch, threshold: float
 def clusters(indices: Rows, groups: pl.Series, fetch: Fetch, threshold: float = 0.8) -> tuple[Rows, Rows]:
     """The indices of texts that have near-duplicates in their group, in order, and the smallest index of each one's cluster.
 
-    `groups` is parallel to `indices`, which are sorted. Texts without words are no duplicates. Raises `UsageError` without `rensa`.
+    `groups` is parallel to `indices`, which are sorted. Texts without words are not duplicates. Raises `UsageError` without `rensa`.
     """
     bands = pl.concat([_EMPTY, *(_bands(frame, band_rows(threshold)) for frame in fetch(indices))])
     grouped = bands.join(pl.DataFrame({"index": indices, "group": groups}), on="index", how="left")
@@ -63,10 +63,10 @@ def clusters(indices: Rows, groups: pl.Series, fetch: Fetch, threshold: float = 
 
 
 def _shingles(frame: pl.DataFrame) -> pl.DataFrame:
-    """`index` and `shingle` (UInt64), those of a text next to one another."""
+    """`index` and `shingle` (UInt64), with the shingles of a text next to each other."""
     worded = frame.select("index", words("text"))
     short = worded.filter(pl.col("words").list.len().is_between(1, SHINGLE - 1)).select("index", ngram=pl.col("words").list.join(" "))
-    # Hashes differ between versions of Polars; they are compared within one run only.
+    # Hashes differ between versions of Polars, but they are only compared within one run.
     return pl.concat([ngrams(worded, SHINGLE), short]).sort("index", maintain_order=True).select("index", shingle=pl.col("ngram").hash(_SEED))
 
 
@@ -122,7 +122,7 @@ def _linked(a: Rows, b: Rows) -> tuple[Rows, Rows]:
         following = labels.copy()
         np.minimum.at(following, left, smaller)
         np.minimum.at(following, right, smaller)
-        # Labels are members themselves: a step along them halves the way.
+        # Labels are members themselves, so following them halves the distance at each step.
         following = following[following]
         if np.array_equal(following, labels):
             return members.astype(np.int64), members[labels].astype(np.int64)
@@ -130,10 +130,10 @@ def _linked(a: Rows, b: Rows) -> tuple[Rows, Rows]:
 
 
 def chosen_without_near_copies(rollouts: pl.DataFrame, of: str, fetch: Callable[[Rows, str], Iterable[pl.DataFrame]], threshold: float) -> pl.DataFrame:
-    """`rollouts` (columns `row`, `GROUP`, `TIES`) without near-copies; `fetch` gives `row` and a column of texts for sorted rows.
+    """`rollouts` (columns `row`, `GROUP`, `TIES`) without near-copies; `fetch` returns `row` and a column of texts for sorted rows.
 
-    `near-response` compares the last answers of a group, of which the first by `TIES` stays; `near-prompt` compares the last
-    questions of all prompts, of which the first by key stays, with all its rollouts.
+    `near-response` compares the last answers within a group and keeps the first by `TIES`; `near-prompt` compares the last questions of
+    all prompts and keeps the first prompt by key, with all its rollouts.
     """
     if of == "near-response":
         items = rollouts.sort(*TIES, nulls_last=True).select("row", group=pl.struct(GROUP).rank("dense"))
@@ -145,7 +145,7 @@ def chosen_without_near_copies(rollouts: pl.DataFrame, of: str, fetch: Callable[
 
 
 def with_shared_keys(rollouts: pl.DataFrame, key: str, fetch: Callable[[Rows, str], Iterable[pl.DataFrame]], threshold: float) -> pl.DataFrame:
-    """`rollouts` (columns `row` and `key`), near-duplicate prompts under one `key`: the smallest of their cluster.
+    """`rollouts` (columns `row` and `key`), with the same `key` for near-duplicate prompts: the smallest of their cluster.
 
     The last questions are compared; `fetch` is that of `chosen_without_near_copies`.
     """
@@ -163,12 +163,12 @@ def _texts(items: pl.DataFrame, fetch: Callable[[Rows, str], Iterable[pl.DataFra
 
 
 def without_near_copies(rollouts: pl.LazyFrame, of: str = "near-response", threshold: float = 0.8) -> pl.LazyFrame:
-    """`rollouts` without near-copies (see `chosen_without_near_copies`). Needs their columns, and `response_text` or `prompt_text`.
+    """`rollouts` without near-copies (see `chosen_without_near_copies`, whose columns are needed, and `response_text` or `prompt_text`).
 
-    Raises `UsageError` where `of` is none of `TEXTS`, or `threshold` not from 0.3 to 1.
+    Raises `UsageError` if `of` is not one of `TEXTS`, or `threshold` is not from 0.3 to 1.
     """
     if of not in TEXTS:
-        raise UsageError(f"no near-copies of {of!r}; they are {', '.join(TEXTS)}")
+        raise UsageError(f"of={of!r} is unknown; it is one of {', '.join(TEXTS)}")
 
     Curation(near=threshold)
 

@@ -1,4 +1,4 @@
-"""What is asked of curation, in the words of the command line: one dataclass, checked when it is made."""
+"""The options of curation, named as on the command line: one dataclass, checked when it is made."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rollout_etl.errors import UsageError
 from rollout_etl.option_values import check_values
 
 DEDUPS = ("rollout", "response", "prompt", "near-response", "near-prompt")
-"""What can stand twice: see `rollout_etl.curate.dedup` and `rollout_etl.curate.near`."""
+"""Kinds of copies: see `rollout_etl.curate.dedup` and `rollout_etl.curate.near`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curation:
-    """Which rollouts are used, and which side of a split they go to. Every field is an option of every recipe."""
+    """Which rollouts are used, and which part of a split they go to. Every field is an option of every recipe."""
 
     where: str | None = None
     """Condition on a rollout, over canonical columns and `metrics.NAME`."""
@@ -23,15 +23,15 @@ class Curation:
     success: float = 0.5
     """Smallest reward that counts as a success of a group."""
     dedup: tuple[str, ...] = ()
-    """Copies to leave out, some of `DEDUPS`."""
+    """Kinds of copies to drop, from `DEDUPS`."""
     near: float = 0.8
-    """Jaccard similarity of word 3-grams from which on two texts are near-copies."""
+    """Jaccard similarity of word 3-grams at or above which two texts are near-copies."""
     exclude_prompts: str | None = None
     """File of prompts that must not be trained on."""
     exclude_ngram: int = 13
-    """A prompt that shares this many words in a row with an excluded one is excluded; 0: equal texts only."""
+    """A prompt that shares this many consecutive words with an excluded one is excluded too; 0: equal texts only."""
     select: str = "all"
-    """Rollouts of a group: `all`, `best`, `best-n=N`, `shortest-correct`, `first-correct`."""
+    """Which rollouts of a group to use: `all`, `best`, `best-n=N`, `shortest-correct`, `first-correct`."""
     per_group: int | None = None
     """At most this many rollouts of a group, the first in the order of `select`."""
     cap: tuple[str, ...] = ()
@@ -39,23 +39,23 @@ class Curation:
     mix: str | None = None
     """`NAME=SHARE,...`: shares of the examples by `task_name`."""
     upsample: bool = False
-    """Reach the shares of `mix` by repeating examples, not by leaving some out."""
+    """Reach the shares of `mix` by repeating examples instead of dropping some."""
     sample: str | None = None
-    """Examples to draw: `N` or `P%`."""
+    """How many examples to draw: `N` or `P%`."""
     evenly: bool = False
-    """Draw as many examples of each reward, or fifth of the rewards where they are many."""
+    """Draw equally from each reward, or from each fifth of the rewards if there are more than five."""
     shuffle: int | None = None
-    """Seed of a shuffled order."""
+    """Seed for shuffling the examples; None: input order."""
     split: str | None = None
     """`train=0.9,val=0.05,...`: shares of the prompts."""
     stratify: bool = False
-    """Split each task by itself, to the prompt; then prompts can change sides when data grows."""
+    """Split each task separately, with exact shares; prompts can then change parts when data grows."""
     split_near: bool = False
-    """Near-duplicate prompts (see `near`) are on one side; a prompt can change sides when one that links others comes."""
+    """Keep near-duplicate prompts (see `near`) in the same part; a prompt can change parts when a new one links it to others."""
     reward: str | None = None
     """The reward as an expression over metrics and the recorded `reward`."""
     reward_scale: tuple[str, ...] = ()
-    """`A,B:C,D` or `NAME=A,B:C,D`: rewards from A..B to C..D, of all sources or of one."""
+    """`A,B:C,D` or `NAME=A,B:C,D`: maps rewards from A..B to C..D, for all sources or for one."""
     advantage: Literal["grpo", "rloo", "max-rl"] | None = None
     """Formula of the column `advantage`."""
     tokenizer: str | None = None
@@ -67,7 +67,7 @@ class Curation:
         check_values(self)
         for name in self.dedup:
             if name not in DEDUPS:
-                raise UsageError(f"--dedup {name}: copies are of {', '.join(DEDUPS)}")
+                raise UsageError(f"--dedup {name} is unknown; it is one of {', '.join(DEDUPS)}")
         if not 0.3 <= self.near <= 1:
             raise UsageError(f"--near {self.near:g} must be from 0.3 to 1")
         if self.max_tokens is not None and self.max_tokens < 1:
@@ -77,7 +77,7 @@ class Curation:
         if self.per_group is not None and self.per_group < 1:
             raise UsageError("--per-group must be at least 1")
         if self.exclude_ngram < 0:
-            raise UsageError("--exclude-ngram must be 0 or more words")
+            raise UsageError("--exclude-ngram must be 0 or more")
         if self.upsample and self.mix is None:
             raise UsageError("--upsample is for --mix")
         for name in ("stratify", "split_near"):
@@ -88,7 +88,7 @@ class Curation:
         self._check_texts()
 
     def _check_texts(self) -> None:
-        """What is written in a small language must be understood before anything is read."""
+        """Parse the options that have a syntax of their own before anything is read."""
         from rollout_etl.curate import balance, conditions, groups, rewards, select, split
 
         if self.where is not None:
@@ -105,7 +105,7 @@ class Curation:
         split.parts(self.split)
 
     def to_json(self) -> dict[str, Any]:
-        """What differs from the defaults, for the manifest."""
+        """The options that differ from the defaults, for the manifest."""
         return {
             f.name: list(value) if isinstance(value, tuple) else value for f in fields(self) if (value := getattr(self, f.name)) != f.default
         }

@@ -1,7 +1,7 @@
-"""Random choices that do not depend on the engine, on threads, on the order of files, nor on what else is in the data.
+"""Random choices that do not depend on the engine, threads, the order of files, or the rest of the data.
 
-A rollout's number is made of its keys and a seed. Whoever has the smallest numbers is chosen, so that a choice stays what it was
-when rollouts are added: only new ones can push their way in.
+A rollout's number is computed from its keys and a seed, and the smallest numbers are chosen. So a choice stays the same when rollouts are
+added, except that new ones can take the place of others.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 KEYS = ("task_key", "prompt_key", "attempt", "response_key")
-"""Canonical columns that a rollout's number is made of."""
+"""Canonical columns that a rollout's number is computed from."""
 _SPREAD = 0xD1342543DE82EF95
-"""An odd number, so that seeds that are near make bits that are not."""
+"""An odd number that spreads neighbouring seeds over all bits."""
 _GAMMA, _FIRST, _SECOND = (np.uint64(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
@@ -28,8 +28,8 @@ def _finalized(numbers: pl.Series) -> pl.Series:
 
 
 def mixed(number: pl.Expr) -> pl.Expr:
-    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014). UInt64 to UInt64; equal bits come out as likely as unequal ones."""
-    # An expression would name its input eight times over, and mixing is done several times.
+    """The finalizer of SplitMix64 (Steele, Lea, Flood 2014). UInt64 to UInt64, with evenly distributed bits."""
+    # An expression would repeat its input eight times, and mixing is done several times.
     return number.cast(pl.UInt64).map_batches(_finalized, return_dtype=pl.UInt64, is_elementwise=True)
 
 

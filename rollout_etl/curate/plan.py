@@ -1,7 +1,7 @@
-"""The steps of a curation in their order, each named and counted: what is asked of rollouts, then what is asked of examples.
+"""The steps of a curation in their order, each named and counted: first those on rollouts, then those on examples.
 
 Every step is a function from LazyFrame to LazyFrame over narrow columns, so that memory grows with the number of rollouts and not
-with their size. What goes through texts is worked out batch by batch, into columns that rules look at.
+with their size. Anything that depends on texts is computed batch by batch, as columns that rules use.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from rollout_etl.curate.rules import Rule
 
 @dataclass(frozen=True)
 class Step:
-    """A named step that leaves rollouts or examples out."""
+    """A named step that drops rollouts or examples."""
 
     name: str
-    """The name that what is left out is counted under."""
+    """The name under which dropped rollouts or examples are counted."""
     apply: Callable[[pl.LazyFrame], pl.LazyFrame]
     columns: Sequence[str] = ()
-    """Canonical columns that it looks at."""
+    """Canonical columns that it uses."""
 
 
 @dataclass(frozen=True)
 class Derived:
-    """Columns that rules look at beside canonical ones, worked out batch by batch."""
+    """Columns that rules use besides canonical ones, computed batch by batch."""
 
     gives: Sequence[str]
     columns: Sequence[str]
-    """Canonical columns that they are made of."""
+    """Canonical columns that they are computed from."""
     add: Callable[[pl.DataFrame], pl.DataFrame]
     rate: Callable[[], str] | None = None
-    """How fast that went, when all is done."""
+    """Reports how fast that was, once everything is done."""
 
 
 def where_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
-    """The rule for `--where`, asked after those of the recipe."""
+    """The rule for `--where`, checked after those of the recipe."""
     if curation.where is None:
         return [], []
     wanted = condition(curation.where)
@@ -53,7 +53,7 @@ def where_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
 
 
 def text_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
-    """Rules that go through texts, so only rollouts that nothing else drops are asked."""
+    """Rules that need texts, so they are only checked on rollouts that no other rule drops."""
     rules, derived = [], []
     if curation.exclude_prompts is not None:
         excluded = Excluded.read(curation.exclude_prompts, curation.exclude_ngram)
@@ -67,7 +67,7 @@ def text_rules(curation: Curation) -> tuple[list[Rule], list[Derived]]:
 
 
 Texts = Callable[[near.Rows, str], Iterable[pl.DataFrame]]
-"""Gives `row` and a column of texts, for sorted rows: near-copies are told by what was said."""
+"""Returns `row` and a column of texts for sorted rows, to find near-copies."""
 
 
 def _nothing(rows: near.Rows, column: str) -> Iterable[pl.DataFrame]:
@@ -75,7 +75,7 @@ def _nothing(rows: near.Rows, column: str) -> Iterable[pl.DataFrame]:
 
 
 def rollout_steps(curation: Curation, votes: Callable[[], pl.LazyFrame] = pl.LazyFrame, texts: Texts = _nothing) -> list[Step]:
-    """What is asked of rollouts beside rules. `votes` gives the rewards that count for groups (columns `GROUP` and `reward`)."""
+    """The steps on rollouts after the rules. `votes` returns the rewards that count for groups (columns `GROUP` and `reward`)."""
     steps = []
     if curation.where_group is not None:
         text, success = curation.where_group, curation.success
@@ -93,7 +93,7 @@ def rollout_steps(curation: Curation, votes: Callable[[], pl.LazyFrame] = pl.Laz
 
 
 def example_steps(curation: Curation) -> list[Step]:
-    """What is asked of examples, which have the column `order`."""
+    """The steps on examples, which have the column `order`."""
     steps = [Step(f"over_cap_{column}", partial(balance.cap, column=column, limit=limit), (column,)) for column, limit in balance.caps(curation.cap).items()]
     if curation.mix is not None:
         wanted = balance.shares(curation.mix)
@@ -105,7 +105,7 @@ def example_steps(curation: Curation) -> list[Step]:
 
 
 def narrow_columns(curation: Curation) -> list[str]:
-    """Canonical columns that the steps need beside what a recipe reads, each once."""
+    """Canonical columns that the steps need besides those that a recipe reads, each once."""
     steps = [*rollout_steps(curation), *example_steps(curation)]
     needed = [name for step in steps for name in step.columns]
     needed += order.KEYS if example_steps(curation) else ()
@@ -113,27 +113,27 @@ def narrow_columns(curation: Curation) -> list[str]:
 
 
 def placing_columns(curation: Curation) -> list[str]:
-    """Canonical columns that say which side of a split, and which place of a shuffled order, an example has."""
+    """Canonical columns that decide which part of a split an example is in, and its place in a shuffled order."""
     return [*(split.COLUMNS if curation.split is not None else ()), *(order.KEYS if curation.shuffle is not None else ())]
 
 
 def looks_around(curation: Curation) -> bool:
-    """Whether the choice of a rollout depends on others, so that all must be seen before one is used."""
+    """Whether the choice of a rollout depends on others, so that all must be read before one is used."""
     return bool(rollout_steps(curation) or example_steps(curation) or splits_together(curation))
 
 
 def compares_groups(curation: Curation) -> bool:
-    """Whether the choice of a rollout depends on those of other groups."""
+    """Whether the choice of a rollout depends on rollouts of other groups."""
     return curation.split_near or any(of != "response" for of in curation.dedup)
 
 
 def splits_together(curation: Curation) -> bool:
-    """Whether the side of an example depends on others."""
+    """Whether the part of an example depends on other examples."""
     return curation.stratify or curation.split_near
 
 
 def numbered(examples: pl.DataFrame, seed: int, sides: Sequence[str] = ("",)) -> pl.Expr:
-    """The number of an example, for `order` and `place`: that of its rollout, or of those on its sides. UInt64."""
+    """The number of an example, for `order` and `place`: that of its rollout, or for a pair of both rollouts. UInt64."""
     number = order.order(seed, sides[0])
     for side in sides[1:]:
         number = order.mixed(number ^ order.order(seed + 1, side))
@@ -141,7 +141,7 @@ def numbered(examples: pl.DataFrame, seed: int, sides: Sequence[str] = ("",)) ->
 
 
 def placed(examples: pl.DataFrame, curation: Curation, sides: Sequence[str] = ("",)) -> pl.DataFrame:
-    """`examples` with `part`, the side of a split, and `place` in a shuffled order, where these are asked for."""
+    """`examples` with `part`, their part of a split, and `place` in a shuffled order, if these are requested."""
     if curation.split is not None and "part" not in examples.columns:
         prefix = sides[0]
         keyed = examples.select(examples_key=pl.int_range(pl.len()), **{name: f"{prefix}{name}" for name in split.COLUMNS})

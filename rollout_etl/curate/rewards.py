@@ -1,4 +1,4 @@
-"""Reward arithmetic: another scale, a formula over metrics, advantages within a group."""
+"""Reward arithmetic: scales, formulas over metrics, advantages within a group."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORDS = {"case", "when", "then", "else", "end", "and", "or", "not", "between", 
 
 
 class Scale(NamedTuple):
-    """Rewards from `low`..`high` to `to_low`..`to_high`, of the source of that name; None: of all others."""
+    """Maps rewards from `low`..`high` to `to_low`..`to_high`, for the source of that name; None: for all others."""
 
     source: str | None
     low: float
@@ -40,16 +40,16 @@ def scale_of(text: str) -> Scale:
     try:
         low, high, to_low, to_high = (float(number) for side in numbers.split(":") for number in side.split(","))
     except ValueError as error:
-        raise UsageError(f"--reward-scale {text} is no range to another; write it as in 0,1:-1,1") from error
+        raise UsageError(f"--reward-scale {text} does not map one range to another; write it as in 0,1:-1,1") from error
     if not all(map(math.isfinite, (low, high, to_low, to_high))):
         raise UsageError(f"--reward-scale {text}: bounds must be finite")
     if not low < high:
-        raise UsageError(f"--reward-scale {text}: {low:g} must be under {high:g}")
+        raise UsageError(f"--reward-scale {text}: {low:g} must be less than {high:g}")
     return Scale(source if equals else None, low, high, to_low, to_high)
 
 
 def scales(texts: tuple[str, ...]) -> list[Scale]:
-    """Scales of sources that are named, then the one of all others. Raises `UsageError`."""
+    """The scales of named sources, then the one for all others. Raises `UsageError`."""
     found = [scale_of(text) for text in texts]
     names = [scale.source for scale in found]
     if len(set(names)) != len(names):
@@ -72,8 +72,8 @@ def scaled(reward: pl.Expr, wanted: list[Scale]) -> tuple[pl.Expr, pl.Expr]:
 def formula(text: str) -> pl.Expr:
     """`0.6*correctness + 0.3*efficiency` as an expression over columns `metrics.NAME` and `reward`, in the SQL of Polars.
 
-    Gates are written as CASE WHEN, F1 as arithmetic; names that are no words stand in double quotes. A rollout that lacks a metric gets
-    no reward, unless the text minds that itself, by COALESCE or IS NULL. Raises `UsageError`.
+    Gates are written as CASE WHEN, F1 as arithmetic; names that are not plain words need double quotes. A rollout that lacks a metric gets
+    no reward, unless the formula handles that itself, with COALESCE or IS NULL. Raises `UsageError`.
     """
     try:
         expression = pl.sql_expr(_NAME.sub(_named, text))
@@ -81,17 +81,17 @@ def formula(text: str) -> pl.Expr:
         schema = pl.Schema({name: pl.Float64() for name in names} or {" ": pl.Float64()})
         dtype = schema.to_frame().select(value=expression).schema["value"]
         if looks_around(text, expression, schema.to_frame()):
-            raise UsageError(f"--reward {text}: a formula looks at one rollout at a time, without max, avg, over and the like")
+            raise UsageError(f"--reward {text}: a formula applies to one rollout at a time and cannot use max, avg, over and the like")
     except (PolarsError, TypeError) as error:
         raise UsageError(f"--reward {text}: {str(error).splitlines()[0]}") from error
     if not names:
         raise UsageError(f"--reward {text} names no metric")
     if not dtype.is_numeric():
-        raise UsageError(f"--reward {text} is no number")
+        raise UsageError(f"--reward {text} is not a number")
     value = expression.cast(pl.Float64)
     if _MINDS_MISSING.search(text):
         return value
-    # A comparison with what is missing would choose a branch.
+    # A comparison with a missing value would choose a branch.
     return pl.when(pl.all_horizontal(pl.col(name).is_not_null() for name in names)).then(value)
 
 
@@ -109,19 +109,19 @@ def weights_warning(text: str) -> str | None:
     if not terms or _WEIGHT.sub("", text).strip():
         return None
     total = sum(map(float, terms))
-    return None if abs(total - 1) <= 0.001 else f"the weights of --reward sum to {total:g}, not 1: rewards reach from 0 to {total:g} where metrics reach 1"
+    return None if abs(total - 1) <= 0.001 else f"the weights of --reward sum to {total:g}, not 1: rewards range up to {total:g} if metrics range up to 1"
 
 
 RESCORED_FROM = ("reward", "is_nonfinite", "task_name", "metrics")
 """Canonical columns that `rescored` needs."""
 CLAMPED = "is_clamped"
-"""Column that it adds: the reward lay outside its scale."""
+"""Column that it adds: whether the reward was outside its scale."""
 
 
 def rescored(rollouts: pl.LazyFrame, reward: str | None = None, reward_scale: tuple[str, ...] = ()) -> pl.LazyFrame:
-    """`rollouts` with another `reward`: by a formula over metrics, then on another scale; null where a part is missing.
+    """`rollouts` with a new `reward`: computed by a formula over metrics, then mapped to a scale; null if a metric is missing.
 
-    Needs `RESCORED_FROM`; gives `CLAMPED` (Boolean) as well.
+    Needs `RESCORED_FROM`; also adds `CLAMPED` (Boolean).
     """
     Curation(reward=reward, reward_scale=reward_scale)
     if reward is not None:
@@ -140,8 +140,8 @@ def rescored(rollouts: pl.LazyFrame, reward: str | None = None, reward_scale: tu
 def advantage(kind: Advantage) -> pl.Expr:
     """The advantage of a rollout over its group, from `reward`, `n`, `mean_reward` and `std_reward` of `group_table`. Float64.
 
-    `grpo`: (r - mean) / (std + 1e-4), with the sample standard deviation (Shao et al. 2024); `rloo`: r less the mean of the others
-    (Ahmadian et al. 2024), 0 for a lone rollout; `max-rl`: (r - mean) / mean, 0 where the mean is 0 (Tajwar et al. 2026).
+    `grpo`: (r - mean) / (std + 1e-4), with the sample standard deviation (Shao et al. 2024); `rloo`: r minus the mean of the others
+    (Ahmadian et al. 2024), 0 for a single rollout; `max-rl`: (r - mean) / mean, 0 where the mean is 0 (Tajwar et al. 2026).
     Raises `UsageError` for another name.
     """
     apart = pl.col("reward") - pl.col("mean_reward")
@@ -151,7 +151,7 @@ def advantage(kind: Advantage) -> pl.Expr:
     if kind == "rloo":
         return pl.when(n > 1).then(apart * n / (n - 1)).otherwise(0.0)
     if kind != "max-rl":
-        raise UsageError(f"no advantage {kind!r}; advantages are {', '.join(get_args(Advantage))}")
+        raise UsageError(f"advantage {kind!r} is unknown; it is one of {', '.join(get_args(Advantage))}")
     return pl.when(pl.col("mean_reward").abs() > TOLERANCE).then(apart / pl.col("mean_reward")).otherwise(0.0)
 
 

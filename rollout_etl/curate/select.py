@@ -1,4 +1,4 @@
-"""Which rollouts of a group are used: the best, the shortest or the first of those that are correct, some number of each."""
+"""Which rollouts of a group are used: the best, the shortest correct or the first correct ones, up to some number."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.errors import UsageError
 
 TIES = ("attempt", "completion_key", "source", "line")
-"""Canonical columns that settle ties, in turn: the order in which files are named does not matter."""
+"""Canonical columns that break ties, in turn, so that the order in which files are given does not matter."""
 COLUMNS = (*GROUP, "reward", *TIES, "completion_chars")
-"""Canonical columns that a selection looks at."""
+"""Canonical columns that a selection uses."""
 
 
 class Order(NamedTuple):
-    """The order of a group's rollouts, and how many of the first are used."""
+    """The order of a group's rollouts, and how many are used from its beginning."""
 
     by: tuple[str, ...]
     descending: tuple[bool, ...]
@@ -32,7 +32,7 @@ def order_of(select: str, per_group: int | None = None) -> Order:
     best = re.fullmatch(r"best(?:-n=([1-9]\d*))?", select)
     if best is not None:
         if best[1] and per_group is not None:
-            raise UsageError(f"--select {select} and --per-group {per_group} both say how many")
+            raise UsageError(f"--select {select} and --per-group {per_group} cannot be combined: both say how many rollouts to use")
         return Order(("reward",), (True,), False, per_group or int(best[1] or 1))
     if select == "all":
         return Order(("reward",), (True,), False, per_group)
@@ -47,7 +47,7 @@ def selected(rollouts: pl.LazyFrame, select: str = "all", per_group: int | None 
     """The rollouts of each group that `select` names, in their order. Needs `COLUMNS`.
 
     `best` takes the largest reward, `best-n=N` the N largest, `shortest-correct` the fewest characters and `first-correct` the first
-    attempt among rewards of at least `success`; `all` takes all, or with `per_group` the largest rewards. Ties go by `TIES`.
+    attempt among rewards of at least `success`; `all` takes all, or with `per_group` those with the largest rewards. `TIES` break ties.
     """
     Curation(select=select, per_group=per_group, success=success)
     order = order_of(select, per_group)

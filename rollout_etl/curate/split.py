@@ -1,8 +1,8 @@
 """Training, validation and test rollouts, by a hash of the prompt.
 
-A prompt's side depends on the prompt alone: all rollouts of it are on one side, whatever file they come from, and it stays there
-when data grows. What tells prompts apart is `messages_key`, the messages without tools and metadata, so that rows with the same
-question do not stand on two sides.
+The part of a prompt depends on the prompt alone: all its rollouts are in the same part, whatever file they come from, and stay there when
+data grows. Prompts are identified by `messages_key`, the messages without tools and metadata, so that rows with the same question are not
+in two parts.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from rollout_etl.option_values import check_value
 KEY = "messages_key"
 TRAIN = "train"
 COLUMNS = (KEY, "task_name", "agent_name")
-"""Canonical columns that a split looks at."""
+"""Canonical columns that a split uses."""
 
 
 def parts(text: str | None) -> dict[str, float]:
-    """`train=0.9,val=0.05,test=0.05` as shares by name; without text, everything is `train`. Raises `UsageError`."""
+    """`train=0.9,val=0.05,test=0.05` as shares by name; with no text, everything is `train`. Raises `UsageError`."""
     if text is None:
         return {TRAIN: 1.0}
     from rollout_etl.curate.balance import named_numbers
 
     found = named_numbers("--split", text)
     if TRAIN not in found:
-        raise UsageError(f"--split {text}: one part must be named {TRAIN}; it goes to the output, the others beside it")
+        raise UsageError(f"--split {text}: one part must be named {TRAIN}; it is written to the output, the others next to it")
     if any(not name.isidentifier() for name in found):
-        raise UsageError(f"--split {text}: names of parts end up in file names; use letters")
+        raise UsageError(f"--split {text}: names of parts become part of file names; use letters")
     if abs(sum(found.values()) - 1) > 1e-6:
         raise UsageError(f"--split {text}: the shares sum to {sum(found.values()):g}, not 1")
     return found
 
 
 def with_part(rollouts: pl.LazyFrame, split: str | None, stratify: bool = False) -> pl.LazyFrame:
-    """`rollouts` with the column `part` (String): the name of the side that the prompt belongs to.
+    """`rollouts` with the column `part` (String): the name of the part that the prompt belongs to.
 
-    Needs `COLUMNS`. With `stratify`, the shares hold within each task (`task_name`, else `agent_name`) to the prompt, and every side
-    gets one where the task has that many prompts; a prompt can change sides then when others come.
+    Needs `COLUMNS`. With `stratify`, the shares hold exactly within each task (`task_name`, else `agent_name`), and every part gets a
+    prompt if the task has enough of them; a prompt can then change parts when others are added.
     """
     check_value("split", split, str | None)
     shares = parts(split)
-    # Training comes last, so that a larger validation share takes from training only.
+    # Training comes last, so that a larger validation share takes prompts only from training.
     names = [name for name in shares if name != TRAIN] + [TRAIN]
     if not stratify:
         return rollouts.with_columns(part=_by_bounds(share(KEY), names, shares))
@@ -55,7 +55,7 @@ def with_part(rollouts: pl.LazyFrame, split: str | None, stratify: bool = False)
     for name in names[:-1]:
         end = end + pl.max_horizontal((pl.col("size") * shares[name]).round().cast(pl.Int64), pl.lit(1))
         ends.append((name, end))
-    # A task with fewer prompts than sides is trained on.
+    # A task with fewer prompts than parts goes to training.
     for name, until in reversed(ends):
         bounds = pl.when((pl.col("place") < until) & (pl.col("size") > len(ends))).then(pl.lit(name)).otherwise(bounds)
     return rollouts.join(placed.select(KEY, part=bounds), on=KEY, how="left", nulls_equal=True, maintain_order="left")

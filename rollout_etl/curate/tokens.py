@@ -1,7 +1,7 @@
-"""Lengths in tokens, by a tokenizer of Hugging Face's `tokenizers`: of a file, a folder with `tokenizer.json`, or a name on the hub.
+"""Lengths in tokens, counted with Hugging Face's `tokenizers`: from a file, a folder with `tokenizer.json`, or a name on the hub.
 
-What is counted is the text of all messages: contents, reasoning, names and arguments of calls. What a chat template adds (roles,
-markers, tool schemas) comes on top: leave some room for it.
+The text of all messages is counted: contents, reasoning, names and arguments of calls. A chat template adds more (roles, markers, tool
+schemas), so leave some room for it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _PATHS = ("$[*].content", "$[*].reasoning_content", "$[*].tool_calls[*].function
 
 
 class TokenCounter:
-    """Counts tokens. Texts that stand several times in a batch, such as the prompt of a group, are counted once."""
+    """Counts tokens. Texts that occur several times in a batch, such as the prompt of a group, are tokenized once."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self.tokens, self.seconds = 0, 0.0
-        """Tokens that were counted so far, and the time that it took."""
+        """Tokens counted so far, and the time that it took."""
 
     @classmethod
     def load(cls, name: str) -> TokenCounter:
-        """The counter of a tokenizer. Raises `UsageError` where there is none, or no package for it."""
+        """The counter of a tokenizer. Raises `UsageError` if there is no such tokenizer, or the package is not installed."""
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
@@ -43,13 +43,13 @@ class TokenCounter:
         path = Path(name) / "tokenizer.json" if Path(name).is_dir() else Path(name)
         try:
             return cls(Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(name))
-        # The library raises plain exceptions, for files as for the network.
+        # The library raises plain exceptions, both for files and for the network.
         except Exception as error:
             raise UsageError(f"--tokenizer {name}: {first_line(error)[:200]}") from error
 
     def rate(self) -> str:
-        """Tokens a second, for people to read."""
-        return f"counted {self.tokens:,} tokens, {self.tokens / max(self.seconds, 1e-9) / 1e6:.2f} million a second"
+        """Tokens per second, as text."""
+        return f"counted {self.tokens:,} tokens, {self.tokens / max(self.seconds, 1e-9) / 1e6:.2f} million per second"
 
     def counted(self, rollouts: pl.DataFrame) -> pl.DataFrame:
         """`rollouts`, which have `COLUMNS`, with `num_tokens` (Int64)."""
@@ -69,7 +69,7 @@ def with_tokens(rollouts: pl.LazyFrame, tokenizer: str) -> pl.LazyFrame:
     """`rollouts` with `num_tokens` (Int64), the tokens of prompt and completion. Needs `COLUMNS`."""
     check_value("tokenizer", tokenizer, str)
     counter = TokenCounter.load(tokenizer)
-    # A filter on the lengths must know of them, and come after.
+    # A filter on the lengths must stay after this step.
     schema = {**rollouts.collect_schema(), "num_tokens": pl.Int64()}
     return rollouts.map_batches(counter.counted, schema=schema, predicate_pushdown=False, projection_pushdown=False)
 

@@ -6,7 +6,7 @@ import polars as pl
 
 
 def words(text: str) -> pl.Expr:
-    """The words of a column of texts, in lower case: letters and digits. List(String), empty for null."""
+    """The words (letters and digits) of a column of texts, in lower case. List(String), empty for null."""
     return pl.col(text).fill_null("").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+").alias("words")
 
 
