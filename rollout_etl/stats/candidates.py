@@ -1,7 +1,7 @@
 """How many examples each recipe could make, before any is run, and which algorithm the rollouts suit.
 
-Counted with the recipes' default thresholds on rollouts that are fit for training. What a format cannot hold (tool calls in a
-format of two texts) falls away later; the recipe's own report counts that.
+Counted at the recipes' default thresholds, on rollouts that are fit for training. A recipe may still drop what its format cannot hold
+(such as tool calls in a format of two texts); its own report counts that.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from rollout_etl.stats.narrow import Narrow
 
 GAPS = (0.1, 0.2, 0.3)
 FEW = 100
-"""Fewer examples than these are too few to train on (docs of sft)."""
+"""Fewer examples than this are too few to train on (docs of sft)."""
 DEMONSTRATIONS = 0.9
-"""A mean reward from which rollouts are demonstrations (NeMo RL index: reward at least 0.9 for SFT)."""
+"""Mean reward at or above which rollouts count as demonstrations (NeMo RL index: reward at least 0.9 for SFT)."""
 
 
 def candidates(data: Narrow) -> dict[str, Any]:
     """Counts by recipe. `dpo` has `high` and `low`, the rollouts of the two tiers (docs: at least 0.7, at most 0.4), and pairs by gap."""
-    # Of millions of rollouts a copy of all columns would show.
+    # With millions of rollouts, a copy of all columns would need noticeable memory.
     rollouts = data.rollouts.lazy()
     usable = rollouts.filter("is_trainable").select("reward").collect()
     reward = pl.col("reward")
@@ -36,9 +36,9 @@ def candidates(data: Narrow) -> dict[str, Any]:
         good=(reward >= kto.reward_threshold - TOLERANCE).sum(),
         all=pl.len(),
     ).row(0, named=True)
-    # Sides that say the same are no pair (the rule identical_sides of dpo).
+    # Equal sides are not a pair (the rule identical_sides of dpo).
     gaps = data.pairs.filter(~pl.col("is_same"))["gap"]
-    # A gap of 0 is no pair, whatever is asked for.
+    # A gap of 0 is never a pair.
     pairs = {f"{gap:g}": int((gaps >= gap - TOLERANCE).sum()) for gap in GAPS}
     any_pair = gaps.filter(gaps > TOLERANCE)
     prompts = rollouts.filter("is_prompt").group_by("group").agg(pl.col("has_truth").any()).collect()
@@ -56,37 +56,38 @@ def candidates(data: Narrow) -> dict[str, Any]:
 
 
 def recommendation(found: dict[str, Any], overall: dict[str, Any]) -> dict[str, Any]:
-    """`algorithm` (null where nothing suits) and `reasons`, by the selection guides of the docs, first match first."""
+    """`algorithm` (null if none suits) and `reasons`, by the selection guides of the docs; the first match wins."""
     reward, pairs = overall["reward"], found["dpo"]["pairs"]["0.2"]
     prompts, truths, spread = (found["grpo"][name] for name in ("prompts", "with_ground_truth", "with_spread"))
     if reward is None:
         return {"algorithm": None, "reasons": ["no rollout has a sound reward: verify them first"]}
     if reward["min"] == reward["max"] and reward["min"] < DEMONSTRATIONS:
-        return {"algorithm": None, "reasons": [f"all rewards are {reward['min']:g}: there is nothing to tell good from bad"]}
+        return {"algorithm": None, "reasons": [f"all rewards are {reward['min']:g}: they do not distinguish good from bad"]}
     good, threshold = found["sft"]["examples"], found["sft"]["threshold"]
     if reward["mean"] >= DEMONSTRATIONS and good:
         return {"algorithm": "sft", "reasons": [f"the mean reward is {reward['mean']:.2f}, at least {DEMONSTRATIONS:g}: these are demonstrations", _many(good)]}
     if truths * 2 >= prompts and spread and reward["kind"] == "binary":
         return {"algorithm": "grpo", "reasons": [
             f"answers can be verified: {truths:,} of {prompts:,} prompts have a ground truth, and rewards are 0 or 1",
-            f"{spread:,} prompts are solved sometimes and failed sometimes",
+            f"{spread:,} prompts are solved by some attempts and failed by others",
         ]}
     if pairs:
         return {"algorithm": "dpo", "reasons": [
             f"rewards differ between attempts at the same prompt: {counted(pairs, 'pair')} with a gap of 0.2", _many(pairs),
-            *([f"grpo is possible as well: {truths:,} prompts have a ground truth"] if truths else []),
+            *([f"grpo is possible too: {truths:,} prompts have a ground truth"] if truths else []),
         ]}
     if truths:
-        return {"algorithm": "grpo", "reasons": [f"{truths:,} of {prompts:,} prompts have a ground truth; no two attempts at one prompt make a pair"]}
+        return {"algorithm": "grpo", "reasons": [f"{truths:,} of {prompts:,} prompts have a ground truth; no two attempts at the same prompt make a pair"]}
     if good:
         return {"algorithm": "sft", "reasons": [f"{good:,} rollouts reach {threshold:g}; there are no pairs and no ground truth", _many(good)]}
-    return {"algorithm": None, "reasons": ["no rollout is good enough to imitate, no two of a prompt differ, and there is no ground truth: collect more"]}
+    reason = "no rollout is good enough to imitate, attempts at the same prompt have equal rewards, and there is no ground truth: collect more"
+    return {"algorithm": None, "reasons": [reason]}
 
 
 def _many(count: int) -> str:
-    """Volumes of the docs (data-quality)."""
+    """Whether there are enough examples, by the volumes of the docs (data-quality)."""
     if count < FEW:
-        return f"{count:,} {'example is' if count == 1 else 'examples are'} few: collect {FEW} or more"
+        return f"{count:,} {'example is' if count == 1 else 'examples are'} too few: collect {FEW} or more"
     if count < 1000:
-        return f"{count:,} examples are enough to try; the docs ask for 1,000 for a quick run, 10,000 and more for a real one"
+        return f"{count:,} examples are enough for a first try; the docs recommend 1,000 for a quick run and 10,000 or more for a real one"
     return f"{count:,} examples are enough for a {'quick' if count < 10_000 else 'typical' if count < 1_000_000 else 'production'} run"

@@ -1,4 +1,4 @@
-"""Rollouts against earlier ones: what changed over all, by task name and agent, and prompt by prompt."""
+"""Rollouts compared with earlier ones: overall, by task name and agent, and prompt by prompt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.stats.narrow import Narrow
 
 LARGEST = 5
-"""Prompts that are named on each side."""
+"""How many prompts are named in each direction."""
 _Scope = dict[str, Any]
 
 
@@ -40,13 +40,13 @@ MEASURES: dict[str, Callable[[_Scope], float | None]] = {
 
 
 def point(found: dict[str, Any]) -> dict[str, Any]:
-    """A point of a trend, of a profile: its inputs, rollouts, and every measure."""
+    """The point of a trend for a profile: its inputs, rollouts, and every measure."""
     overall = found["overall"]
     return {"inputs": found["inputs"], "rollouts": overall["rollouts"], **{name: look(overall) for name, look in MEASURES.items()}}
 
 
 def compare(now: dict[str, Any], before: dict[str, Any], data: Narrow, earlier: Narrow) -> dict[str, Any]:
-    """Changes from `before` to `now`, two profiles, and from `earlier` to `data`, what they were made of.
+    """Changes from `before` to `now`, two profiles, and from `earlier` to `data`, the rollouts behind them.
 
     `overall` has `before`, `now` and `change` of each measure; `tasks` and `agents` the same for every name that both have;
     `mean_error` is the standard error of the change of the mean, as if rollouts were independent; for `prompts` see `drift`.
@@ -89,10 +89,10 @@ def _by_name(now: list[_Scope], before: list[_Scope]) -> dict[str, Any]:
 
 
 def drift(data: Narrow, earlier: Narrow) -> dict[str, Any]:
-    """How the mean reward of each prompt moved, over sound rollouts. Indices and files change from run to run, so prompts are what tasks are matched by.
+    """How the mean reward of each prompt changed, over sound rollouts. Indices and files change from run to run, so tasks are matched by prompt.
 
     `both`, `only_now`, `only_before`, `better`, `worse`, `same` count prompts; `mean_change` is the mean over those in both and
-    `error` its standard error; `fell` and `rose` name those that moved most, `prompt` being the beginning of their `prompt_key`.
+    `error` its standard error; `fell` and `rose` name the prompts that changed most, where `prompt` is the beginning of their `prompt_key`.
     """
     now, before = _means(data), _means(earlier)
     both = now.join(before, on="prompt", suffix="_before").with_columns(change=pl.col("mean") - pl.col("mean_before"))

@@ -1,4 +1,4 @@
-"""A rollout as a conversation for the terminal. Model output is hostile text: what a terminal would obey is taken out."""
+"""A rollout as a conversation for the terminal. Model output is not trusted: anything that a terminal would interpret is removed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from rollout_etl.plain_text import CONTROL
 
-# Escape sequences (CSI, OSC and other strings, two-byte ones), then whatever control characters are left, and marks that turn text around.
+# Escape sequences (CSI, OSC and other strings, two-byte ones), then all remaining control characters, and marks that reverse text direction.
 _SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]")
 _FLAGS = {"is_masked": "masked", "is_failure": "failed", "is_truncated": "truncated"}
 
@@ -20,20 +20,20 @@ def harmless(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 0) -> str:
-    """Harmless text on one line, of at most `limit` characters and a mark of what is left out; all of it with 0."""
+    """Harmless text on one line, cut after `limit` characters with a mark for the rest; 0 means no limit."""
     line = " ".join(harmless(text).split())
     return line if limit <= 0 or len(line) <= limit else line[:limit] + "…"
 
 
 def cut(text: str, limit: int) -> str:
-    """The first `limit` characters, and how many more there are; all of them with 0."""
+    """The first `limit` characters, and how many more there are; 0 means no limit."""
     if limit <= 0 or len(text) <= limit:
         return text
     return f"{text[:limit]} [... {len(text) - limit:,} more characters]"
 
 
 class Part(NamedTuple):
-    """A piece of a message. `role` opens it; `reasoning` and `text` were said; a `call` carries the name of its tool as `label`."""
+    """A piece of a message: a `role` opens it, `reasoning` and `text` follow, and a `call` has the name of its tool as `label`."""
 
     kind: Literal["role", "reasoning", "text", "call"]
     text: str
@@ -60,12 +60,12 @@ def conversation(row: dict[str, Any], limit: int) -> list[tuple[str, str]]:
 
 
 def title(row: dict[str, Any]) -> str:
-    """Where a rollout stands and what it is, on one line."""
+    """File, line and key facts of a rollout, on one line."""
     reward = "none" if row["reward"] is None else f"{row['reward']:g}"
     facts = [f"{row['source']}:{row['line']}", f"reward {reward}"]
     facts += [str(row[name]) for name in ("task_name", "agent_name") if row[name]]
     facts += [f"group {row['task_key'][:8]}"] + ([f"attempt {row['attempt']}"] if row["attempt"] is not None else [])
-    # A name is one line, whatever it holds.
+    # A name is shown on one line, whatever it contains.
     return " | ".join(" ".join(fact.split()) for fact in [*facts, *(label for name, label in _FLAGS.items() if row[name])])
 
 
@@ -84,7 +84,7 @@ def _message(message: dict[str, Any]) -> Iterator[Part]:
 
 
 def _text(content: Any) -> str:
-    """Text of a message; parts that are no text are named."""
+    """Text of a message; parts that are not text are named."""
     if isinstance(content, list):
         pieces = [piece if isinstance(piece, dict) else {} for piece in content]
         return "".join(str(piece.get("text") or piece.get("refusal") or f"[{piece.get('type', 'part')}]") for piece in pieces)

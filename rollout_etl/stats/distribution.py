@@ -1,4 +1,4 @@
-"""How numbers are spread: moments, quartiles, counts of values, histograms. Vectorised, one result row for each `scope`."""
+"""Distributions of numbers: moments, quartiles, counts of values, histograms. Vectorised, with one result row for each `scope`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.stats.scopes import by_scope
 
 UNIT_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-"""Bins of the docs (prepare-for-training), whose script leaves a reward of exactly 1.0 out; here the last bin is closed."""
+"""Bins of the docs (prepare-for-training). Their script omits a reward of exactly 1.0; here the last bin is closed."""
 _BINS = 10
 DISCRETE = 20
-"""Up to so many different values are counted one by one."""
+"""Up to this many distinct values are counted individually."""
 _HUGE = 1e150
 _NUMBERS = ("mean", "std", "min", "p25", "median", "p75", "max")
 
 
 def are_huge(values: pl.Series) -> bool:
-    """Whether sums or squares of the values may be more than a double holds."""
+    """Whether sums or squares of the values may overflow a double."""
     largest = values.abs().max()
     return isinstance(largest, float) and largest > _HUGE
 
@@ -29,8 +29,8 @@ def are_huge(values: pl.Series) -> bool:
 def moments(values: pl.Expr, *, huge: bool = False) -> list[pl.Expr]:
     """`count`, `mean`, `std` (ddof 1, null for one value), `min`, `p25`, `median`, `p75`, `max`; quartiles are linear. Nulls do not count.
 
-    Equal values have that value as their mean and no spread at all, however many there are: sums of millions drift. `huge` values
-    (see `are_huge`) are worked out as shares of the largest.
+    Equal values have exactly that value as their mean and a spread of 0, however many there are: sums of millions would drift. `huge`
+    values (see `are_huge`) are computed relative to the largest.
     """
     equal = values.min() == values.max()
     scale = values.abs().max()
@@ -56,8 +56,8 @@ def as_dict(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def value_counts(frame: pl.DataFrame) -> dict[Any, list[dict[str, float]] | None]:
-    """Counts of each `value` by `scope`; None where there are more than `DISCRETE` values. Values closer than the tolerance are one."""
-    # Sums of thirds are one value, and are shown as short as they can be. Huge values have no such digits.
+    """Counts of each `value` by `scope`; None if there are more than `DISCRETE` values. Values closer than the tolerance count as one."""
+    # Different sums of thirds count as one value, shown in its shortest form. Huge values have no such digits.
     rounded = ((pl.col("value") / TOLERANCE).round() * TOLERANCE).round(9)
     close = pl.when(pl.col("value").abs() < 1 / TOLERANCE).then(rounded).otherwise("value")
     counted = by_scope(frame.drop_nulls("value").with_columns(value=close), count=pl.len(), within=("value",)).sort("scope", "value")
@@ -70,7 +70,7 @@ def value_counts(frame: pl.DataFrame) -> dict[Any, list[dict[str, float]] | None
 
 
 def histograms(frame: pl.DataFrame) -> dict[Any, list[dict[str, float]]]:
-    """Bins of `value` by `scope`, half open, the last one closed: those of the docs within 0..1, else ten equal ones."""
+    """Bins of `value` by `scope`, half open, the last one closed: those of the docs within 0..1, else ten of equal width."""
     return {scope: histogram(part["value"]) for (scope,), part in frame.drop_nulls("value").group_by(["scope"], maintain_order=True)}
 
 
@@ -85,7 +85,7 @@ def histogram(values: pl.Series) -> list[dict[str, float]]:
 
 
 def equal_edges(low: float, high: float) -> list[float]:
-    """Edges of equal bins, ten of them, from `low` to `high`; one bin where they are the same."""
+    """Edges of ten equal bins from `low` to `high`; one bin if they are the same."""
     if high - low <= TOLERANCE * max(1.0, abs(high)):
         return [low, high]
     if not math.isfinite((high - low) * _BINS):
@@ -94,7 +94,7 @@ def equal_edges(low: float, high: float) -> list[float]:
 
 
 def binned(values: pl.Series, edges: Sequence[float]) -> list[int]:
-    """How many values each bin has. A value a hair under an edge belongs to the bin above: verifiers write 0.5999999999999999."""
+    """How many values each bin has. A value very slightly under an edge belongs to the bin above: verifiers write 0.5999999999999999."""
     inner = pl.Series(edges[1:-1], dtype=pl.Float64)
     bins = inner.search_sorted(values + TOLERANCE, side="right") if len(inner) else pl.zeros(len(values), dtype=pl.UInt32, eager=True)
     counts = dict(pl.Series(bins, dtype=pl.UInt32).value_counts().iter_rows())

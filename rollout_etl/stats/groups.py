@@ -1,4 +1,4 @@
-"""What the attempts at one task have in common, and where they differ: without a difference there is nothing to prefer or to reinforce."""
+"""Statistics of the attempts at one task: if their rewards do not differ, there is nothing to learn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rollout_etl.stats.scopes import by_scope, group_by_group
 def group_table(sound: pl.DataFrame, success: float) -> pl.DataFrame:
     """A row for each `scope` and `group` of rollouts with a sound reward.
 
-    `n` attempts, `c` of which reach `success` (Int64), `unique` different completions, `mean`, `std` (ddof 1), `min`, `max` of rewards.
+    `n` attempts, `c` successes (Int64), `unique` different completions, `mean`, `std` (ddof 1), `min`, `max` of rewards.
     """
     reward = pl.col("reward")
     return group_by_group(sound.select("scope", "group", "response", "reward"), lambda part: by_scope(
@@ -24,7 +24,7 @@ def group_table(sound: pl.DataFrame, success: float) -> pl.DataFrame:
 
 
 def outcomes(groups: pl.DataFrame) -> dict[Any, dict[str, Any]]:
-    """Outcomes of groups by `scope`. Shares are of the groups with several attempts, null where there are none."""
+    """Outcomes of groups by `scope`. Shares refer to the groups with several attempts, and are null if there are none."""
     several = pl.col("n") > 1
     spread = pl.col("max") - pl.col("min")
     kinds = {
@@ -43,7 +43,7 @@ def outcomes(groups: pl.DataFrame) -> dict[Any, dict[str, Any]]:
         *((holds & several).sum().alias(name) for name, holds in kinds.items()),
         pl.col("std").filter(several).mean().alias("mean_std"),
         spread.filter(several).mean().alias("mean_range"),
-        # Different completions in groups of several; for lone rollouts the question makes no sense.
+        # Different completions in groups of several attempts; a single rollout has nothing to differ from.
         (pl.col("unique").filter(several).sum() / pl.col("n").filter(several).sum()).alias("unique_ratio"),
     )
     result = {}

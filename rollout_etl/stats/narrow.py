@@ -1,7 +1,7 @@
-"""One pass over rollouts that keeps, of each, what statistics are made of: some 100 bytes, whatever its size.
+"""One pass over rollouts that keeps what statistics need: about 100 bytes per rollout, whatever its size.
 
-What was said is never held: lengths, flags and keys stand for it. Metrics are kept in long form, a row for each value, because
-files from many servers have hundreds of metrics of which each rollout has a few.
+Texts are not kept, only their lengths, flags and keys. Metrics are kept in long form, with a row for each value, because files from many
+servers have hundreds of metrics, and each rollout has only a few of them.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _COLUMNS: dict[str, Any] = {
     "is_trainable": pl.Boolean, "is_empty": pl.Boolean, "is_prompt": pl.Boolean, "has_truth": pl.Boolean,
 }
 SCHEMA = pl.Schema(_COLUMNS)
-"""Columns of `Narrow.rollouts`. `row` is the canonical one. `group`, `response` and `statics` mean something within one run only;
-`prompt` is the first half of `prompt_key` as a number, the same wherever the prompt is.
+"""Columns of `Narrow.rollouts`. `row` is the canonical one. `group`, `response` and `statics` are only valid within one run;
+`prompt` is the first half of `prompt_key` as a number, the same wherever the prompt occurs.
 
-`is_sound`: the reward says something about the model; `is_trainable`: the completion is fit to be learnt from as well;
-`is_prompt`: GRPO can ask it; `has_truth`: there is something to verify an answer with.
+`is_sound`: the reward says something about the model; `is_trainable`: the completion is also fit for training;
+`is_prompt`: the prompt can be used for GRPO; `has_truth`: there is a ground truth.
 """
 _METRICS: dict[str, Any] = {"row": pl.UInt32, "name": pl.Categorical(), "value": pl.Float64}
 METRICS = pl.Schema(_METRICS)
@@ -45,20 +45,20 @@ TOOLS = pl.Schema(_TOOLS)
 _METRIC = r'"((?:[^"\\]|\\.)*)":(-?[0-9][0-9.eE+-]*)'
 _SOUND = [RULES[name] for name in SOUND]
 _TRAINABLE = [RULES[name] for name in TRAINABLE]
-# What GRPO asks for beside the ground truth, which is counted on its own.
+# What GRPO requires besides the ground truth, which is counted separately.
 _PROMPT = [rule for rule in grpo.rules(GrpoOptions(format="response"), ()) if rule.name != "missing_ground_truth"]
 
 
 @dataclass
 class Narrow:
-    """What is kept of a set of rollouts."""
+    """The narrow columns of a set of rollouts."""
 
     rollouts: pl.DataFrame = field(default_factory=lambda: SCHEMA.to_frame())
     """A row for each rollout, in the order of the input; the schema is `SCHEMA`."""
     metrics: pl.DataFrame = field(default_factory=lambda: METRICS.to_frame())
     """A row for each value of a metric; `row` is the position of its rollout."""
     tools: pl.DataFrame = field(default_factory=lambda: TOOLS.to_frame())
-    """Calls by task, agent and tool, and how many rollouts made them."""
+    """Number of calls by task, agent and tool, and of rollouts that made them."""
     inputs: list[str] = field(default_factory=list)
     read: int = 0
     quarantined: int = 0
@@ -67,12 +67,12 @@ class Narrow:
 
     @cached_property
     def pairs(self) -> pl.DataFrame:
-        """Best and worst of each group of rollouts that are fit to be learnt from (see `pair_gaps`)."""
+        """Best and worst rollout of each group, among those fit for training (see `pair_gaps`)."""
         return pair_gaps(scoped(self.rollouts.lazy().filter("is_trainable").select(PAIRED_BY).collect(), "overall"))
 
 
 def columns(response: str, metrics: str) -> list[str]:
-    """Columns that are read; `response` is the one that tells responses apart, `metrics` the one with other scores."""
+    """Columns that are read; `response` is the column that identifies responses, `metrics` the one with other scores."""
     own = ["row", "task_name", "agent_name", "task_key", "prompt_key", response, "statics", metrics, "tool_names", "ground_truth", *_COUNTS, *FLAGS]
     return list(dict.fromkeys([*own, *columns_of([*_SOUND, *_TRAINABLE, *_PROMPT]), "reward"]))
 
@@ -80,7 +80,7 @@ def columns(response: str, metrics: str) -> list[str]:
 def narrow(rollouts: Rollouts) -> Narrow:
     """Read all rollouts once. Raises `UnreadableError` for files that cannot be read."""
     frames, metrics, tools, count = [SCHEMA.to_frame()], [METRICS.to_frame()], [TOOLS.to_frame()], 0
-    # What is stored needs not be made; of lines, a hash and plain numbers are made in less time.
+    # Stored columns need not be computed; for lines, a hash and plain numbers are faster to compute.
     is_stored = rollouts.holds(["response_key", "metrics"])
     response, scores = ("response_key", "metrics") if is_stored else ("response_hash", "numbers")
     known = () if is_stored else sorted(rollouts.glimpse.seen_fields.values)
@@ -93,7 +93,7 @@ def narrow(rollouts: Rollouts) -> Narrow:
     assert account is not None
     added = pl.concat(tools).group_by("task_name", "agent_name", "tool").agg(pl.col("calls", "rollouts").sum())
     return Narrow(
-        # One piece of memory would be a second copy for a moment.
+        # Making it one piece of memory would hold a second copy for a moment.
         pl.concat(frames), pl.concat(metrics),
         added.sort("calls", "tool", "task_name", "agent_name", descending=[True, *[False] * 3]),
         [item.path for item in rollouts.inputs], account.read, len(account.quarantined), account.reasons(),
@@ -125,7 +125,7 @@ def _numbers(numbers: pl.Series, known: Sequence[str], first: int) -> pl.DataFra
     other = numbers.struct.field("other").alias("metrics")
     if other.null_count() == len(other):
         return pl.concat([METRICS.to_frame(), *found])
-    # Sums depend on the order of what is summed up: it is that of the rollouts, however they were read.
+    # Sums depend on their order, so keep that of the rollouts, however they were read.
     return pl.concat([*found, _metrics(other.to_frame(), first)]).sort("row", maintain_order=True)
 
 

@@ -18,7 +18,7 @@ _ALL_UP_TO = 16
 
 
 def sizes(largest: int) -> list[int]:
-    """The k that are shown: all up to 16, then powers of two, and the largest group."""
+    """The values of k that are shown: all up to 16, then powers of two, and the size of the largest group."""
     if largest < 1:
         return []
     powers = [1 << i for i in range(5, max(largest.bit_length(), 5)) if 1 << i <= largest]
@@ -28,7 +28,7 @@ def sizes(largest: int) -> list[int]:
 def pass_at(groups: pl.DataFrame) -> dict[Any, dict[int, float]]:
     """pass@k by `scope`, for groups with `n` attempts (Int) of which `c` succeed (Int)."""
     result: dict[Any, dict[int, float]] = {}
-    # Groups alike in n and c have the same estimate: there are far fewer of these than groups.
+    # Groups with the same n and c have the same estimate, and there are far fewer of those combinations than groups.
     alike = groups.group_by("scope", "n", "c").agg(times=pl.len()).sort("scope", "n", "c")
     for (scope,), part in alike.group_by(["scope"], maintain_order=True):
         n, c, times = (part[name].to_numpy().astype(np.float64) for name in ("n", "c", "times"))
@@ -51,7 +51,7 @@ def share_of_failures(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
 
 
 def mean_at(rewards: pl.DataFrame) -> dict[Any, dict[int, float]]:
-    """mean@k by `scope`, for rows with `group`, `attempt` and `reward`; attempts without a number keep the order of the rows."""
+    """mean@k by `scope`, for rows with `group`, `attempt` and `reward`; attempts that are not numbered keep the order of the rows."""
     if rewards.is_empty():
         return {}
     means = group_by_group(rewards.select("scope", "group", "attempt", "reward"), _means_of_first)

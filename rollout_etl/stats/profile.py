@@ -20,9 +20,9 @@ from rollout_etl.stats.summary import SUCCESS, statistics
 def profile(data: Narrow, *, algorithm: str | None = None, success: float = SUCCESS, earlier: Sequence[Narrow] = ()) -> dict[str, Any]:
     """Statistics, candidates, recommendation and flags.
 
-    `success` is the smallest reward that counts as one; `algorithm` narrows the flags to those that matter for it. With `earlier`
-    rollouts, oldest first, `comparison` is with the last of them and `trend` has a point for each and one for `data`; without,
-    both are null.
+    `success` is the smallest reward that counts as one; `algorithm` limits the flags to those that matter for it. With `earlier`
+    rollouts, oldest first, `comparison` is with the last of them, and `trend` has a point for each of them and one for `data`; without
+    them, both are null.
     """
     found = _measured(data, success)
     possible = candidates(data)
@@ -31,7 +31,7 @@ def profile(data: Narrow, *, algorithm: str | None = None, success: float = SUCC
         past = [_measured(each, success) for each in earlier]
         comparison, trend = compare(found, past[-1], data, earlier[-1]), [point(each) for each in [*past, found]]
     facts = {"overall": found["overall"], "candidates": possible, "mixed_groups": _mixed(data), "copies": _copies(data), "comparison": comparison}
-    # Means of huge rewards have no double that holds them.
+    # Means of huge rewards overflow a double.
     made: dict[str, Any] = finite({
         **found,
         "copies": facts["copies"],
@@ -47,7 +47,7 @@ def profile(data: Narrow, *, algorithm: str | None = None, success: float = SUCC
 
 
 def _measured(data: Narrow, success: float) -> dict[str, Any]:
-    """What was read and its statistics."""
+    """The counts of what was read, and its statistics."""
     return {
         "inputs": data.inputs,
         "read": data.read,
@@ -60,13 +60,13 @@ def _measured(data: Narrow, success: float) -> dict[str, Any]:
 
 
 def _mixed(data: Narrow) -> int:
-    """Groups whose rollouts disagree in the fields that belong to a task."""
+    """Number of groups whose rollouts disagree in the fields that belong to a task."""
     statics = pl.col("statics")
     mixed = data.rollouts.lazy().group_by("group").agg(differ=statics.min() != statics.max()).select(pl.col("differ").sum())
     return int(mixed.collect(engine="streaming").item())
 
 
 def _copies(data: Narrow) -> int:
-    """Rollouts that repeat another one of their group; the first of its kind does not count, nor do empty ones."""
+    """Number of rollouts that repeat another one of their group; neither the first of its kind nor empty ones count."""
     said = data.rollouts.lazy().filter(~pl.col("is_empty")).select("group", "response").collect()
     return int(group_by_group(said, lambda part: part.select(copies=pl.len() - pl.struct(pl.all()).n_unique()))["copies"].sum())

@@ -1,4 +1,4 @@
-"""What statistics are made by: everything, task name or agent (a scope), and within it group by group."""
+"""Scopes of statistics (everything, a task name or an agent), and work group by group within them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 Scope = Literal["overall", "task_name", "agent_name"]
 _TOGETHER = 1 << 19
-"""Rollouts whose groups are looked at together: sorting and hashing all of millions would take as much memory again as they do."""
+"""Rollouts whose groups are processed together: sorting and hashing millions at once would double the memory."""
 
 
 def scoped(frame: pl.DataFrame, scope: Scope) -> pl.DataFrame:
@@ -20,23 +20,23 @@ def scoped(frame: pl.DataFrame, scope: Scope) -> pl.DataFrame:
 def by_scope(frame: pl.DataFrame, *measures: pl.Expr, within: tuple[str, ...] = (), **named: pl.Expr) -> pl.DataFrame:
     """Aggregations of `frame` by `scope` and the columns `within`, a row for each; `scope` comes first.
 
-    Where there is one scope only, nothing has to be hashed and gathered for its sake.
+    If there is only one scope, no hashing and gathering is needed for it.
     """
     scopes = frame["scope"].unique()
-    # By plain columns each thread would add up a share: the last digits of sums would depend on how many threads there are.
+    # With plain columns each thread would sum a share, and the last digits of sums would depend on the number of threads.
     keys = [pl.coalesce(name) for name in within]
     if len(scopes) != 1:
         return frame.group_by(pl.coalesce("scope"), *keys, maintain_order=True).agg(*measures, **named)
     if within:
         found = frame.group_by(*keys, maintain_order=True).agg(*measures, **named)
     else:
-        # In one piece each: how rollouts came in is chance, and sums of floats depend on it.
+        # In one piece each: rollouts arrive in varying chunks, and sums of floats depend on them.
         roots = {name for measure in (*measures, *named.values()) for name in measure.meta.root_names()}
         found = frame.select("scope", *sorted(roots - {"scope"})).rechunk().select(*measures, **named)
     return found.select(pl.lit(scopes[0], dtype=pl.Categorical()).alias("scope"), pl.all())
 
 
 def group_by_group(rollouts: pl.DataFrame, work: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-    """What `work` makes of all rollouts (columns `group` and others), given whole groups, some of them at a time."""
+    """The results of `work` for all rollouts (columns `group` and others); it is called with some whole groups at a time."""
     parts = len(rollouts) // _TOGETHER + 1
     return work(rollouts) if parts == 1 else pl.concat([work(rollouts.filter(pl.col("group") % parts == part)) for part in range(parts)])

@@ -1,4 +1,4 @@
-"""Which rollouts to look at: all of them are judged on narrow columns, a few are fetched."""
+"""Choosing rollouts to show: all are considered on narrow columns, and only a few are fetched."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ SHOWN = ("row", "source", "line", "task_name", "agent_name", "task_key", "attemp
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What is asked for."""
+    """Which rollouts to show."""
 
     where: str | None = None
     """A condition over canonical columns, in the SQL of Polars."""
     order: Literal["first", "best", "worst", "random"] = "first"
     group: str | None = None
-    """A whole `_ng_task_index`; where there is none, the beginning of a `task_key` or `prompt_key`."""
+    """A whole `_ng_task_index`; if no rollout has it, the beginning of a `task_key` or `prompt_key`."""
     count: int = 5
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Picked:
-    """Rollouts with the columns `SHOWN`, in the order asked for, and how many there were to choose from."""
+    """Rollouts with the columns `SHOWN`, in the requested order, and how many there were to choose from."""
 
     rollouts: pl.DataFrame
     matching: int
     read: int
     warnings: list[str]
-    """What was asked for and no rollout has."""
+    """Warnings about names that no rollout has."""
 
 
 def pick(rollouts: Rollouts, asked: Selection) -> Picked:
-    """Read all rollouts narrowly, choose, and fetch what was said by those that were chosen."""
+    """Read the narrow columns of all rollouts, choose, and fetch the texts of the chosen ones."""
     wanted = pl.lit(True) if asked.where is None else condition(asked.where)
     if asked.group is not None:
         key = asked.group

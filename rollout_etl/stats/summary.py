@@ -1,4 +1,4 @@
-"""All statistics of a set of rollouts: over everything, by task name and by agent."""
+"""All statistics of a set of rollouts: overall, by task name and by agent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAILURE = 0.3
 SIZES = ("num_turns", "num_tool_calls", "prompt_chars", "completion_chars", "prompt_tokens", "completion_tokens", "total_tokens")
 _TOKENS = pl.col("prompt_tokens") + pl.col("completion_tokens")
 MANY_TURNS, FEW_TURNS = 20, 2
-"""Turns beyond these are outliers (docs, offline training)."""
+"""Rollouts with fewer or more turns are outliers (docs, offline training)."""
 
 
 def statistics(data: Narrow, success: float = SUCCESS) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def statistics(data: Narrow, success: float = SUCCESS) -> dict[str, Any]:
 
     def named(scope: Scope) -> list[dict[str, Any]]:
         names = data.rollouts[scope].unique()
-        # A single name has everything.
+        # A single name covers everything.
         return [{**overall, "name": names[0]}] if len(names) == 1 else _by_scope(data, scope, success)
 
     return {"overall": overall, "tasks": named("task_name"), "agents": named("agent_name")}
@@ -57,7 +57,7 @@ def _counts_of(row: dict[str, Any]) -> dict[str, int]:
 
 def _by_scope(data: Narrow, scope: Scope, success: float) -> list[dict[str, Any]]:
     everything = scoped(data.rollouts, scope)
-    # Nothing else of them is asked for, and a copy of all columns would show in memory.
+    # Nothing else is needed of them, and a copy of all columns would need noticeable memory.
     narrow = everything.lazy().select("scope", *PAIRED_BY, "is_sound", "is_trainable")
     pairs = data.pairs if scope == "overall" else pair_gaps(narrow.filter("is_trainable").select("scope", *PAIRED_BY).collect())
     gaps = length_gap(pairs)
@@ -92,7 +92,7 @@ def _by_scope(data: Narrow, scope: Scope, success: float) -> list[dict[str, Any]
 
 
 def _sizes(everything: pl.DataFrame) -> tuple[dict[Any, dict[str, Any]], dict[Any, int]]:
-    """Moments of every size by scope, and all tokens. One size at a time: quartiles take a copy each."""
+    """Moments of every size by scope, and the total of tokens. One size at a time, because quartiles make a copy each."""
     result: dict[Any, dict[str, Any]] = {}
     for size in SIZES:
         values = everything.select("scope", size=_TOKENS if size == "total_tokens" else pl.col(size))
@@ -116,7 +116,7 @@ def _rewards(sound: pl.DataFrame, success: float) -> dict[Any, dict[str, Any]]:
 
 
 def _metrics(data: Narrow, scope: Scope) -> dict[Any, dict[str, dict[str, Any]]]:
-    """Moments of every metric; of all rollouts that have it, whatever became of their reward, as Gym counts them."""
+    """Moments of every metric, over all rollouts that have it, sound or not, as Gym counts them."""
     if data.metrics.is_empty():
         return {}
     names = scoped(data.rollouts, scope)["scope"]

@@ -50,7 +50,7 @@ def show(found: dict[str, Any], console: Console | None = None) -> None:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """The program that reads may end when it has seen enough: no reason to fail."""
+        """A reader of the pipe may stop early, which is not a failure."""
         raise BrokenPipeError
 
 
@@ -71,7 +71,7 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float) -> str:
-    """A number with its sign; nothing is +0.00, from whichever side."""
+    """A number with its sign; -0.00 is written as +0.00."""
     return f"{round(value, 2) + 0.0:+.2f}"
 
 
@@ -81,12 +81,12 @@ def share(value: float | None) -> str:
 
 
 def bar(part: float, whole: float, width: int = _BAR) -> str:
-    """A bar of blocks; whatever is there at all can be seen."""
+    """A bar of blocks; anything above zero is visible."""
     return "" if not part or not whole else "█" * max(round(width * part / whole), 1)
 
 
 def say(console: Console, text: str, indent: int = 0, style: str = "") -> None:
-    """A line, or several that are indented."""
+    """Print a text, with further lines indented."""
     for part in textwrap.wrap(text, console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False):
         console.print(Text(part, style=style), soft_wrap=True)
 
@@ -94,7 +94,7 @@ def say(console: Console, text: str, indent: int = 0, style: str = "") -> None:
 def say_more(console: Console, left: int) -> None:
     """Say how many rows a table leaves out, if any."""
     if left > 0:
-        console.print(f"and {left:,} more; --json has them all", style="dim")
+        console.print(f"and {left:,} more; --json shows all", style="dim")
 
 
 def heading(console: Console, text: str) -> None:
@@ -104,7 +104,7 @@ def heading(console: Console, text: str) -> None:
 
 
 def table(*columns: str, names: int = 1) -> Table:
-    """A table without lines: the first `names` columns are names, which give way where there is little room, the others numbers."""
+    """A table without lines: the first `names` columns are names, which shrink if there is little room; the others are numbers."""
     made = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for position, column in enumerate(columns):
         is_name = position < names
@@ -192,10 +192,10 @@ def _sizes(console: Console, overall: dict[str, Any]) -> None:
             rows.add_row(label, *(number(row[part]) for part in ("mean", "min", "p25", "median", "p75", "max")))
     console.print(rows)
     if overall["tokens"]:
-        console.print(f"{overall['tokens']:,} tokens in all", style="dim")
+        console.print(f"{overall['tokens']:,} tokens in total", style="dim")
     correlation, pairs = overall["length"]["correlation"], overall["length"]["pairs"]
     if correlation is not None:
-        longer = f"; of {pairs['pairs']:,} pairs the chosen side is longer in {pairs['chosen_longer']:.0%}" if pairs else ""
+        longer = f"; the chosen side is longer in {pairs['chosen_longer']:.0%} of {pairs['pairs']:,} pairs" if pairs else ""
         say(console, f"length against reward: correlation {signed(correlation)}{longer}", 2)
 
 

@@ -15,7 +15,7 @@ LABELS = {
     "mean": "mean reward", "std": "std of rewards", "success_rate": "success rate", "no_spread": "groups of equal rewards", "turns": "turns",
     "completion_chars": "completion, characters",
 }
-"""What measures are called on a page; the others by their own name."""
+"""How measures are labelled; the others keep their name."""
 _NAMES = 15
 
 
