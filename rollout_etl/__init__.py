@@ -1,4 +1,4 @@
-"""Rollouts of NeMo Gym to training data for NeMo RL, TRL, verl and OpenRLHF, with Polars and DuckDB.
+"""Turn NeMo Gym rollouts into training data for NeMo RL, TRL, verl and OpenRLHF, with Polars and DuckDB.
 
     import rollout_etl
 
@@ -72,7 +72,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, and only that: the command's help must not wait for Polars and DuckDB."""
+    """Import only the requested name: the command's help must not wait for Polars and DuckDB."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'rollout_etl' has no attribute '{name}'")

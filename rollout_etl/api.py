@@ -1,4 +1,4 @@
-"""What the command line does, for Python."""
+"""The recipes of the command line, for Python."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def write(
     options: AnyOptions | None = None,
     **run: Any,
 ) -> dict[str, Any]:
-    """Run a recipe over files and write its training file, run file and manifest; returns the run report.
+    """Run a recipe on files: write the training file, its run file and manifest, and return the run report.
 
-    `run` takes the other fields of `rollout_etl.run.Run`, for example `think="strip"`. Raises `RolloutETLError`.
+    `run` takes the other fields of `rollout_etl.run.execute.Run`, for example `think="strip"`. Raises `RolloutETLError`.
     """
     check_value("recipe", recipe, str)
     check_value("output", output, Path)
@@ -60,22 +60,22 @@ def write(
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str], way_out: str = "") -> None:
-    """Raise `UsageError` for an option that is none of `known`."""
+    """Raise `UsageError` for an option that is not one of `known`."""
     for name in given:
         if name not in known:
             raise UsageError(f"no option '{name}'{did_you_mean(name, known)}{way_out}")
 
 
 def transform_rollouts(rollouts: Iterable[Mapping[str, Any]], target_format: str, **options: Any) -> list[dict[str, Any]]:
-    """Rollouts as dicts to training rows as dicts, for data that fits in memory.
+    """Turn rollouts, given as dicts, into training rows, returned as dicts. For data that fits in memory.
 
     `target_format` is a recipe (`sft`, `dpo`, `grpo`) or one of its formats (`openai`, `simple`, `binary`, `preference`,
-    `gym`); `options` are those of the recipe, for example `reward_threshold=0.8`. Rows that are no rollouts are left out.
+    `gym`); `options` are those of the recipe, for example `reward_threshold=0.8`. Rows that are not rollouts are left out.
     """
     if target_format not in _FORMATS:
         raise UsageError(f"no target format '{target_format}'; formats are {', '.join(_FORMATS)}")
     if isinstance(rollouts, str | os.PathLike | Mapping) or not isinstance(rollouts, Iterable):
-        raise UsageError("transform_rollouts takes a list of rollouts as dicts; for files there is write")
+        raise UsageError("transform_rollouts takes a list of rollouts as dicts; for files, use write")
     recipe, shape = _FORMATS[target_format]
     _refuse_unknown(options, [f.name for f in fields(RECIPES[recipe])])
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +83,7 @@ def transform_rollouts(rollouts: Iterable[Mapping[str, Any]], target_format: str
         try:
             source.write_text("".join(json.dumps(row) + "\n" for row in rollouts), encoding="utf-8")
         except (TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f"a rollout is no JSON: {first_line(error)}") from error
+            raise UsageError(f"a rollout is not JSON: {first_line(error)}") from error
         chosen = RECIPES[recipe](**{"format": shape, **checked(options, RECIPES[recipe])})
         report = execute(Run(inputs=[str(source)], output=output, options=chosen, config=False, max_bad_fraction=1.0, refuse_dates=False))
         if not report.written:

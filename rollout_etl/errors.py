@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code that says so."""
+"""Errors, and their exit codes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ class ExitCode(IntEnum):
     """Exit codes of every command."""
 
     DONE = 0
-    """The work is done and the output is in its place."""
+    """Success: the output is in place."""
     NOTHING_TO_WRITE = 1
-    """The input was read, but no example came of it; an earlier output is left as it was."""
+    """The input was read but gave no examples; any existing output is unchanged."""
     USAGE = 2
-    """A flag, a path or a combination of them makes no sense."""
+    """An option, a path or a combination of them is invalid."""
     UNREADABLE = 3
-    """The input cannot be read or too many of its lines are not rollouts, the output cannot be written, an engine or a push fails."""
+    """The input cannot be read, too many of its lines are not rollouts, the output cannot be written, or an engine or a push fails."""
     GATE_FAILED = 4
-    """A quality gate failed: a check of `stats`, `validate`, `doctor` or `refresh`, or KTO labels that are all the same."""
+    """A quality gate failed: a check of `stats`, `validate`, `doctor` or `refresh`, or only one label for KTO."""
     LOCKED = 5
-    """Another run holds the output."""
+    """Another run is using the output."""
     INTERNAL = 70
     """A bug in rollout-etl."""
     INTERRUPTED = 130
@@ -27,13 +27,13 @@ class ExitCode(IntEnum):
 
 
 class RolloutETLError(Exception):
-    """An error a user can act on. The message is one line that names the thing and the way out."""
+    """An error that a user can fix. The message is one line that names the problem and what to do."""
 
     exit_code = ExitCode.USAGE
 
 
 class UsageError(RolloutETLError):
-    """A flag, a path or a combination of them makes no sense."""
+    """An option, a path or a combination of them is invalid."""
 
 
 class UnreadableError(RolloutETLError):
@@ -49,24 +49,24 @@ class WriteError(RolloutETLError):
 
 
 class EngineError(RolloutETLError):
-    """The cluster cannot be reached, or does not do its tasks."""
+    """The cluster cannot be reached, or fails at its tasks."""
 
     exit_code = ExitCode.UNREADABLE
 
 
 class InternalError(RolloutETLError):
-    """The run does not add up, which is a bug: nothing is published."""
+    """The counts of a run do not add up, which is a bug: nothing is published."""
 
     exit_code = ExitCode.INTERNAL
 
 
 class GateError(RolloutETLError):
-    """The data is not fit for what it is meant for."""
+    """The data does not meet a quality requirement."""
 
     exit_code = ExitCode.GATE_FAILED
 
 
 class LockedError(RolloutETLError):
-    """Another run holds the output."""
+    """Another run is using the output."""
 
     exit_code = ExitCode.LOCKED

@@ -1,4 +1,4 @@
-"""SQL over frames that are at hand: DuckDB takes JSON apart where Polars has no words for it."""
+"""SQL over frames, with DuckDB, for JSON operations that Polars lacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def selected(frame: pl.DataFrame, query: str, macros: str = "") -> pl.DataFrame:
 
 
 def selected_arrow(frame: pa.Table, query: str, macros: str = "") -> pa.Table:
-    """What `query` makes of the rows of `frame`, in their order where it does not say otherwise. `macros` are statements that it needs."""
+    """The result of `query` over `frame`, in the order of its rows unless the query says otherwise. `macros` are statements that it needs."""
     with _database(macros).cursor() as connection:
         connection.register("frame", frame)
         return connection.sql(query).to_arrow_table()

@@ -1,4 +1,4 @@
-"""Values as JSON can hold them."""
+"""Making values valid JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def finite(value: Any, *, text_keys: bool = False) -> Any:
-    """A value with null for numbers that JSON has no word for, in lists and objects as well; with `text_keys`, keys of any kind are texts."""
+    """A value with null for numbers that JSON cannot express, also inside lists and objects; with `text_keys`, all keys become texts."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Several sources as one file of rollouts: each has a `task_name`, and tasks of different runs keep different indices."""
+"""Merging several sources into one file of rollouts: each gets a `task_name`, and tasks of different runs get different indices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Merged:
     rollouts: dict[str, int] = field(default_factory=dict)
     """Rollouts by `task_name`; those without one are counted under the empty name."""
     output: str = ""
-    """The file; empty where there was no rollout to write, and an earlier one is as it was."""
+    """The file; empty if there was no rollout to write, in which case an existing file is unchanged."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -41,10 +41,10 @@ def merge(
     max_bad_fraction: float = 0.01,
     threads: int | None = None,
 ) -> Merged:
-    """Write the rollouts behind `paths`, best given as `NAME=PATH`, into one file of JSON lines.
+    """Write the rollouts of `paths`, best given as `NAME=PATH`, into one file of JSON lines.
 
-    `task_name` becomes NAME; where a path has none, it stays what it was. `_ng_task_index` counts on from source to source, shards
-    of one run together. With `reward_scale` (see `rewards.scale_of`) rewards are moved to another scale first. Raises `RolloutETLError`.
+    `task_name` becomes NAME; for a path without a name, it is unchanged. `_ng_task_index` continues from source to source; shards of one
+    run stay together. `reward_scale` maps rewards to another scale first (see `rewards.scale_of`). Raises `RolloutETLError`.
     """
     check_fraction("max_bad_fraction", max_bad_fraction)
     target = Path(output)
@@ -75,7 +75,7 @@ def merge(
         rollouts.check_bad_fraction(max_bad_fraction)
         for scale in scales:
             if scale.source is not None and scale.source not in counts:
-                raise UsageError(f"--reward-scale names '{scale.source}', of which there is no rollout{did_you_mean(scale.source, counts)}")
+                raise UsageError(f"--reward-scale names '{scale.source}', but there is no rollout of it{did_you_mean(scale.source, counts)}")
         if counts:
             file.finish()
             file.publish()
@@ -86,7 +86,7 @@ def merge(
 
 
 def _first_indices(rollouts: Rollouts, namespaces: dict[str, str]) -> dict[str, int]:
-    """For each run the index that its task 0 gets: runs follow one another, in the order in which they are named."""
+    """For each run, the index that its task 0 gets: runs follow each other in the order in which they are given."""
     index = pl.col("task_index").cast(pl.Int64, strict=False)
     largest = pl.concat([
         pl.DataFrame(schema={"source": pl.String, "largest": pl.Int64}),

@@ -1,6 +1,6 @@
-"""Fields that options name and that hold nothing anywhere: a misspelt name would look like one that worked.
+"""Fields that an option names but that have no value anywhere: a misspelt name would look as if it had worked.
 
-What is counted, under the option and the name as they were given, stands in `Report.held`.
+Counts are kept in `Report.held`, by option and name as given.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WRITTEN_OUT = ("prompt", "completion", "prompt_text", "response_text")
 
 def of_curation(curation: Curation) -> dict[str, pl.Expr]:
     """For each column and metric that the options of a curation name, whether a rollout has it. Over canonical columns."""
-    # The reward of a rollout is another one by the time that a formula has been worked out.
+    # A formula changes the reward later, so this is checked before.
     formula = [] if curation.reward is None else [name for name in rewards.formula(curation.reward).meta.root_names() if name != "reward"]
     sources = [scale.source for scale in rewards.scales(curation.reward_scale) if scale.source is not None]
     return {
@@ -48,7 +48,7 @@ def _of_columns(option: str, names: Iterable[str]) -> dict[str, pl.Expr]:
 
 
 def of_rows(fields: Iterable[Field]) -> dict[str, pl.Expr]:
-    """For each option that names fields of a row, whether an example holds something in one of them."""
+    """For each option that names fields of a row, whether an example has a value in one of them."""
     values: dict[str, list[pl.Expr]] = {}
     for field in _all(fields):
         if field.option is not None:
@@ -63,14 +63,14 @@ def _all(fields: Iterable[Field]) -> Iterator[Field]:
 
 
 def count(frame: pl.DataFrame, named: Mapping[str, pl.Expr]) -> dict[str, int]:
-    """How many rows of a frame hold what is named, where the frame has the columns for it."""
+    """How many rows of a frame have a value for each named field, if the frame has the columns for it."""
     answerable = {name: holds for name, holds in named.items() if set(holds.meta.root_names()) <= set(frame.columns)}
     sums = frame.select(holds.sum().alias(name) for name, holds in answerable.items())
     return {name: int(sums[name].item() or 0) for name in answerable}
 
 
 def warnings(rollouts: Rollouts, held: Mapping[str, int], of: str = "rollout") -> list[str]:
-    """A line for each name in `held` that was found nowhere; `of` says in what it was looked for."""
+    """A warning for each name in `held` that was found nowhere; `of` says what was searched."""
     missing = [option for option, count in held.items() if not count]
     names = rollouts.glimpse.field_names() if missing else []
     found = []
@@ -81,30 +81,30 @@ def warnings(rollouts: Rollouts, held: Mapping[str, int], of: str = "rollout") -
         name = option.partition(" ")[2].rpartition("=")[2]
         name, what = name.removeprefix("chosen.").removeprefix("rejected."), "metric" if "metrics." in name else "field"
         if what == "field" and "." in name and name in names:
-            # A dot parts names, unless it is escaped.
+            # A dot separates names, unless it is escaped.
             meant = "; did you mean " + name.replace(".", "\\.") + "?"
         else:
-            # The name of a column is right, though nothing stands in it.
+            # The name of a column is right even if the column is empty.
             meant = "" if name in SCHEMA else did_you_mean(name.removeprefix("metrics.").partition(".")[0], names)
         found.append(f"{option}: no {of} has this {what}{meant}")
     return found
 
 
 def guessed(rollouts: Rollouts) -> list[str]:
-    """A line on the fields that rows for Gym go without because of their names, where no task inputs tell what verifiers are given."""
+    """A warning about fields that were left out of rows for Gym because of their names, if there are no task inputs to decide by."""
     if not rollouts.lacks_task_inputs:
         return []
     names = [name for name in rollouts.glimpse.field_names() if name not in OF_THE_RUN and not name.startswith(("_", "ng_"))]
     out = [name for name in names if re.fullmatch(VERIFIER_OUTPUT, name) and not re.fullmatch(VERIFIER_INPUT, name)]
-    return [f"left out of the rows as what the verifier wrote, by name: {', '.join(sorted(out))}; --task-inputs FILE settles what it is given"] if out else []
+    return [f"left out of the rows, because they look like verifier output: {', '.join(sorted(out))}; --task-inputs FILE names the inputs instead"] if out else []
 
 
 def looked_up(rollouts: Rollouts) -> list[str]:
-    """`warnings` for the fields that tell tasks apart and that hold ground truth, once all rollouts are read."""
+    """`warnings` for the fields that identify tasks or hold ground truth, once all rollouts are read."""
     account, lookup = rollouts.account, rollouts.lookup
     if account is None or not account.rollouts:
         return []
-    # Task inputs have ground truth under names of their own.
+    # Task inputs may use other names for the ground truth.
     truths = [lookup.ground_truth_field] if lookup.ground_truth_field is not None and not rollouts.task_inputs else []
     named = {**{f"--group-by {path}": path for path in lookup.group_by}, **{f"--ground-truth-field {path}": path for path in truths}}
     return warnings(rollouts, {option: account.found[path] for option, path in named.items()})

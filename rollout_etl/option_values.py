@@ -1,4 +1,4 @@
-"""Values of options as Python code gives them, where nothing has parsed them before."""
+"""Checking option values that are given from Python and that no parser has seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TAKEN: dict[Any, Any] = {str: str, int: int, float: (int, float), bool: bool, P
 
 
 def check_values(of: Any) -> None:
-    """Raise `UsageError` for a field of a dataclass of options that is not of the kind that it is declared to be, or no finite number."""
+    """Raise `UsageError` for a field of an options dataclass that is not of its declared type, or is a number that is not finite."""
     kind: Any = type(of)
     for field in fields(of):
         check_value(field.name, getattr(of, field.name), _hints(kind)[field.name])
@@ -36,20 +36,20 @@ def checked(given: Mapping[str, Any], of: type) -> dict[str, Any]:
 
 
 def check_arguments(of: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for an argument of a function that is not of the kind that it is declared to be, or no finite number."""
+    """Raise `UsageError` for an argument of a function that is not of its declared type, or is a number that is not finite."""
     for name, value in given.items():
         check_value(name, value, _hints(of)[name])
 
 
 def check_fraction(name: str, value: Any) -> None:
-    """Raise `UsageError` for what is not from 0 to 1."""
+    """Raise `UsageError` for a value that is not from 0 to 1."""
     check_value(name, value, float)
     if not 0 <= value <= 1:
         raise UsageError(f"{name} {value} is not in the range 0<=x<=1")
 
 
 def check_least(name: str, value: Any, least: int = 1) -> None:
-    """Raise `UsageError` for what is no whole number of at least `least`; None is left."""
+    """Raise `UsageError` for a value that is not a whole number of at least `least`; None is accepted."""
     check_value(name, value, int | None)
     if value is not None and value < least:
         raise UsageError(f"{name} {value} is not in the range x>={least}")
@@ -61,12 +61,12 @@ def _hints(of: Any) -> dict[str, Any]:
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
-    """What a hint allows, one by one."""
+    """The types that a hint allows."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:
-    """Raise `UsageError` for what is not of the kind of a type hint, or no finite number."""
+    """Raise `UsageError` for a value that does not match a type hint, or is a number that is not finite."""
     if isinstance(value, float) and not isfinite(value):
         raise UsageError(f"--{name.replace('_', '-')} {value} is not a number to compare with")
     kinds = _kinds(hint)
@@ -74,9 +74,9 @@ def check_value(name: str, value: Any, hint: Any) -> None:
         return
     choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
     if choices:
-        raise UsageError(f"{name} is {value!r}, which is none of {', '.join(map(repr, choices))}")
+        raise UsageError(f"{name} is {value!r}, which is not one of {', '.join(map(repr, choices))}")
     if isinstance(value, str) and any(_is_list(kind) for kind in kinds):
-        # Python would take a text for its letters.
+        # Python would iterate over the letters of a text.
         raise UsageError(f"{name} takes several texts: write [{value!r}]")
     raise UsageError(f"{name} takes {' or '.join(map(_words, kinds))}, not {value!r}")
 
@@ -88,7 +88,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, list | tuple) and all(_fits(each, get_args(kind)[0]) for each in value)
     if kind in (int, float) and isinstance(value, bool):
         return False
-    # What is neither one of these nor a class of ours, as a function, is not looked at.
+    # Anything else, such as a function, is not checked.
     return not isinstance(kind, type) or getattr(kind, "_is_protocol", False) or isinstance(value, _TAKEN.get(kind, kind))
 
 

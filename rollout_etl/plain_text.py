@@ -1,4 +1,4 @@
-"""Text that is fit to be shown: file names and rollouts may hold what a terminal obeys, or no text at all."""
+"""Text that is safe to show: file names and rollouts may contain terminal control characters, or bytes that are not text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters but tabs and ends of lines, and marks that turn text around."""
+"""Control characters except tabs and newlines, and marks that reverse text direction."""
 
 
 def plain(text: str) -> str:
@@ -20,7 +20,7 @@ def one_line(text: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`line` for one of it, `lines` for more or none."""
+    """`line` for a count of 1, `lines` otherwise."""
     return noun if count == 1 else f"{noun}s"
 
 
@@ -30,12 +30,12 @@ def counted(count: int, noun: str) -> str:
 
 
 def readable_name(name: str) -> str:
-    """A file name as it can be shown; it differs from the name where that is not UTF-8."""
+    """A file name as it can be shown; it differs from the real name if that is not UTF-8."""
     return name if name.isascii() else os.fsencode(name).decode(errors="replace")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its type where it says nothing."""
+    """The message of an error in one line, or its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

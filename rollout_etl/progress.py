@@ -1,7 +1,7 @@
-"""How far work has come, told through `logging`: whoever listens to the logger `rollout_etl` hears of every stage.
+"""Progress of work, reported through `logging`: the logger `rollout_etl` gets records for every stage.
 
 Records have an attribute `event`, `begin`, `advance` (at most five a second) or `end`, and an attribute `stage`, the `Stage` itself.
-`begin` and `end` are of level INFO, `advance` is of level DEBUG. Nothing is shown unless a handler is there.
+`begin` and `end` are of level INFO, `advance` is of level DEBUG. Nothing is shown unless there is a handler.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def peak_memory() -> int:
 
 
 class Stage:
-    """A stretch of work, from `with` to its end."""
+    """A stage of work, used as a context manager."""
 
     def __init__(self, name: str, total_bytes: int | None = None, told: bool = True) -> None:
-        """A stage that is part of another one need not be `told`."""
+        """A stage that is part of another one need not be `told` (reported)."""
         self.name, self._is_told = name, told
         self.total_bytes = total_bytes
-        """Bytes to read, where they are known beforehand."""
+        """Bytes to read, if known in advance."""
         self.bytes = self.rows = 0
         self.waited = 0.0
         """Seconds spent waiting for what the stage reads."""
@@ -46,13 +46,13 @@ class Stage:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds to the end at the rate so far, None where it is not known how much there is."""
+        """Estimated seconds to the end, at the rate so far; None if the total is not known."""
         if not self.total_bytes or not self.bytes:
             return None
         return max(0.0, self.seconds * (self.total_bytes / self.bytes - 1))
 
     def advance(self, rows: int = 0, bytes: int = 0) -> None:
-        """Count what is done."""
+        """Add to the work that is done."""
         self.rows += rows
         self.bytes += bytes
         now = time.monotonic()
@@ -61,7 +61,7 @@ class Stage:
             self._tell(logging.DEBUG, "advance")
 
     def waiting(self, items: Iterator[T]) -> Iterator[T]:
-        """The same items; the time that they take to come counts as waiting."""
+        """The same items, counting the time until each arrives as waiting."""
         while True:
             start = time.monotonic()
             try:
@@ -73,7 +73,7 @@ class Stage:
             yield item
 
     def to_json(self) -> dict[str, Any]:
-        """What is known of the stage: seconds, bytes, rows. `cpu_seconds` and `peak_memory` are those of the whole process."""
+        """Measures of the stage: seconds, bytes, rows. `cpu_seconds` and `peak_memory` are those of the whole process."""
         return {
             "stage": self.name,
             "rows": self.rows,

@@ -36,7 +36,7 @@ TO = ("-o", "out.jsonl")
         (["sft", "good.jsonl", *TO, "--quarantine", "out.jsonl.manifest.json"], 2, "both the output and the quarantine"),
         (["sft", "good.jsonl", "-o", "prompts.jsonl", "--exclude-prompts", "prompts.jsonl"], 2, "prompts.jsonl is an input"),
         (["sft", "good.jsonl", *TO, "--quarantine", "prompts.jsonl", "--exclude-prompts", "prompts.jsonl"], 2, "prompts.jsonl is an input"),
-        (["merge", "a=good.jsonl", *TO, "--reward-scale", "b=0,1:-1,1"], 2, "--reward-scale names 'b', of which there is no rollout"),
+        (["merge", "a=good.jsonl", *TO, "--reward-scale", "b=0,1:-1,1"], 2, "--reward-scale names 'b', but there is no rollout of it"),
         (["stats", "good.jsonl", "--for", "rm"], 2, "Invalid value for '--for': 'rm' is not one of 'sft', 'dpo', 'grpo', 'ppo', 'kto'."),
         (["sft", "good.jsonl", "-o", "tasks.jsonl", "--task-inputs", "tasks.jsonl"], 2, "tasks.jsonl is an input"),
         (["sft", "tasks.jsonl", "-o", "tasks_materialized_inputs.jsonl"], 2, "tasks_materialized_inputs.jsonl is an input"),
@@ -54,17 +54,17 @@ TO = ("-o", "out.jsonl")
         (["sft", "a=good.jsonl", "b=good.jsonl", *TO], 2, "rollout-etl: good.jsonl is named twice, as a and as b\n"),
         (["sft", "good.jsonl", *TO, "--group-by", ","], 2, "'' is not a field path"),
         (["sft", "good.jsonl", "-o", "s3://bucket/out.jsonl"], 2, "rollout-etl: s3://bucket/out.jsonl is a URL; write to a local file\n"),
-        (["sql", "good.jsonl", ""], 2, "the question is empty"),
+        (["sql", "good.jsonl", ""], 2, "the query is empty"),
         (["show", "good.jsonl", "--group", ""], 2, "--group is empty"),
         (["sql", "good.jsonl", "SELEC 1"], 2, "no such file or folder: SELEC 1"),
-        (["sft", "good.jsonl", "-o", "out.txt"], 2, "out.txt must end with .jsonl or .parquet, or with / where a folder of shards is meant"),
+        (["sft", "good.jsonl", "-o", "out.txt"], 2, "out.txt must end with .jsonl or .parquet, or with / for a folder of shards"),
         (["sft", "good.jsonl", *TO, "--keep", "empty_answer"], 2, "cannot hold such rollouts"),
         (["sft", "good.jsonl", *TO, "--think", "nope"], 2, "'keep', 'strip', 'move'"),
         (["sft", "good.jsonl", *TO, "--reward-threshold", "nope"], 2, "--reward-threshold"),
         (["sft", "good.jsonl", *TO, "--max-bad-fraction", "2"], 2, "--max-bad-fraction"),
         (["dpo", "good.jsonl", *TO, "--min-gap", "-1"], 2, "must not be negative"),
         (["dpo", "good.jsonl", *TO, "--cross-prompt"], 2, "needs --strategy stratified"),
-        (["dpo", "good.jsonl", *TO, "--strategy", "stratified", "--low-threshold", "0.9"], 2, "must be under --high-threshold"),
+        (["dpo", "good.jsonl", *TO, "--strategy", "stratified", "--low-threshold", "0.9"], 2, "must be less than --high-threshold"),
         (["dpo", "good.jsonl", *TO, "--max-pairs", "0"], 2, "at least 1"),
         (["sft", "rollouts.jsonl", *TO], 3, "1 of 49 lines are not rollouts, more than --max-bad-fraction 0.01"),
         (["sft", "text.jsonl", *TO], 3, "text.jsonl:1 (not JSON"),
@@ -164,7 +164,7 @@ def test_an_option_that_does_nothing_is_warned_about(arguments: list[str], warni
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
-        (["--mix", "code=1"], "(out_of_mix 8, gap_too_small 2); name the sources that there are in --mix"),
+        (["--mix", "code=1"], "(out_of_mix 8, gap_too_small 2); name only existing sources in --mix"),
         (["--min-gap", "5"], "(gap_too_small 10); lower --min-gap 5"),
         (["--match-length", "1"], "(length_mismatch 8, gap_too_small 2); raise --match-length"),
     ],
@@ -172,7 +172,7 @@ def test_an_option_that_does_nothing_is_warned_about(arguments: list[str], warni
 )
 def test_no_pairs_names_the_option_that_dropped_most(options: list[str], advice: str, folder: Path) -> None:
     done = run("dpo", "math=good.jsonl", *TO, *options, "--json", "--quiet", folder=folder)
-    assert json.loads(done.stdout)["warnings"][-1] == f"no pairs: 10 candidates, but none is left {advice}"
+    assert json.loads(done.stdout)["warnings"][-1] == f"no pairs: 10 candidates, but all were dropped {advice}"
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_no_pairs_names_the_option_that_dropped_most(options: list[str], advice:
     [
         ([], "(23): lower --reward-threshold, or collect more rollouts (dropped: "),
         (["--reward-threshold", "-1"], "(44): collect more rollouts (dropped: "),
-        (["--mix", "code=1"], "(0): name the sources that there are in --mix, lower --reward-threshold, or collect more rollouts (dropped: out_of_mix 23, "),
-        (["--token-ids", "--target", "trl", "-o", "out.parquet"], "(0): do without --token-ids, lower --reward-threshold, or collect more rollouts (dropped: "),
+        (["--mix", "code=1"], "(0): name only existing sources in --mix, lower --reward-threshold, or collect more rollouts (dropped: out_of_mix 23, "),
+        (["--token-ids", "--target", "trl", "-o", "out.parquet"], "(0): leave --token-ids out, lower --reward-threshold, or collect more rollouts (dropped: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -195,7 +195,7 @@ def test_no_pairs_where_all_rewards_are_equal(folder: Path) -> None:
     lines = [json.loads(line) | {"reward": 1.0} for line in (folder / "good.jsonl").read_text().splitlines()]
     (folder / "equal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     done = run("dpo", "equal.jsonl", *TO, "--min-gap", "0", "--json", "--quiet", folder=folder)
-    assert json.loads(done.stdout)["warnings"][-1].endswith("; the rewards of a prompt are all equal: collect harder prompts, or at a higher temperature")
+    assert json.loads(done.stdout)["warnings"][-1].endswith("; the rewards of a prompt are all equal: collect harder prompts, or use a higher temperature")
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_a_part_that_stays_empty_does_not_leave_the_old_one(output: str, files: 
 
     again("train=0.7,val=0.3")
     assert val.exists()
-    assert again(None) == [f"{val} is there from before, and its prompts may be trained on now: remove it, or give the output another name"]
+    assert again(None) == [f"{val} is from an earlier run, and its prompts may be trained on now: remove it, or give the output another name"]
     assert val.exists() and manifest.exists()
     removed = f"removed {val}, which an earlier run wrote: its prompts may be trained on now"
     assert removed in again("train=0.9999999,val=0.0000001")
@@ -171,7 +171,7 @@ def test_a_part_that_somebody_else_wrote_stays(changed: bool, files: list[Path],
     (tmp_path / "out.other.jsonl").write_text("mine\n")
     warnings = run(files, output, SftOptions(reward_threshold=0), Curation(split="train=0.9999999,val=0.0000001")).warnings
     assert [warning for warning in warnings if "out." in warning] == [
-        f"{val} is there from before, and its prompts may be trained on now: remove it, or give the output another name"
+        f"{val} is from an earlier run, and its prompts may be trained on now: remove it, or give the output another name"
     ]
     assert val.read_text() == "mine\n"
 
@@ -243,11 +243,11 @@ def test_named_inputs_and_merge(tmp_path: Path) -> None:
 def test_merging_nothing_leaves_the_old_output(files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     command = [COMMAND, "merge", "a=empty.jsonl", "-o", "all.jsonl"]
-    for state in ("was not made", "is as it was"):
+    for state in ("was not created", "is unchanged"):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.endswith(f"\nrollout-etl: nothing to write; all.jsonl {state}\n")
-        assert (tmp_path / "all.jsonl").exists() == (state == "is as it was")
+        assert (tmp_path / "all.jsonl").exists() == (state == "is unchanged")
         rollout_etl.merge(files, tmp_path / "all.jsonl")
     assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 310
 

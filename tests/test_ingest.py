@@ -197,7 +197,7 @@ def test_commands(tmp_path: Path) -> None:
     assert run("sft", "in", "-o", "from_in.jsonl", "--max-bad-fraction", "0.05", folder=tmp_path).returncode == 0
     assert run("sft", "rollouts.jsonl", "-o", "from_file.jsonl", "--max-bad-fraction", "0.05", folder=tmp_path).returncode == 0
     assert (tmp_path / "from_in.jsonl").read_bytes() == (tmp_path / "from_file.jsonl").read_bytes()
-    assert "would lie among what was ingested" in run("sft", "in", "-o", "in/out.jsonl", "--max-bad-fraction", "0.05", folder=tmp_path).stderr
+    assert "would be inside an ingested folder" in run("sft", "in", "-o", "in/out.jsonl", "--max-bad-fraction", "0.05", folder=tmp_path).stderr
     # A search for rollouts does not find them twice.
     (tmp_path / "from_in.jsonl").unlink(), (tmp_path / "from_file.jsonl").unlink()
     found = run("sql", ".", "SELECT count(*) AS n FROM rollouts", "--format", "csv", "--max-bad-fraction", "0.5", folder=tmp_path)

@@ -105,7 +105,7 @@ def test_what_went_wrong_before_is_heard(tmp_path: Path, monkeypatch: pytest.Mon
     [
         (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "in.jsonl"], "in.jsonl already exists and is not a profile; give the profile another name"),
         (["stats", "in.jsonl", "--profile", "in.jsonl"], "in.jsonl already exists and is not a profile; give the profile another name"),
-        (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "out.jsonl"], "out.jsonl is named by another option already; give the profile another name"),
+        (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "out.jsonl"], "out.jsonl is already used by another option; give the profile another name"),
         (["sft", "in.jsonl", "-o", "out.jsonl", "--profile", "."], ". already exists and is not a profile; give the profile another name"),
     ],
 )

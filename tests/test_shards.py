@@ -166,8 +166,8 @@ def test_a_folder_takes_the_place_of_a_file(tmp_path: Path) -> None:
         (("sft", "in.jsonl", "-o", "out/"), "NeMo RL loads the openai format from one file: write no shards, or use --format simple"),
         (("grpo", "in.jsonl", "-o", "out/", "--format", "gym", "--agent-name", "a"), "NeMo RL loads Gym rows from one file: write no shards"),
         (("grpo", "in.jsonl", "-o", "out/", "--shards", "2", "--shard-size", "1MB"), "--shards and --shard-size cannot be combined"),
-        (("grpo", "in.jsonl", "-o", "out/", "--shard-size", "big"), "--shard-size big: not a size; write it as 256MB or 1.5GB"),
-        (("grpo", "in.jsonl", "-o", "out"), "the output out must end with .jsonl or .parquet, or with / where a folder of shards is meant"),
+        (("grpo", "in.jsonl", "-o", "out/", "--shard-size", "big"), "--shard-size big is not a size; write it as 256MB or 1.5GB"),
+        (("grpo", "in.jsonl", "-o", "out"), "the output out must end with .jsonl or .parquet, or with / for a folder of shards"),
         (("grpo", "cut/part-00000.jsonl", "-o", "cut/"), "cut is an input; give the output another name"),
     ],
 )

@@ -99,7 +99,7 @@ def test_tools_that_were_lost_are_told_of(command: list[str], way: str, tmp_path
 
 def test_items_of_an_unknown_kind_are_told_of(tmp_path: Path) -> None:
     warnings = made(tmp_path, [rollout("u", [{"type": "mcp_call", "name": "f"}, said("a")], 1.0)], "sft")[1]["warnings"]
-    assert any(warning.startswith("1 item(s) of a kind that is not known") for warning in warnings)
+    assert any(warning.startswith("1 item(s) of unknown types") for warning in warnings)
 
 
 def test_fields_that_rows_for_gym_go_without_are_told_of(tmp_path: Path) -> None:
@@ -111,14 +111,14 @@ def test_fields_that_rows_for_gym_go_without_are_told_of(tmp_path: Path) -> None
 
 def test_tasks_of_several_prompts_are_told_of(tmp_path: Path) -> None:
     warnings = made(tmp_path, [rollout(f"u{n}", [said("a")], 1.0) for n in (0, 1)], "grpo", "--no-ground-truth")[1]["warnings"]
-    assert "1 task(s) have rollouts of different prompts: each prompt is a group of its own" in warnings
+    assert "1 task(s) have rollouts with different prompts: each prompt forms its own group" in warnings
 
 
 @pytest.mark.parametrize(
     ("rollouts", "command", "told"),
     [
-        ([rollout("u", [], 0.0, answer="a"), rollout("v", [], 0.0, answer="a"), rollout("w", [said("x")], 0.0)], ["grpo"], "empty_answer 2, missing_ground_truth 1); their rows need"),
-        ([rollout([], [said("x")], 0.0)], ["grpo", "--format", "gym", "--agent-name", "a"], "keep them with --keep missing_input"),
+        ([rollout("u", [], 0.0, answer="a"), rollout("v", [], 0.0, answer="a"), rollout("w", [said("x")], 0.0)], ["grpo"], "empty_answer 2, missing_ground_truth 1); rows need"),
+        ([rollout([], [said("x")], 0.0)], ["grpo", "--format", "gym", "--agent-name", "a"], "add --keep missing_input"),
         ([rollout("u", [*called("1", x=1), said("a")], 0.0)], ["rm"], "need --format preference (nemo-rl) or --as messages"),
     ],
     ids=["answers", "input", "rm"],

@@ -48,8 +48,8 @@ def test_where_the_question_comes_from(folder: Path) -> None:
     ("arguments", "said"),
     [
         ((QUESTION,), "no input given"),
-        (INPUT, "no question"),
-        (("rollouts.jsonl", QUESTION, "--query", "pass_at_k"), "more than one question"),
+        (INPUT, "no query"),
+        (("rollouts.jsonl", QUESTION, "--query", "pass_at_k"), "more than one query"),
         ((*INPUT, "-f", "nope.sql"), "cannot read nope.sql"),
         (("nope.jsonl", QUESTION), "no such file or folder: nope.jsonl"),
         (("rollouts.jsonl", "SELECT 1 +", *INPUT[1:]), "syntax error"),
@@ -63,7 +63,7 @@ def test_where_the_question_comes_from(folder: Path) -> None:
         (("rollouts.jsonl", "CREATE TEMP TABLE one AS SELECT 1", "-o", "out.csv", *INPUT[1:]), "no result that out.csv could hold"),
         (("rollouts.jsonl", QUESTION, "--format", "parquet", *INPUT[1:]), "name it with -o FILE"),
         (("rollouts.jsonl", QUESTION, "-o", "rollouts.jsonl", *INPUT[1:]), "rollouts.jsonl is an input"),
-        (("rollouts.jsonl", QUESTION, "-o", "out.xlsx", *INPUT[1:]), "say what to write with --format"),
+        (("rollouts.jsonl", QUESTION, "-o", "out.xlsx", *INPUT[1:]), "name the format with --format"),
         *((("rollouts.jsonl", text, *where, *INPUT[1:]), said)
           for text, said in (
               ("SELECT agent_name::INT FROM rollouts", "Could not convert string"),

@@ -77,7 +77,7 @@ def test_recipes_that_a_trainer_lacks(name: str, recipe: str, folder: Path) -> N
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "a=input", "--map", "a=output"], 2, "the column 'a' twice"),
         (["dpo", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "a=output"], 2, "name chosen.output or rejected.output"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--as", "text", "--map", "a=messages"], 2, "has no --as text"),
-        (["kto", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--low-threshold", "0.5"], 2, "must be under --reward-threshold"),
+        (["kto", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--low-threshold", "0.5"], 2, "must be less than --reward-threshold"),
         (["kto", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--max-bad-fraction", "1", "--reward-threshold", "-5"], 4, "labelled true, and KTO needs both"),
         (["kto", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--max-bad-fraction", "1", "--reward-threshold", "5"], 4, "labelled false, and KTO needs both"),
         (["ppo", "in.jsonl", "-o", "o.jsonl", "--nemo-rl-layout", "v0.5"], 2, "has no PPO"),
@@ -110,7 +110,7 @@ def test_dates_in_lines_are_refused(target: str, folder: Path) -> None:
     save(folder / "dates.jsonl", [said("2024-01-01", 1.0), said("2024-01-02", 0.0)])
     done = run("dpo", "dates.jsonl", "-o", "out.jsonl", "--target", target, folder=folder)
     assert done.returncode == ExitCode.USAGE
-    assert "reads as a date" in done.stderr and "out.parquet" in done.stderr
+    assert "looks like a date" in done.stderr and "out.parquet" in done.stderr
     assert run("dpo", "dates.jsonl", "-o", "out.parquet", "--target", target, folder=folder).returncode == ExitCode.DONE
 
 

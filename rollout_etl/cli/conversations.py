@@ -13,7 +13,7 @@ _RESET = "\x1b[0m"
 
 
 def print_conversations(picked: Picked, limit: int) -> None:
-    """Print what was picked; how much there was to pick from goes to standard error."""
+    """Print the picked rollouts, and on standard error how many there were to pick from."""
     colour = sys.stdout.isatty()
     for position, row in enumerate(picked.rollouts.iter_rows(named=True)):
         if position:

@@ -80,7 +80,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 
 
 def curation_of(given: dict[str, Any]) -> Curation:
-    """What was asked for. Raises `UsageError`."""
+    """The curation that the options ask for. Raises `UsageError`."""
     from rollout_etl.curate.options import Curation
 
     names = [name for name in OPTIONS if given[name] is not None and name != "val"]

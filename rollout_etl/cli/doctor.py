@@ -1,4 +1,4 @@
-"""The command `doctor`: from the files at hand to what may go wrong in training, and why."""
+"""The command `doctor`: what may go wrong in training on these files, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands about looking: `sql` asks anything of rollouts, `ingest` keeps them for the second question."""
+"""The commands `sql`, which queries rollouts, and `ingest`, which stores them for repeated queries."""
 
 from __future__ import annotations
 
@@ -87,15 +87,15 @@ def sql(
         else:
             bound = {name: library.value_of(text) for name, text in given.items()}
         if question is None:
-            # A misspelt question looks like one more path.
+            # A misspelt query looks like another path.
             find_inputs(paths)
         if question is None and not sys.stdin.isatty():
             question = sys.stdin.read()
             if not question.strip():
-                raise UsageError("no question: name it after the inputs, with -f FILE or --query NAME, or on standard input")
+                raise UsageError("no query: give it after the inputs, with -f FILE or --query NAME, or on standard input")
         how = _shown(format, output, limit)
         if unsafe and not quiet:
-            print("rollout-etl: --unsafe: queries can read and write any file of yours", file=sys.stderr)
+            print("rollout-etl: --unsafe: queries can read and write any of your files", file=sys.stderr)
         limits = Limits(unsafe=unsafe, memory=memory, threads=threads)
         with Interrupts() as interrupts:
             session = Session(
@@ -157,15 +157,15 @@ def ingest(
 
 
 def _divided(inputs: list[str], file: str | None, query: str | None) -> tuple[list[str], str | None]:
-    """Paths, and the question if there is one among the arguments or in a file."""
+    """Paths, and the query if there is one among the arguments or in a file."""
     if inputs and not inputs[-1].strip():
-        raise UsageError("the question is empty")
+        raise UsageError("the query is empty")
     asked = inputs[-1] if inputs and _STATEMENT.match(inputs[-1]) and not os.path.exists(inputs[-1]) else None
     if sum(one is not None for one in (asked, file, query)) > 1:
-        raise UsageError("more than one question: give it after the inputs, with -f FILE, or with --query NAME")
+        raise UsageError("more than one query: give it after the inputs, with -f FILE, or with --query NAME")
     paths = inputs if asked is None else inputs[:-1]
     if not paths:
-        raise UsageError("no input given: name files, folders or globs before the question")
+        raise UsageError("no input given: name files, folders or globs before the query")
     if file == "-":
         return paths, sys.stdin.read()
     if file is not None:
@@ -177,7 +177,7 @@ def _divided(inputs: list[str], file: str | None, query: str | None) -> tuple[li
 
 
 def _lookup(ground_truth_field: str | None, group_by: str | None) -> Lookup | None:
-    """None where nothing was asked for: what was ingested is queried without the reader, which takes a while to import."""
+    """None if no option asks for it: ingested folders are queried without the reader, which takes a while to import."""
     if ground_truth_field is None and group_by is None:
         return None
     from rollout_etl.read.canonical import Lookup
@@ -197,7 +197,7 @@ def _shown(format: str | None, output: Path | None, limit: int) -> Shown:
 
     name = str(format) if format else SUFFIXES.get(output.suffix, "") if output else "table"
     if not name:
-        raise UsageError(f"{output}: say what to write with --format, or end the name with {', '.join(SUFFIXES)}")
+        raise UsageError(f"{output}: name the format with --format, or end the file name with {', '.join(SUFFIXES)}")
     screen = output is None and sys.stdout.isatty()
     return Shown(name, rows=limit or None, width=shutil.get_terminal_size().columns if screen else None, screen=screen)
 
@@ -215,14 +215,14 @@ def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, 
     for number, result in enumerate(results):
         if number:
             print()
-        # Most of a result is worked out while it is fetched.
+        # Most of a result is computed while it is fetched.
         with plain_errors():
             if output is None:
                 note = show(result, sys.stdout, how)
             else:
                 size, note = write(result, output, how)
                 notes += [] if quiet else [f"wrote {output} ({size:,} bytes)", *session.searched_note(output)]
-        # A result that is cut must not look whole, however quiet.
+        # A truncated result must not look complete, even with --quiet.
         notes += [note] if note else []
     sys.stdout.flush()
     for note in notes:
@@ -231,11 +231,11 @@ def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, 
 
 
 def _refuse_other_than_one(results: int, place: str) -> None:
-    """Before anything is asked: a file that is there already stays as it is."""
+    """Check before any query runs, so that an existing file stays unchanged."""
     if results > 1:
-        raise UsageError(f"the question has several results, and {place} holds one: ask them one by one")
+        raise UsageError(f"the query has several results, but {place} holds one: run them one by one")
     if not results:
-        raise UsageError(f"the question has no result that {place} could hold")
+        raise UsageError(f"the query has no result to write to {place}")
 
 
 def _list_queries() -> None:

@@ -58,7 +58,7 @@ def stats(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing; only set the exit code.")] = False,
 ) -> None:
-    """Show what rollouts hold and what could be made of them."""
+    """Show statistics of rollouts, and what could be made of them."""
 
     def run() -> ExitCode:
         if not isfinite(success):
@@ -136,7 +136,7 @@ def show(
 def opened(
     inputs: list[str], ground_truth_field: str | None, task_inputs: str | None, group_by: str | None, threads: int | None, memory_limit: str | None = None
 ) -> Any:
-    """The reader of the inputs, with the lookup that was asked for."""
+    """The reader of the inputs, with the lookup that the options ask for."""
     if not inputs:
         raise UsageError("no input given: name files, folders or globs")
     if threads is not None:
@@ -150,7 +150,7 @@ def opened(
 
 
 def narrowed(rollouts: Any, max_bad_fraction: float, quiet: bool) -> Any:
-    """What statistics are made of."""
+    """The narrow columns that statistics are computed from."""
     from rollout_etl.stats.narrow import narrow
 
     data = narrow(rollouts)

@@ -1,7 +1,7 @@
 """The `rollout-etl` command: parse, call, show.
 
-Data goes to standard output, talk to standard error. Exit codes are those of `rollout_etl.errors.ExitCode`. Nothing heavy is
-imported before a recipe runs: `--help` answers at once.
+Data goes to standard output, messages to standard error. Exit codes are those of `rollout_etl.errors.ExitCode`. Heavy imports wait until
+a recipe runs, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _hyphenated(arguments: list[str]) -> list[str]:
 
 
 def _texts(arguments: list[str]) -> list[str]:
-    """Raises `UsageError` for an argument that is no text: manifests and run files, which name it, could not hold it."""
+    """Raises `UsageError` for an argument that is not UTF-8: manifests and run files, which contain it, could not hold it."""
     for argument in arguments:
         if (shown := readable_name(argument)) != argument:
             raise UsageError(f"{shown} is not UTF-8; give the file another name")
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except typer.Exit as error:
         code = error.exit_code
     except SystemExit as ended:
-        # Where nobody reads the help to its end, Typer ends with 1.
+        # If nobody reads the help to its end, Typer exits with 1.
         code = ExitCode.DONE if isinstance(ended.__context__, BrokenPipeError) else ended.code
     except BrokenPipeError:
         code = ExitCode.DONE

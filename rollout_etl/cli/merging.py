@@ -1,4 +1,4 @@
-"""The command `merge`: several servers' rollouts as one file."""
+"""The command `merge`: the rollouts of several servers in one file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def merge(
         if json:
             print(json_text.dumps(done.__dict__, ensure_ascii=False), flush=True)
         if not done.output:
-            TALK.error(f"nothing to write; {output} {'is as it was' if output.exists() else 'was not made'}", ExitCode.NOTHING_TO_WRITE)
+            TALK.error(f"nothing to write; {output} {'is unchanged' if output.exists() else 'was not created'}", ExitCode.NOTHING_TO_WRITE)
             return ExitCode.NOTHING_TO_WRITE
         return ExitCode.DONE
 

@@ -94,7 +94,7 @@ class EngineName(StrEnum):
     ray = "ray"
 
 
-PromptThreshold = Annotated[float | None, typer.Option("--reward-threshold", help="Use only prompts with at least one rollout this good.")]
+PromptThreshold = Annotated[float | None, typer.Option("--reward-threshold", help="Use only prompts with at least one rollout of this reward.")]
 AllRollouts = Annotated[bool, typer.Option("--all-rollouts", help="Write a row for each rollout instead of each prompt.")]
 NoGroundTruth = Annotated[bool, typer.Option("--no-ground-truth", help="Omit ground truth and do not require it.")]
 Inputs = Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="Files, folders, globs or URLs.", show_default=False)]
@@ -127,7 +127,7 @@ GroundTruthField = Annotated[
 TaskInputs = Annotated[str | None, typer.Option("--task-inputs", metavar="FILE", help="Tasks the rollouts were made from, used to look up ground truth.")]
 GroupBy = Annotated[str | None, typer.Option("--group-by", metavar="FIELD[,FIELD]", help="Fields that identify a task.")]
 Quarantine = Annotated[Path | None, typer.Option("--quarantine", metavar="FILE", help="Write lines that are not rollouts to this file.", show_default=False)]
-MaxBadFraction = Annotated[float, typer.Option("--max-bad-fraction", min=0.0, max=1.0, help="Largest share of lines that may fail to be rollouts.")]
+MaxBadFraction = Annotated[float, typer.Option("--max-bad-fraction", min=0.0, max=1.0, help="Largest share of lines that may not be rollouts.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed for random choices.")]
 Layout = Annotated[
     LayoutName | None, typer.Option("--nemo-rl-layout", help="Layout of the run file; v0.5 is for NeMo RL 0.5 and earlier.", show_default="current")

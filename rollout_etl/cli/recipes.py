@@ -1,4 +1,4 @@
-"""The commands of the recipes: each states its own options, those that all share are added."""
+"""The commands of the recipes: each declares its own options, and the shared ones are added."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LAST: dict[str, tuple[Any, Any]] = {
 
 
 STATED: dict[str, tuple[str, ...]] = {}
-"""Names of the options that each recipe states itself."""
+"""Names of the options that each recipe declares itself."""
 
 
 def _parameters(described: dict[str, tuple[Any, Any]]) -> list[inspect.Parameter]:

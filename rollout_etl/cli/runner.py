@@ -36,12 +36,12 @@ INTERRUPTED = "interrupted; nothing was published"
 
 
 def run_recipe(recipe: str, given: dict[str, Any], names: Sequence[str]) -> NoReturn:
-    """Run a recipe with the options of its command, show what became of it, and exit."""
+    """Run a recipe with the options of its command, show the result, and exit."""
     guarded(lambda: _run(recipe, given, names))
 
 
 def guarded(run: Callable[[], ExitCode]) -> NoReturn:
-    """Run and exit. What goes wrong is said in one line."""
+    """Run and exit. An error is reported in one line."""
     said = ""
     _prepare_libraries()
     signals: list[int] = []
@@ -57,18 +57,18 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     except Exception as error:
         code, said = said_of(error)
     if said and signals:
-        # Libraries make errors of their own of it: DuckDB in a query, extension modules while they are imported.
+        # Libraries turn Ctrl-C into errors of their own: DuckDB in a query, extension modules while they are imported.
         code, said = ExitCode.INTERRUPTED, INTERRUPTED
     if said:
         TALK.error(said, code)
     with contextlib.suppress(OSError, WriteError):
         streams.flush()
-    # Native threads may still hold on to what Python would tear down; all files are closed by now.
+    # Native threads may still use what Python would tear down; all files are closed by now.
     os._exit(int(code))
 
 
 def said_of(error: Exception) -> tuple[ExitCode, str]:
-    """The exit code for an error, and the line that says it."""
+    """The exit code and the message for an error."""
     if isinstance(error, RolloutETLError):
         return error.exit_code, str(error)
     if isinstance(error, OSError):
@@ -79,13 +79,13 @@ def said_of(error: Exception) -> tuple[ExitCode, str]:
 
 
 def _note_interrupts(signals: list[int]) -> None:
-    """Put each Ctrl-C into `signals`, and raise `KeyboardInterrupt` as ever."""
+    """Put each Ctrl-C into `signals`, and raise `KeyboardInterrupt` as usual."""
 
     def noted(number: int, frame: FrameType | None) -> None:
         signals.append(number)
         signal.default_int_handler(number, frame)
 
-    # A shell's background jobs are started with Ctrl-C ignored, and stay so.
+    # A shell starts background jobs with Ctrl-C ignored, and they must keep ignoring it.
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, noted)
 
@@ -96,26 +96,26 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _prepare_libraries() -> None:
-    """Tell libraries, before they are imported, to be quiet and to take no more than they need here."""
-    # What they warn developers of is no line of this program's; the errors that follow are told.
+    """Configure libraries, before they are imported, to be quiet and to use only what they need here."""
+    # Warnings for developers are not shown to users; errors that follow from them are.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    # NumPy starts a thread for each processor, for algebra that is never asked for.
+    # NumPy starts a thread for each processor, for linear algebra that is never used here.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Polars gives large pieces of memory back at once, to ask for the same again with the next frame.
+    # Polars returns large pieces of memory immediately, only to request them again for the next frame.
     os.environ.setdefault("_RJEM_MALLOC_CONF", "oversize_threshold:0,dirty_decay_ms:3000")
-    # Importing makes many objects and no garbage.
+    # Importing makes many objects but no garbage.
     gc.set_threshold(20_000)
 
 
 def parse_error(error: TyperException) -> str:
-    """What is wrong with the options, in the words of people."""
+    """What is wrong with the options, in plain words."""
     return error.format_message().replace("Value error, ", "")
 
 
 def _refuse_nemo_rl_options(given: dict[str, Any]) -> None:
-    """An option without effect would look like one that worked."""
+    """Refuse options without effect: they would look as if they had worked."""
     if given["target"] != "nemo-rl":
         for name in ("format", "tool_call_style", "prompt_as", "with_rewards", "agent_name", "nemo_rl_layout"):
             if given.get(name):
@@ -123,15 +123,15 @@ def _refuse_nemo_rl_options(given: dict[str, Any]) -> None:
 
 
 def _internal(error: Exception) -> str:
-    """One line for what nobody foresaw: Python's own exit code for it, 1, would say that there was nothing to write."""
+    """One line for an unexpected error. Python's own exit code, 1, would mean that there was nothing to write."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"internal error, please report it: {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {first_line(error)[:200]}"
 
 
 def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
-    """The run that the options of a recipe's command ask for; `names` are those that the recipe itself states.
+    """The run that the options of a recipe's command ask for; `names` are those that the recipe itself declares.
 
-    Raises `UsageError` for what is missing or has no effect.
+    Raises `UsageError` for options that are missing or have no effect.
     """
     inputs = [*(given["inputs"] or []), *(given["input"] or [])]
     if not inputs:
@@ -149,7 +149,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
 
     given = {name: str(value) if isinstance(value, StrEnum) else value for name, value in given.items()}
     _refuse_nemo_rl_options(given)
-    # None stands for the default that the recipe states.
+    # None means the default of the recipe.
     stated = {name: given[name] for name in names if given[name] is not None}
     return Run(
         inputs=inputs,
@@ -180,7 +180,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
 
 
 def _sharding(given: dict[str, Any]) -> Sharding | None:
-    """How the output is cut; a folder is named with a slash at its end."""
+    """How the output is divided into shards; a slash at the end of its name makes it a folder."""
     from rollout_etl.publish.outputs import Sharding
 
     ways = [f"--{name.replace('_', '-')}" for name in ("shards", "shard_size", "shard_rows") if given[name] is not None]

@@ -1,4 +1,4 @@
-"""Options of a recipe that a pipeline file spells: the recipe's own command parses them, so words, checks and messages are the same."""
+"""Options of a recipe in a pipeline file: the recipe's own command parses them, so names, checks and messages are the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rollout_etl.run.execute import Run
 
 NOT_OF_OUTPUTS = ("inputs", "input", "output", "json", "quiet", "quarantine", "help", "dry_run", *OPTIONS)
-"""Parameters that a refresh sets itself, or has no use for."""
+"""Parameters that a refresh sets itself or does not use."""
 
 
 @cache
@@ -38,7 +38,7 @@ def options_of(command: Any) -> dict[str, Any]:
 
 
 def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence[str], output: Path) -> Run:
-    """The run of an output. Raises `UsageError` for what the command line would refuse, with the name of the pipeline file `path`."""
+    """The run of an output. Raises `UsageError` for options that the command line would refuse, with the name of the pipeline file `path`."""
     from typer.exceptions import TyperException
 
     known = commands()
@@ -64,12 +64,12 @@ def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence
 def _spelt(path: Path, name: str, value: Any, parameter: Any, folder: Path) -> list[str]:
     if parameter.is_flag:
         if not isinstance(value, bool):
-            raise UsageError(f"{path}: {name} is true or false")
+            raise UsageError(f"{path}: {name} must be true or false")
         return [f"--{name}"] if value else []
     if isinstance(value, bool | dict):
         raise UsageError(f"{path}: {name} takes a value, as on the command line")
     text = replaced(str(value))
-    # Files are named as seen from the pipeline file; a tokenizer that is none there is a name on the hub.
+    # Paths are relative to the pipeline file; a tokenizer that does not exist there is a name on the hub.
     if name in (*FILES, "temp-dir") and (name != "tokenizer" or (folder / text).exists()):
         text = input_from(folder, text)
     return [f"--{name}", text]

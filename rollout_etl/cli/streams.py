@@ -1,4 +1,4 @@
-"""Standard streams that take whatever a command says: closed, of another encoding, or read by a program that has ended."""
+"""Standard streams that accept all output, even if they are closed, have another encoding, or their reader has ended."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rollout_etl.errors import WriteError
 
 
 def prepare() -> None:
-    """Make sure that saying something cannot fail for what is said.
+    """Make sure that output cannot fail because of its content.
 
-    A stream that was closed leads nowhere: without one, the next file that is opened would take its number. To a terminal, what its
-    encoding has no character for is `?`; to files and programs everything is UTF-8, as in all files that are written.
+    A closed stream is replaced by the null device: otherwise, the next file that is opened would get its number. On a terminal,
+    characters that its encoding lacks become `?`; files and programs get UTF-8, as in all files that are written.
     """
     sys.stdin = sys.stdin or _nowhere("r")
     sys.stdout = sys.stdout or _nowhere("w")
     sys.stderr = sys.stderr or _nowhere("w")
     for stream, otherwise in ((sys.stdout, "surrogatepass"), (sys.stderr, "backslashreplace")):
-        # Tests and notebooks put other things in their place.
+        # Tests and notebooks replace them with other objects.
         if isinstance(stream, io.TextIOWrapper):
             if stream.isatty():
                 stream.reconfigure(errors="replace")
@@ -36,7 +36,7 @@ def _nowhere(mode: Literal["r", "w"]) -> TextIO:
 
 @contextlib.contextmanager
 def saying() -> Iterator[None]:
-    """Raises `WriteError` where there is no room for what is said, and `BrokenPipeError` where nobody listens any more."""
+    """Raises `WriteError` if the output cannot be written, and `BrokenPipeError` if its reader has ended."""
     try:
         yield
         sys.stderr.flush()
@@ -50,13 +50,13 @@ def saying() -> Iterator[None]:
 
 
 def flush() -> None:
-    """Bring what was said on its way. Raises what `saying` does."""
+    """Flush the streams. Raises what `saying` does."""
     with saying():
         pass
 
 
 def _forget(stream: TextIO) -> None:
-    """What is left in a stream would fail again, with a traceback, when Python ends."""
+    """Discard what is left in a stream, which would fail again, with a traceback, when Python ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -1,4 +1,4 @@
-"""What a run says on standard error at its end."""
+"""The summary of a run, on standard error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def show(report: Report) -> None:
-    """Print the summary of a run: what is indented adds up to the line above it."""
+    """Print the summary of a run: indented counts add up to the line above them."""
     from rollout_etl.run.report import by_count
 
     width = max(shutil.get_terminal_size((100, 24)).columns, 40)
@@ -38,7 +38,7 @@ def show(report: Report) -> None:
     lines += [line for note in [*report.notes, *report.remarks] for line in _wrapped("note", note, width)]
     lines += [line for warning in report.warnings for line in _wrapped("warning", warning, width)]
     lines += [f"output       {named}" for named in _outputs(report.outputs)]
-    # Not wrapped: a command is there to be copied.
+    # Not wrapped, so that the command can be copied.
     lines += [f"launch       {report.launch}"] if report.launch else []
     print("\n".join(plain(line) for line in lines), file=sys.stderr)
 

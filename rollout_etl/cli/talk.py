@@ -1,4 +1,4 @@
-"""What is said on standard error while a command works and when it fails: for people, or as JSON lines for schedulers."""
+"""Output on standard error while a command works and when it fails: as text for people, or as JSON lines for schedulers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 _COUNTED = {"read": "rollouts read", "fetch": "rollouts fetched"}
 _PLAIN_EVERY = 5.0
-"""Seconds between two lines of plain progress, and of JSON."""
+"""Seconds between two lines of progress, as text and as JSON."""
 
 OPTIONS: dict[str, tuple[Any, Any]] = {"progress": (o.Progress, ProgressName.auto), "log_format": (o.LogAs, LogFormat.text), "profile": (o.Profile, None)}
 
 
 class Talk:
-    """How a command speaks: chosen once, before it works."""
+    """How a command reports: chosen once, before it works."""
 
     def __init__(self) -> None:
         self.format = LogFormat.text
@@ -42,21 +42,21 @@ class Talk:
         self._named: set[str] = set()
 
     def choose(self, progress: ProgressName, log_format: LogFormat, profile: Path | None, quiet: bool, named: Collection[object] = ()) -> None:
-        """Speak in this way from now on. With `quiet` nothing moves on a terminal. `named` are other options of the command, files among them."""
+        """Use these settings from now on. With `quiet` there is no live display. `named` are other options of the command, including files."""
         self.format, self.profile, self._named = log_format, profile, {os.path.realpath(name) for name in named if isinstance(name, str | Path)}
         self.progress = ProgressName.none if quiet and progress is ProgressName.auto and log_format is LogFormat.text else progress
 
     def check_profile(self) -> None:
-        """Raise `UsageError` for a profile that would take the place of anything but a profile."""
+        """Raise `UsageError` for a profile that would replace anything but an earlier profile."""
         if self.profile is None:
             return
         if os.path.realpath(self.profile) in self._named:
-            raise UsageError(f"{self.profile} is named by another option already; give the profile another name")
+            raise UsageError(f"{self.profile} is already used by another option; give the profile another name")
         if self.profile.exists() and not (self.profile.is_file() and begins_as(self.profile, "profile")):
             raise UsageError(f"{self.profile} already exists and is not a profile; give the profile another name")
 
     def error(self, message: str, code: int) -> None:
-        """Say what went wrong, in one line."""
+        """Report an error in one line."""
         if self.format is LogFormat.json:
             self.event("error", message=message, exit_code=code)
         else:
@@ -72,7 +72,7 @@ TALK = Talk()
 
 
 def heard(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with the options that say how it speaks."""
+    """`command` with the options for its output."""
     own = inspect.signature(command)
     kinds = get_type_hints(command, include_extras=True)
 
@@ -89,7 +89,7 @@ def heard(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class Listener(logging.Handler):
-    """Shows the stages of a run as they go, and keeps what a profile needs."""
+    """Shows the stages of a run as they progress, and keeps what a profile needs."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -124,7 +124,7 @@ class Listener(logging.Handler):
         if TALK.profile is not None:
             from rollout_etl.publish.files import StagedFile
 
-            # A place that cannot be written to is told before the work, not after it.
+            # Report a file that cannot be written before the work, not after it.
             self._profile = StagedFile(TALK.profile)
         if self._moving or self._lines or TALK.profile is not None:
             LOG.setLevel(logging.DEBUG)
@@ -138,7 +138,7 @@ class Listener(logging.Handler):
         if self._profile is None:
             return
         whole = {"seconds": round(time.monotonic() - self._start, 3), "cpu_seconds": round(time.process_time(), 3), "peak_memory": peak_memory()}
-        # What went wrong before is what people must hear of.
+        # An earlier error is more important.
         with contextlib.suppress(WriteError) if error is not None else contextlib.nullcontext(), self._profile as file:
             file.write((json.dumps({**whole, "stages": self._ended}, indent=2) + "\n").encode())
             file.finish()

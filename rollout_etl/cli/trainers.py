@@ -1,4 +1,4 @@
-"""The commands about trainers: `config` writes a run file alone, `targets` lists what each trainer loads."""
+"""The commands about trainers: `config` writes only a run file, `targets` lists what each trainer loads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def config(
     target: o.Target = "nemo-rl",
     val: Annotated[Path | None, typer.Option("--val", metavar="FILE", help="Validation file.", show_default=False)] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Run file to write; beside the data if not given.", show_default=False)
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Run file to write; next to the data if not given.", show_default=False)
     ] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Model to train.", show_default=False)] = None,
     reward_scale: Annotated[

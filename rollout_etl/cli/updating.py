@@ -104,7 +104,7 @@ def refresh(
                 print(json_text.dumps(said, ensure_ascii=False))
             raise
         said = done.to_json()
-        # What was said before stays, where nothing was done; but not that it failed.
+        # If nothing was done, the earlier report stays, but not an earlier failure.
         if done.published or done.error or refresh.failed_last(pipeline):
             refresh.remember(pipeline, said)
         warnings = tell(pipeline, said, failed=done.error is not None)
@@ -123,7 +123,7 @@ def refresh(
 
 
 def status(file: File, json: Json = False) -> None:
-    """List the versions, and the error of a refresh that failed last."""
+    """List the versions, and the error if the last refresh failed."""
 
     def run() -> ExitCode:
         from rollout_etl.refresh import refresh
@@ -169,7 +169,7 @@ def rollback(
 
 
 def _run_of(pipeline: Pipeline) -> Callable[[Output, Sequence[str], Path], Run]:
-    """What makes the run of an output. All outputs are parsed now: a wrong word shows before anything is read."""
+    """A function that makes the run of an output. All outputs are parsed now, so that errors are reported before anything is read."""
     from rollout_etl.cli.spelt import run_from
 
     def run_of(output: Output, inputs: Sequence[str], path: Path) -> Run:
@@ -180,7 +180,7 @@ def _run_of(pipeline: Pipeline) -> Callable[[Output, Sequence[str], Path], Run]:
 
 
 def _refuse_same_places(pipeline: Pipeline, runs: Sequence[Run]) -> None:
-    """Raise `UsageError` where outputs, their parts or what lies beside them would have one name: the last would be all there is."""
+    """Raise `UsageError` if outputs, their parts or the files next to them would have the same name: the last one would replace the others."""
     from rollout_etl import targets
     from rollout_etl.read.inputs import MANIFEST_SUFFIX
     from rollout_etl.refresh.card import CARD

@@ -65,7 +65,7 @@ def validate(
 
 
 class _Named(NamedTuple):
-    """A file, or a folder of shards: its files, and what they are for."""
+    """A file or a folder of shards: its files, and what they are for."""
 
     files: list[Path]
     target: str
@@ -79,7 +79,7 @@ def _named(path: Path, target: str | None, recipe: str | None) -> _Named:
     files = files_of(path)
     target, recipe = purpose_of(path, target, recipe)
     if recipe is None:
-        raise UsageError(f"{path} has no manifest that names its recipe: give it with --recipe sft, dpo, grpo, kto, rm or ppo")
+        raise UsageError(f"{path} has no manifest that names its recipe: give the recipe with --recipe sft, dpo, grpo, kto, rm or ppo")
     return _Named(files, target, recipe)
 
 

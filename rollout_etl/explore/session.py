@@ -153,7 +153,7 @@ class Session:
         """Raise `UsageError` for an output that is an input, or lies among what was ingested."""
         refuse_input(path, (item.local_path for item in self._inputs))
         if is_stored(str(path.parent)):
-            raise UsageError(f"{path} would lie among what was ingested; name another folder")
+            raise UsageError(f"{path} would be inside an ingested folder; name another folder")
 
     def searched_note(self, output: Path) -> list[str]:
         """A note for an output that a search for the same inputs will find."""

@@ -1,4 +1,4 @@
-"""What a run's counts tell: too few examples, no pairs, and which knob to turn."""
+"""Warnings from the counts of a run: too few examples, no pairs, and which option to change."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ _OF_STRATEGIES = {
     "max_pairs": ("stratified", "all", "top-k-bottom-k"),
     **dict.fromkeys(("pairs_per_group", "max_uses"), ("stratified", "ranked", "adjacent", "all", "top-k-bottom-k")),
 }
-"""Options of pairing that some strategies alone look at."""
+"""Pairing options that only some strategies use."""
 
 
 _OF_FORMATS: tuple[tuple[type[AnyOptions], str, str, str], ...] = (
     (SftOptions, "tool_call_style", "--format openai", "simple"), (DpoOptions, "prompt_as", "--format binary", "preference"),
     (GrpoOptions, "agent_name", "--format gym", "response"),
 )
-"""Options that one format alone looks at: whose, which, what format, and the other one."""
+"""Options that only one format uses: options class, field, that format, and the other format."""
 
 
 _NO_TRUTH = "missing_ground_truth"
 _WAYS_TO_TRUTH = (
-    "name its field with --ground-truth-field, the dataset the rollouts were made from with --task-inputs, or do without by --no-ground-truth"
+    "name its field with --ground-truth-field, name the dataset the rollouts were made from with --task-inputs, or use --no-ground-truth"
 )
 _MANY_WITHOUT_TRUTH = 0.25
-"""A larger share of rollouts without ground truth is worth a word: their reward is no reason to leave them out."""
+"""A larger share of rollouts without ground truth gets a warning."""
 _KNOBS = {
     "gap_too_small": "lower --min-gap {min_gap:g}", "length_mismatch": "raise --match-length", "too_alike": "lower --min-distance",
-    "out_of_mix": "name the sources that there are in --mix", "identical_sides": "collect at a higher temperature",
-    "missing_reward": "name --reward, or verify them", "missing_token_ids": "do without --token-ids",
+    "out_of_mix": "name only existing sources in --mix", "identical_sides": "collect at a higher temperature",
+    "missing_reward": "compute it with --reward, or verify the rollouts", "missing_token_ids": "leave --token-ids out",
 }
-"""What lets more through, by the reason that most were dropped for."""
+"""How to keep more, by the most frequent reason for drops."""
 _WAYS_TO_PROMPTS = {
-    "empty_answer": "their rows need an answer: collect rollouts that end in one, or write prompts alone with --format gym (nemo-rl)",
-    "missing_input": "where the environment fills the prompt in itself, keep them with --keep missing_input",
+    "empty_answer": "rows need an answer: collect rollouts that end in one, or write only prompts with --format gym (nemo-rl)",
+    "missing_input": "if the environment fills in the prompt itself, add --keep missing_input",
     "missing_agent": "name the agent with --agent-name",
 }
 _CONVERSATIONS = {"sft": "--format openai", "dpo": "--format preference", "rm": "--format preference"}
-"""NeMo RL's formats that hold tool calls and several turns, where its usual one does not or another was asked for."""
+"""NeMo RL's formats that hold tool calls and several turns."""
 
 
 def advise(report: Report, options: AnyOptions) -> None:
@@ -77,13 +77,13 @@ def _warnings(report: Report, options: AnyOptions) -> list[str]:
 
 def _diverging(report: Report) -> list[str]:
     count = sum(count for shape, count in report.shapes.items() if "+diverging_transitions" in shape)
-    return [f"{count} rollouts are lists of transitions that do not repeat those before: only the last of each was read"] if count else []
+    return [f"{count} rollouts are lists of transitions that do not repeat the previous ones: only the last transition of each was read"] if count else []
 
 
 def _unknown(report: Report) -> list[str]:
     count = report.left_out["unknown"]
     way = "find their rollouts with `show --where 'num_unknown > 0'`"
-    return [f"{count} item(s) of a kind that is not known were left out of prompts and completions: {way}"] if count else []
+    return [f"{count} item(s) of unknown types were left out of prompts and completions: {way}"] if count else []
 
 
 def _few_examples(report: Report, options: SftOptions) -> str:
@@ -102,11 +102,11 @@ def _no_pairs(report: Report, options: DpoOptions) -> str:
     lost = by_count(report.examples_dropped)
     most = next(iter(lost))
     if most == "gap_too_small" and options.min_gap == 0:
-        knob = "the rewards of a prompt are all equal: collect harder prompts, or at a higher temperature"
+        knob = "the rewards of a prompt are all equal: collect harder prompts, or use a higher temperature"
     else:
         knob = _KNOBS.get(most, "").format(min_gap=options.min_gap)
     few = _largest(report.dropped, options) if report.dropped.total() > report.kept else ""
-    return f"no pairs: {report.built} candidates, but none is left ({_counts(lost)})" + (f"; {knob}" if knob else "") + few
+    return f"no pairs: {report.built} candidates, but all were dropped ({_counts(lost)})" + (f"; {knob}" if knob else "") + few
 
 
 def _no_prompts(report: Report, options: GrpoOptions) -> str:
@@ -119,9 +119,9 @@ def _no_prompts(report: Report, options: GrpoOptions) -> str:
 
 
 def without_effect(options: AnyOptions, curation: Curation, sources: Collection[str] = ()) -> list[str]:
-    """Warnings for options that were changed and that nothing looks at: they would look as if they had worked.
+    """Warnings for options that were set but that nothing uses: they would look as if they had worked.
 
-    `sources` are the columns that go into the rows beside those of the recipe.
+    `sources` are the columns that are written besides those of the recipe.
     """
     idle: list[tuple[AnyOptions | Curation, str, str]] = []
     draws = "--sample, --cap or --mix"
@@ -139,14 +139,14 @@ def without_effect(options: AnyOptions, curation: Curation, sources: Collection[
     if not (curation.sample or curation.cap or curation.mix or (isinstance(options, DpoOptions) and draws_pairs(options))):
         idle.append((options, "seed", f"without {draws}"))
     if isinstance(options, PpoOptions) and options.with_responses:
-        # Then every rollout is a row, whether this is said or not.
+        # Every rollout is a row then anyway.
         idle.append((options, "all_rollouts", "with --with-responses"))
     defaults = {f.name: f.default for of in (options, curation) for f in fields(of)}
     return [f"--{name.replace('_', '-')} has no effect {why}" for of, name, why in idle if getattr(of, name) != defaults[name]]
 
 
 def _largest(lost: Counter[str], options: AnyOptions) -> str:
-    """What most were dropped for, and the way around it where a format is to blame."""
+    """The most frequent reasons for drops, and the way out if the format is the reason."""
     if not lost:
         return ""
     way = ""
@@ -161,7 +161,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def disagreeing(statics: pl.Series) -> list[str]:
-    """Names of the fields that differ inside at least one of the groups, each a list of JSON objects or nulls."""
+    """Names of the fields that differ within at least one of the groups, each given as a list of JSON objects or nulls."""
     names: list[str] = []
     for group in statics.head(1000).to_list():
         values = [json.loads(value) if value else {} for value in group]

@@ -1,7 +1,7 @@
-"""Group relative policy optimisation: prompts with what their answers are verified against.
+"""Group relative policy optimisation: prompts with the ground truth that answers are verified against.
 
 GRPO samples its own answers and scores them with its own environment, so prompts and ground truth matter; recorded answers
-and rewards do not. Rollouts that failed are prompts all the same.
+and rewards do not. Prompts of failed rollouts are used too.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from rollout_etl.curate.select import TIES
 from rollout_etl.recipes.options import GrpoOptions, PpoOptions, options_of
 
 NARROW = ("row", *GROUP, "reward", *TIES)
-"""Canonical columns that decide which rollout stands for its group."""
+"""Canonical columns that decide which rollout represents its group."""
 COLUMNS = {
     "response": ("prompt_text", "response_text", "ground_truth_text"),
     "gym": ("gym_row", "agent_name"),
 }
-_MISSING_AGENT = Rule("missing_agent", pl.col("agent_name").is_null(), "no agent_ref.name, and no --agent-name")
+_MISSING_AGENT = Rule("missing_agent", pl.col("agent_name").is_null(), "agent_ref.name is missing, and --agent-name is not given")
 _WITHOUT_TEXT = Rule("empty_answer", pl.col("response_text").fill_null("").str.strip_chars(" \t\r\n") == "", "there is no answer text for the output field")
 
 
 def rules(options: GrpoOptions, cannot_hold: Sequence[str] | None = None) -> list[Rule]:
-    """The rules that drop rollouts. What ails the completion alone does not count, unless rewards are asked for.
+    """The rules that drop rollouts. Problems of the completion do not count, unless rewards are used.
 
-    `cannot_hold` names those that a target's rows bring, and such rows hold text; without it, they are the format's.
+    `cannot_hold` names the rules for what the target's rows cannot hold, and such rows hold text; without it, those of the format apply.
     """
     extra, defaults, fixed = [], ["failure_row", *(cannot_hold or ())], ["missing_agent"]
     if options.reward_threshold is not None:
@@ -48,7 +48,7 @@ def rules(options: GrpoOptions, cannot_hold: Sequence[str] | None = None) -> lis
 
 
 def stand_ins(kept: pl.DataFrame, options: GrpoOptions) -> pl.DataFrame:
-    """The rollout that stands for each group: the best reward, ties by attempt, content, file and line. In input order."""
+    """The rollout that represents each group: the best reward, with ties broken by attempt, content, file and line. In input order."""
     if options.all_rollouts:
         return kept.sort("row")
     best_first = kept.sort("reward", *TIES, descending=[True, *[False] * len(TIES)], nulls_last=True)
@@ -57,7 +57,7 @@ def stand_ins(kept: pl.DataFrame, options: GrpoOptions) -> pl.DataFrame:
 
 
 def example_rules(options: GrpoOptions) -> list[Rule]:
-    """Rules for examples: the response format has an output field, and the loaders refuse an empty one."""
+    """Rules for examples: the response format has an output field, and the loaders reject an empty one."""
     return [_WITHOUT_TEXT] if options.format == "response" and "empty_answer" not in options.keep else []
 
 

@@ -1,7 +1,7 @@
 """Kahneman-Tversky optimisation: single answers, each labelled good or bad. No pairs are needed.
 
-The loss weighs good answers against bad ones; with n of each and weights w, it wants w_good * n_good to be 1 to 4/3 times
-w_bad * n_bad (KTO paper, section 4.2; `trl/trainer/kto_trainer.py` 1.16 warns outside).
+The loss balances good and bad answers by weights w: with n answers of each kind, w_good * n_good should be 1 to 4/3 times
+w_bad * n_bad (KTO paper, section 4.2; `trl/trainer/kto_trainer.py` 1.16 warns otherwise).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COLUMNS = ("prompt", "completion", "tools")
 
 
 def rules(options: KtoOptions, cannot_hold: Sequence[str] = ()) -> list[Rule]:
-    """The rules that drop rollouts; `cannot_hold` names those that a target's rows bring."""
+    """The rules that drop rollouts; `cannot_hold` names the rules for what the target's rows cannot hold."""
     between = [] if options.low_threshold is None else [_between(options.low_threshold, options.reward_threshold)]
     fixed = ("missing_reward", "nonfinite_reward", "unfinished", "empty_answer")
     return chosen_rules([*SOUND, *TRAINABLE, *cannot_hold], options.keep, options.drop, between, fixed)
@@ -34,7 +34,7 @@ def label(options: KtoOptions) -> pl.Expr:
 
 
 def weights(good: int, bad: int) -> tuple[float, float]:
-    """`desirable_weight` and `undesirable_weight` that make both classes count the same; the larger class keeps 1."""
+    """`desirable_weight` and `undesirable_weight` that make both labels count equally; the more frequent label keeps 1."""
     return (round(bad / good, 4), 1.0) if good < bad else (1.0, round(good / bad, 4))
 
 

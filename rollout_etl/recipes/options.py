@@ -1,4 +1,4 @@
-"""What a run is asked to do: the same words as the command line's."""
+"""The options of each recipe, named as on the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Strategy = Literal[
     "same_prompt", "stratified", "best-worst", "best-second", "ranked", "adjacent", "all", "top-k-bottom-k", "best-vs-mean-minus-2-sigma",
     "random-negative",
 ]
-"""How rollouts are paired; `same_prompt` is the older name of `best-worst`."""
+"""How rollouts are paired; `same_prompt` means the same as `best-worst`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +21,9 @@ class RecipeOptions:
 
     recipe: ClassVar[str]
     keep: tuple[str, ...] = ()
-    """Rules that do not apply."""
+    """Rules to turn off."""
     drop: tuple[str, ...] = ()
-    """Rules that apply although they do not by default."""
+    """Rules to turn on that are off by default."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,14 +57,14 @@ class DpoOptions(RecipeOptions):
     max_pairs: int = 1_000_000
     pairs_per_group: int | None = None
     max_uses: int | None = None
-    """Pairs that a rollout may stand in."""
+    """Largest number of pairs that a rollout may be in."""
     top_k: int = 2
     match_length: float | None = None
-    """How many times as long one side may be as the other."""
+    """Largest ratio of the lengths of both sides."""
     min_distance: float | None = None
     """Smallest Jaccard distance between the words of both sides."""
     ties: Literal["first", "shorter", "longer"] = "first"
-    """Of equal rewards, which rollout comes first."""
+    """Which of several rollouts with equal rewards comes first."""
     format: Literal["binary", "preference"] = "binary"
     prompt_as: Literal["auto", "text", "messages"] = "auto"
     with_rewards: bool = False
@@ -72,7 +72,7 @@ class DpoOptions(RecipeOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.strategy == "stratified" and self.low_threshold >= self.high_threshold:
-            raise UsageError(f"--low-threshold {self.low_threshold:g} must be under --high-threshold {self.high_threshold:g}")
+            raise UsageError(f"--low-threshold {self.low_threshold:g} must be less than --high-threshold {self.high_threshold:g}")
         if self.cross_prompt and self.strategy != "stratified":
             raise UsageError("--cross-prompt needs --strategy stratified")
         if self.min_gap < 0:
@@ -104,14 +104,14 @@ class KtoOptions(RecipeOptions):
 
     recipe: ClassVar[str] = "kto"
     reward_threshold: float = 0.5
-    """Smallest reward of an answer that is labelled true."""
+    """Smallest reward of an answer labelled true."""
     low_threshold: float | None = None
-    """Largest reward of an answer that is labelled false; those between the two are left out. None: all that are not true."""
+    """Largest reward of an answer labelled false; those between the two are dropped. None: all that are not true."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.low_threshold is not None and self.low_threshold >= self.reward_threshold:
-            raise UsageError(f"--low-threshold {self.low_threshold:g} must be under --reward-threshold {self.reward_threshold:g}")
+            raise UsageError(f"--low-threshold {self.low_threshold:g} must be less than --reward-threshold {self.reward_threshold:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,22 +123,22 @@ class RmOptions(DpoOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PpoOptions(GrpoOptions):
-    """Options of `ppo`: the prompts of `grpo`, or the rollouts themselves."""
+    """Options of `ppo`: for the prompts of `grpo`, or the rollouts themselves."""
 
     recipe: ClassVar[str] = "ppo"
     with_responses: bool = False
-    """Write every sound rollout with its answer and its reward, for offline use."""
+    """Write every usable rollout with its answer and its reward, for training without an environment."""
 
 
 Options = TypeVar("Options", bound=RecipeOptions)
 
 
 def options_of(given: Options | None, kind: type[Options], *others: type[Options]) -> Options:
-    """The options given, of `kind` or one of `others`, or the defaults. Raises `UsageError` for options of another recipe."""
+    """The given options if they are of `kind` or one of `others`, or the defaults. Raises `UsageError` for options of another recipe."""
     if given is None:
         return kind()
     if type(given) not in (kind, *others):
-        raise UsageError(f"options are {type(given).__name__}; {kind.recipe} takes {kind.__name__}")
+        raise UsageError(f"the recipe {kind.recipe} takes {kind.__name__}, not {type(given).__name__}")
     return given
 
 

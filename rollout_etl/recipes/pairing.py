@@ -1,8 +1,8 @@
 """Pairs of rollouts, counted, drawn and made in time and memory linear in rollouts and pairs.
 
-A group's rollouts stand in two rows: from the best (`best` order) and from the worst (`worst` order). For each rollout that can be
-chosen, a strategy (`strategies.py`) names the stretch of the worst order that it is paired with, [start, end). So pairs are counted before any is
-made, and a sample of them is drawn without making the others.
+The rollouts of a group are put in two orders: from the best (`best`) and from the worst (`worst`). For each rollout that can be chosen, a
+strategy (`strategies.py`) names the stretch [start, end) of the worst order that it is paired with. So pairs can be counted before any is
+made, and a sample can be drawn without making the others.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from rollout_etl.recipes.options import DpoOptions
 from rollout_etl.recipes.strategies import CHARS, Ints, Orders, orders_of, stretches
 
 NARROW = ("row", *GROUP, "reward", *TIES, CHARS)
-"""Canonical columns that pairing can look at. Lengths take a look at what was said: `narrow_columns` has them where they decide."""
+"""Canonical columns that pairing can use. Computing lengths means reading the texts, so `narrow_columns` has them only if they are needed."""
 Drawn = Callable[[int], Ints]
-"""Given a number of pairs, the places of those that are made, in order."""
+"""Given the number of possible pairs, returns the positions of those that are made, in order."""
 
 
 def narrow_columns(options: DpoOptions) -> list[str]:
@@ -37,8 +37,8 @@ def pair_rollouts(kept: pl.DataFrame, options: DpoOptions, drawn: Drawn | None =
 
     The pairs have `chosen_row`, `rejected_row`, `chosen_reward`, `rejected_reward`, `reward_gap`, the lengths `chosen_chars` and
     `rejected_chars` where `kept` has them, and `is_overused` (see `--max-uses`); none is dropped for its gap. They are in the order of the chosen
-    rollouts. Ties go by `--ties`, then by attempt, content, file and line, so the order of the files does not matter. `drawn` is given a
-    number of pairs, and says which of them are made; without it, all are or as many as `--max-pairs` says.
+    rollouts. Ties are broken by `--ties`, then by attempt, content, file and line, so the order of the files does not matter. `drawn` is
+    given the number of possible pairs and says which of them are made; without it, all are made, or as many as `--max-pairs` allows.
     """
     orders = orders_of(kept, options)
     chosen, start, end = stretches(orders, options)
@@ -57,7 +57,7 @@ _KEPT = {"row": "row", "reward": "reward", "chars": CHARS}
 
 
 def _picked(o: Orders, chosen: Ints, sizes: Ints, options: DpoOptions, drawn: Drawn) -> Ints:
-    """Numbers of the pairs that are made, counted through all stretches, in order."""
+    """Numbers of the pairs that are made, counted across all stretches, in order."""
     limit = 1 if options.strategy == "random-negative" else options.pairs_per_group
     total = int(sizes.sum())
     if limit is None or not total:
@@ -78,22 +78,22 @@ def _picked(o: Orders, chosen: Ints, sizes: Ints, options: DpoOptions, drawn: Dr
 
 
 def makes_many(options: DpoOptions) -> bool:
-    """Whether a strategy can make more pairs than there are rollouts: `--max-pairs` is for those."""
+    """Whether a strategy can make more pairs than there are rollouts, so that `--max-pairs` applies."""
     return options.strategy in ("stratified", "all", "top-k-bottom-k")
 
 
 def draws_pairs(options: DpoOptions) -> bool:
-    """Whether `--seed` can decide which pairs are made."""
+    """Whether `--seed` can influence which pairs are made."""
     return makes_many(options) or options.strategy == "random-negative"
 
 
 def sample(options: DpoOptions, count: int) -> Ints:
-    """Which of `count` pairs are made: all of them, or `--max-pairs` that are drawn."""
+    """Which of `count` pairs are made: all of them, or `--max-pairs` drawn ones."""
     return _sample(count, options.max_pairs if makes_many(options) else count, options.seed)
 
 
 def draw_from_all(frames: Iterable[pl.DataFrame], options: DpoOptions) -> Drawn:
-    """What `sample` draws of the pairs of all frames together, for pairing them frame by frame, in the same order."""
+    """What `sample` draws from the pairs of all frames together, for pairing frame by frame in the same order."""
     counts: list[int] = []
 
     def none(count: int) -> Ints:
@@ -116,11 +116,11 @@ def draw_from_all(frames: Iterable[pl.DataFrame], options: DpoOptions) -> Drawn:
 
 
 _RANKED = ("ranked", "adjacent")
-"""Strategies whose first pairs are those of the best: a limit takes them."""
+"""Strategies whose first pairs are those of the best rollouts: a limit keeps these."""
 
 
 def _strides(o: Orders, groups: Ints, counts: Ints, seed: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """For each group, where to start among its pairs and how far to step: a step without common divisor meets each pair once."""
+    """For each group, a start among its pairs and a step that is coprime to their number, so that each pair is visited once."""
     positions = np.searchsorted(o.group, groups)
     key = mixed(mixed(of_key("task_key")) ^ of_key("prompt_key") ^ pl.lit(seed, dtype=pl.UInt64))
     numbers = o.best[positions].select(first=key, second=mixed(key))
@@ -132,7 +132,7 @@ def _strides(o: Orders, groups: Ints, counts: Ints, seed: int) -> tuple[npt.NDAr
 
 
 def _sample(combinations: int, limit: int, seed: int) -> Ints:
-    """`limit` different numbers under `combinations`, in order; all of them when there are no more."""
+    """`limit` different numbers below `combinations`, in order; all of them if there are no more."""
     if combinations <= limit:
         return np.arange(combinations, dtype=np.int64)
     generator = np.random.Generator(np.random.PCG64(seed))
@@ -145,7 +145,7 @@ def _sample(combinations: int, limit: int, seed: int) -> Ints:
 
 
 def _overused(pairs: pl.DataFrame, max_uses: int | None) -> pl.DataFrame:
-    """`pairs` with `is_overused`: a side stands in `max_uses` pairs with a larger gap already (of equal gaps, in earlier ones)."""
+    """`pairs` with `is_overused`: a side is already in `max_uses` pairs with a larger gap (or an equal gap and an earlier place)."""
     if max_uses is None:
         return pairs.with_columns(is_overused=pl.lit(False))
     ranked = pairs.sort("reward_gap", "chosen_row", "rejected_row", descending=[True, False, False]).with_row_index("pair")

@@ -10,7 +10,7 @@ from rollout_etl.recipes.options import PpoOptions
 
 
 def rules(options: PpoOptions, cannot_hold: Sequence[str] | None = None) -> list[Rule]:
-    """The rules that drop rollouts. With responses, answers must be sound and have a reward; ground truth may be missing then."""
+    """The rules that drop rollouts. With responses, answers must be usable and have a reward, but ground truth may be missing."""
     if not options.with_responses:
         return grpo.rules(options, cannot_hold)
     threshold = [] if options.reward_threshold is None else [below_threshold(options.reward_threshold)]

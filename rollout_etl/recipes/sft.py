@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the rollouts whose reward is good enough, as they are."""
+"""Supervised fine-tuning: the rollouts whose reward is good enough, unchanged."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ COLUMNS = {
     "openai": ("prompt", "completion", "tools"),
     "simple": ("prompt_text", "response_text"),
 }
-"""Canonical columns that an example of each format holds."""
+"""Canonical columns of an example, by format."""
 
 
 CANNOT_HOLD: dict[str, tuple[str, ...]] = {"openai": (), "simple": ("flattened_completion",)}
-"""Rules for what the rows of each format cannot hold: one text holds no trajectory."""
+"""Rules for what the rows of each format cannot hold: a single text cannot hold a trajectory."""
 
 
 def rules(options: SftOptions, cannot_hold: Sequence[str] | None = None) -> list[Rule]:
-    """The rules that drop rollouts. `cannot_hold` names those that a target's rows bring; without it, they are the format's."""
+    """The rules that drop rollouts. `cannot_hold` names the rules for what the target's rows cannot hold; without it, those of the format apply."""
     rows = CANNOT_HOLD[options.format] if cannot_hold is None else cannot_hold
     threshold = [below_threshold(options.reward_threshold)]
     return chosen_rules([*SOUND, *TRAINABLE, *rows], options.keep, options.drop, threshold, fixed=("unfinished", "empty_answer"))

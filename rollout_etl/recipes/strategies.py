@@ -1,4 +1,4 @@
-"""Which rollouts each strategy pairs: of those that can be chosen, the stretch of worse ones that each is paired with."""
+"""Which rollouts each strategy pairs: for each one that can be chosen, the stretch of worse ones that it is paired with."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Orders:
-    """Rollouts from best to worst, group after group, and the same from worst to best: each group has the same stretch of both."""
+    """Rollouts from best to worst, group by group, and from worst to best: each group has the same stretch in both orders."""
 
     best: pl.DataFrame
     worst: pl.DataFrame
     group: Ints
-    """Number of each rollout's group; below, what that group's stretch is."""
+    """Number of each rollout's group; the next fields are that group's stretch."""
     start: Ints
     size: Ints
     place: Ints
-    """Place within the group, from 0 for the best."""
+    """Position within the group, from 0 for the best."""
     in_worst: Ints
-    """Where the rollouts of `best` stand in `worst`."""
+    """Positions in `worst` of the rollouts of `best`."""
     reward: npt.NDArray[np.float64]
     ascending: npt.NDArray[np.float64]
     """Rewards of `worst`."""
@@ -48,7 +48,7 @@ def orders_of(kept: pl.DataFrame, options: DpoOptions) -> Orders:
     sizes = np.bincount(group) if len(group) else np.empty(0, dtype=np.int64)
     starts = np.cumsum(sizes) - sizes
     start, size, at = starts[group].astype(np.int64), sizes[group].astype(np.int64), np.arange(len(group), dtype=np.int64)
-    # From worst to best, stretches of equal rewards stand the other way round within their group; within such a stretch ties have one order.
+    # From worst to best, stretches of equal rewards are reversed within their group; within such a stretch the order of ties is the same.
     runs = np.flatnonzero(np.r_[True, (reward[1:] != reward[:-1]) | (group[1:] != group[:-1])]) if len(group) else at
     lengths = np.diff(runs, append=len(group))
     run = np.repeat(runs, lengths)
@@ -60,7 +60,7 @@ def orders_of(kept: pl.DataFrame, options: DpoOptions) -> Orders:
 
 
 def stretches(o: Orders, options: DpoOptions) -> tuple[Ints, Ints, Ints]:
-    """Positions in `best` that are chosen, and for each the stretch of `worst` that it is paired with."""
+    """The positions in `best` that are chosen, and for each the stretch of `worst` that it is paired with."""
     every = np.arange(len(o.group), dtype=np.int64)
     several, end = o.size > 1, o.start + o.size
     strategy = options.strategy
@@ -77,7 +77,7 @@ def stretches(o: Orders, options: DpoOptions) -> tuple[Ints, Ints, Ints]:
         at = every[o.place < o.size // 2]
         return at, o.start[at] + o.place[at], o.start[at] + o.place[at] + 1
     if strategy == "top-k-bottom-k":
-        # Small groups are halved, so that no rollout is in both.
+        # Small groups are halved, so that no rollout is on both sides.
         k = np.minimum(options.top_k, o.size // 2)
         at = every[o.place < k]
         return at, o.start[at], o.start[at] + k[at]
@@ -89,7 +89,7 @@ def stretches(o: Orders, options: DpoOptions) -> tuple[Ints, Ints, Ints]:
         low = o.start + _at_most(o, np.full(len(every), options.low_threshold + TOLERANCE))
         at = every[o.reward >= options.high_threshold - TOLERANCE]
         return at, o.start[at], low[at]
-    # all and random-negative: every rollout that is worse by the gap, or by anything where no gap is asked for.
+    # all and random-negative: every rollout that is worse by the gap, or by any amount if the gap is 0.
     gap = max(options.min_gap - TOLERANCE, TOLERANCE)
     worse = o.start + _at_most(o, o.reward - gap)
     at = every[(worse > o.start) & ((o.place == 0) if strategy == "random-negative" else (end > 0))]
@@ -97,8 +97,8 @@ def stretches(o: Orders, options: DpoOptions) -> tuple[Ints, Ints, Ints]:
 
 
 def _at_most(o: Orders, limits: npt.NDArray[np.float64]) -> Ints:
-    """How many rewards of a rollout's own group are at most its limit."""
-    # Rewards as ranks make one sorted row of all groups: the rank of the limit is looked up in the stretch of the group.
+    """For each rollout, how many rewards of its group are at most its limit."""
+    # With ranks for rewards, all groups form one sorted array: the rank of the limit is looked up in the stretch of the group.
     values = np.unique(o.ascending)
     ranks = np.searchsorted(values, o.ascending) + 1
     limit = np.searchsorted(values, limits, side="right")
@@ -107,9 +107,9 @@ def _at_most(o: Orders, limits: npt.NDArray[np.float64]) -> Ints:
 
 
 def _nearest_to_mean_minus_2_sigma(o: Orders) -> Ints:
-    """For each group the position in `worst` of the reward nearest to mean - 2 standard deviations; of equals the first.
+    """For each group the position in `worst` of the reward nearest to mean - 2 standard deviations; the first of several.
 
-    The rejected side of Xiao et al. 2025 (arXiv:2502.16825), which learns better from it than from the very worst.
+    This is the rejected side of Xiao et al. 2025 (arXiv:2502.16825), who find that it trains better than the very worst.
     """
     frame = o.worst.select("group", "reward", at=pl.int_range(pl.len()))
     aim = pl.col("reward").mean().over("group") - 2 * pl.col("reward").std(ddof=0).over("group")

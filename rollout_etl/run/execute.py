@@ -1,4 +1,4 @@
-"""One run of a recipe: read, decide, fetch what was said, write, publish. The one straight way from rollouts to a training file."""
+"""One run of a recipe: read, choose, fetch messages, write, publish."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RolloutsOf = Callable[..., Rollouts]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What to run, on what, and where to."""
+    """A run: recipe, inputs, output and options."""
 
     inputs: Sequence[str]
     output: Path
@@ -63,25 +63,25 @@ class Run:
     layout: Literal["current", "v0.5"] = "current"
     threads: int | None = None
     memory_limit: int | None = None
-    """Bytes of memory to stay within. None: half of what the machine, or the container, has."""
+    """Bytes of memory to stay within. None: half of the memory of the machine or container."""
     temp_dir: Path | None = None
-    """Folder for what a run in ranges keeps on disk, and goes on from when it died. None: the output's, where the memory limit asks for it."""
+    """Folder for intermediate results, from which an interrupted run resumes. None: the output's, if the memory limit makes them necessary."""
     engine: Literal["local", "ray"] = "local"
-    """Where the tasks of a run in ranges are done."""
+    """Where the tasks of a run in ranges are executed."""
     ray_address: str | None = None
-    """Cluster to connect to. None: the one that this machine belongs to, or a new one here."""
+    """Ray cluster to connect to. None: the one that this machine belongs to, or a new one on this machine."""
     sharding: Sharding | None = None
-    """Make the output a folder of shards. Without a suffix its name leaves the container to the target."""
+    """Make the output a folder of shards. If its name has no suffix, the target chooses the file format."""
     dry_run: bool = False
     """Read, choose and count, but write nothing."""
     rollouts: RolloutsOf = Rollouts
-    """What reads the inputs."""
+    """Reads the inputs."""
     earlier: EarlierShards | None = None
-    """Shards of an earlier run, of which those are taken over that would come out the same."""
+    """Shards of an earlier run; those that would come out the same are reused."""
     note_prompts: bool = False
-    """Note which prompts are written to which part."""
+    """Record which prompts are written to which part."""
     refuse_dates: bool = True
-    """Refuse JSON lines of which a text column holds nothing but dates: the loaders' reader would change them."""
+    """Refuse JSON lines in which a text column holds only dates: the loaders' JSON reader would change them."""
 
     def __post_init__(self) -> None:
         check_fraction("max_bad_fraction", self.max_bad_fraction)
@@ -90,9 +90,9 @@ class Run:
 
 
 def execute(run: Run) -> Report:
-    """Run a recipe. The report's `written` is 0 when no example came of the input; nothing is published then.
+    """Run a recipe. If the input gives no examples, the report's `written` is 0 and nothing is published.
 
-    How far it is goes to `rollout_etl.progress`. Raises `RolloutETLError` for everything a user can mend.
+    Progress is reported to `rollout_etl.progress`. Raises `RolloutETLError` for errors that a user can fix.
     """
     job = job_of(run)
     target = targets.load(run.target)
@@ -111,7 +111,7 @@ def execute(run: Run) -> Report:
     limit = run.memory_limit or default_limit()
     rollouts = run.rollouts(
         run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, memory=limit,
-        # Of a cluster a task is given one processor, unless it is told otherwise.
+        # On a cluster a task requests one processor by default.
         threads=run.threads or (1 if run.engine == "ray" else None),
     )
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
@@ -139,7 +139,7 @@ def execute(run: Run) -> Report:
 
 
 def job_of(run: Run) -> Job:
-    """What the target is asked for."""
+    """The job for the target."""
     return Job(
         options=run.options, output=run.output, think=run.think, form=run.form, arguments=run.arguments, extra=tuple(run.extra),
         mapping=tuple(run.mapping), token_ids=run.token_ids, layout=run.layout, shards=_container_of_shards(run),
@@ -147,7 +147,7 @@ def job_of(run: Run) -> Job:
 
 
 def _container_of_shards(run: Run) -> Literal[".jsonl", ".parquet"] | None:
-    """By the folder's name, or the one that the target prefers."""
+    """The file format by the folder's suffix, or the one that the target prefers."""
     if run.sharding is None:
         return None
     if run.output.suffix in (".jsonl", ".parquet"):
@@ -174,15 +174,15 @@ def _shape(run: Run) -> dict[str, object]:
 
 
 def _refuse_without_effect(curation: Curation, sources: Collection[str]) -> None:
-    """An option without effect would look like one that worked."""
+    """Refuse options without effect: they would look as if they had worked."""
     if "advantage" in sources and curation.advantage is None:
         raise UsageError("the column advantage needs a formula: --advantage grpo, rloo or max-rl")
     if curation.advantage is not None and "advantage" not in sources:
-        raise UsageError("--advantage makes a column: write it with --extra advantage, or with --map for --target custom")
+        raise UsageError("--advantage only computes a column: write it with --extra advantage, or with --map for --target custom")
 
 
 def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], companions: Sequence[str]) -> None:
-    """Never write over an input, and only to files of this machine."""
+    """Refuse to write over an input, or anywhere but to files of this machine."""
     read = [local for item in (*rollouts.inputs, *rollouts.task_inputs) if (local := item.local_path) is not None]
     folders_read = [os.path.dirname(os.path.realpath(path)) for path in read] if run.sharding else []
     named = [run.curation.exclude_prompts, run.curation.tokenizer]
@@ -192,7 +192,7 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], c
             continue
         refuse_input(path, (*read, *folders_read, *named))
         if is_stored(str(path.parent)):
-            raise UsageError(f"{path} would lie among what was ingested; name another folder")
+            raise UsageError(f"{path} would be inside an ingested folder; name another folder")
     for written in beside:
         if run.quarantine is not None and os.path.realpath(run.quarantine) == os.path.realpath(written):
             raise UsageError(f"{written} cannot be both the output and the quarantine")
@@ -203,6 +203,6 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], c
             check_replaceable(path)
         return
     if run.output.is_dir():
-        raise UsageError(f"{run.output} is a folder; name a file that ends with .jsonl or .parquet, or {run.output}/ for shards in it")
+        raise UsageError(f"{run.output} is a folder; name a file that ends with .jsonl or .parquet, or {run.output}/ to write shards into it")
     if run.output.suffix not in (SUFFIXES[0], SUFFIXES[-1]):
-        raise UsageError(f"the output {run.output} must end with .jsonl or .parquet, or with / where a folder of shards is meant")
+        raise UsageError(f"the output {run.output} must end with .jsonl or .parquet, or with / for a folder of shards")

@@ -1,4 +1,4 @@
-"""From the input to the rollouts that are used: read, rescored, judged by rules, chosen by the steps of a curation, all counted."""
+"""From the input to the rollouts that are used: read, rescore, judge by rules, choose by the steps of curation, and count."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rollout_etl.run.report import Report
 from rollout_etl.run.stretches import as_they_come, rows_of, stretches
 
 TIED = pl.len().over(*GROUP, "reward", "attempt") > 1
-"""Rollouts of a group that only their content tells apart."""
+"""Rollouts of a group that differ only in their content."""
 LEFT_OUT = {"encrypted": "num_encrypted", "empty": "num_empty", "unknown": "num_unknown"}
 _COUNTED = ("shape", *LEFT_OUT.values())
 _SOUND = [RULES[name] for name in SOUND]
 _STRETCH_BYTES = 1 << 25
-"""Pairs of so many bytes of lines are written at a time: the next ones are made meanwhile."""
+"""Bytes of lines whose pairs are written at a time, while the next ones are made."""
 
 
 class Judge:
-    """Reads rollouts and says which are used, over one report."""
+    """Reads rollouts and decides which are used, counting in one report."""
 
     def __init__(self, rollouts: Rollouts, curation: Curation, report: Report) -> None:
         self.rollouts, self.curation, self.report = rollouts, curation, report
@@ -38,8 +38,8 @@ class Judge:
         self._rewards: list[pl.DataFrame] | None = [] if curation.where_group is not None else None
 
     def over(self, inputs: Sequence[Input]) -> Judge:
-        """The same for some of the inputs, or ranges of them, with a report of its own."""
-        # Benchmarks and tokenizers are loaded once.
+        """A judge for some of the inputs, or ranges of them, with a report of its own."""
+        # Share these: benchmarks and tokenizers are loaded only once.
         _ = self._text_rules
         part = copy.copy(self)
         part._rewards = None
@@ -51,7 +51,7 @@ class Judge:
         return plan.text_rules(self.curation)
 
     def read(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
-        """Frames of canonical columns, with the rewards that were asked for (see `Rollouts.batches`)."""
+        """Frames of canonical columns, with rewards computed as the options say (see `Rollouts.batches`)."""
         if not self._rescores or not {"reward", "is_nonfinite"} & set(columns):
             yield from self.rollouts.batches(columns, rows=rows, min_reward=None if self._rescores else min_reward)
             return
@@ -67,7 +67,7 @@ class Judge:
         return self.rollouts.holds(name for name in self._wanted(["row"], [*rules, *where], derived) if name != rewards.CLAMPED)
 
     def _wanted(self, columns: Sequence[str], rules: Sequence[Rule], derived: Sequence[plan.Derived]) -> list[str]:
-        """Columns that are read to judge rollouts, and to hand out `columns` of them; each once."""
+        """Columns that are read to judge rollouts and to return `columns` of them, each once."""
         given = {name for one in derived for name in one.gives}
         wanted = [*columns, *(name for name in columns_of(rules) if name not in given), *_COUNTED, *(name for one in derived for name in one.columns)]
         wanted += [] if self._rewards is None else [*GROUP, "reward", *columns_of(_SOUND)]
@@ -75,7 +75,7 @@ class Judge:
         return list(dict.fromkeys(wanted))
 
     def judged(self, rules: Sequence[Rule], columns: Sequence[str], min_reward: float | None = None) -> Iterator[pl.DataFrame]:
-        """Every rollout once, counted; those that no rule drops, with `columns`."""
+        """Reads and counts every rollout once; returns those that no rule drops, with `columns`."""
         where, derived = plan.where_rules(self.curation)
         texts, from_texts = self._text_rules
         asked, named = [*rules, *where], named_fields.of_curation(self.curation)
@@ -101,19 +101,19 @@ class Judge:
         self.report.count_lines(self.rollouts.account)
 
     def chosen(self, rules: Sequence[Rule], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """The rollouts that are used, with narrow `columns` and those of the curation: frames of whole groups, here a single one."""
-        # Content settles few ties, and costs a hash of what was said: it is looked up where it does, unless steps need it of all.
+        """The rollouts that are used, with narrow `columns` and those of the curation: as frames of whole groups, here a single one."""
+        # Content breaks few ties and costs a hash of the texts, so it is only looked up for those ties, unless steps need it for all.
         late = self._is_content_late(columns)
         cheap = [name for name in dict.fromkeys([*columns, *plan.narrow_columns(self.curation)]) if name != "completion_key" or not late]
         narrow = self.stepped(pl.concat([empty(cheap), *self.judged(rules, cheap)]))
         yield self._with_content(narrow) if late else narrow
 
     def glimpsed(self, rules: Sequence[Rule], columns: Sequence[str]) -> Iterator[pl.DataFrame] | None:
-        """The frames of `chosen` for a look at all of them before they are counted; None where there is a single one."""
+        """The frames of `chosen`, for inspecting all of them before they are counted; None if there is only one."""
         return None
 
     def stepped(self, narrow: pl.DataFrame, counted: bool = True) -> pl.DataFrame:
-        """The rollouts of a frame of `chosen` that the steps of the curation leave, the others counted."""
+        """The rollouts of a frame of `chosen` that the steps of curation keep; the others are counted."""
         for step in plan.rollout_steps(self.curation, lambda: self._votes, self._texts):
             left = step.apply(narrow.lazy()).collect()
             if counted:
@@ -122,11 +122,11 @@ class Judge:
         return near.with_shared_keys(narrow, split.KEY, self._texts, self.curation.near) if self.curation.split_near else narrow
 
     def fetched(self, columns: Sequence[str], rows: np.ndarray) -> Iterator[pl.DataFrame]:
-        """Frames of canonical columns of some rollouts (sorted row numbers), in their order."""
+        """Frames of canonical columns for some rollouts (sorted row numbers), in their order."""
         return self.read(columns, rows)
 
     def together(self, columns: Sequence[str], pairs: pl.DataFrame, sizes: pl.Series) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """Stretches of `pairs` (columns `chosen_row`, `rejected_row`) in their order, each with canonical columns of its rollouts.
+        """Stretches of `pairs` (columns `chosen_row`, `rejected_row`) in order, each with canonical columns of its rollouts.
 
         `sizes` are the bytes of the lines of each pair.
         """
@@ -134,7 +134,7 @@ class Judge:
         if not self.rollouts.holds(["row"]):
             yield from as_they_come(parts, self.read(columns, rows_of(pairs)))
             return
-        # Where lines are read by their places, a stretch costs no more than its own.
+        # If lines are read by offset, a stretch costs only its own lines.
         for stretch in parts:
             yield stretch, pl.concat(list(self.read(columns, rows_of(stretch))))
 
@@ -148,11 +148,11 @@ class Judge:
             self.report.kept -= count
 
     def _is_content_late(self, columns: Sequence[str]) -> bool:
-        """Whether `completion_key` is asked for where rollouts tie, and nowhere else."""
+        """Whether `completion_key` is needed only for rollouts that tie."""
         return "completion_key" in columns and "completion_key" not in plan.narrow_columns(self.curation)
 
     def _with_content(self, narrow: pl.DataFrame) -> pl.DataFrame:
-        """`narrow` with `completion_key` where rollouts of a group tie in reward and attempt, null elsewhere."""
+        """`narrow` with `completion_key` for rollouts of a group that tie in reward and attempt, null for others."""
         tied = narrow.filter(TIED)["row"]
         if tied.is_empty():
             return narrow.with_columns(completion_key=pl.lit(None, dtype=pl.UInt64))
@@ -166,7 +166,7 @@ class Judge:
 
     @cached_property
     def statistics(self) -> pl.DataFrame:
-        """Statistics of all groups: one more pass, over keys and rewards, where no pass has gathered them."""
+        """Statistics of all groups; takes one more pass over keys and rewards if no pass has gathered them."""
         if self._rewards is None:
             self._rewards = list(self.voting())
         return group_table(self._votes, self.curation.success).collect()
@@ -178,7 +178,7 @@ class Judge:
 
 
 def _asked_again(judged: pl.DataFrame, rules: Sequence[Rule], derived: Sequence[plan.Derived]) -> pl.DataFrame:
-    """`judged` with the verdict of more rules for the rollouts that none has dropped."""
+    """`judged` after checking more rules on the rollouts that none has dropped."""
     dropped, left = judged.filter(pl.col("rule").is_not_null()), judged.filter(pl.col("rule").is_null())
     for one in derived:
         left = one.add(left)
@@ -186,5 +186,5 @@ def _asked_again(judged: pl.DataFrame, rules: Sequence[Rule], derived: Sequence[
 
 
 def empty(columns: Sequence[str]) -> pl.DataFrame:
-    """No rollouts: inputs may be empty."""
+    """An empty frame: inputs may hold no rollouts."""
     return pl.DataFrame(schema={name: SCHEMA.get(name) or RECORDED[name].dtype for name in columns})

@@ -1,4 +1,4 @@
-"""Planning shards: what decides on the rows of each example, and which shards an earlier run has made already."""
+"""Planning shards: what the rows of each example depend on, and which shards an earlier run has made already."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Planner:
     """Plans the shards of a run, over its judge."""
 
     def __init__(self, judge: Judge, job: Job, rows: Rows, shards: ShardPlan, longer_prompts: bool = False, also: Sequence[str] = ()) -> None:
-        """`also` names canonical columns that are kept of the examples."""
+        """`also` names canonical columns of examples to keep."""
         self._judge, self._job, self._rows, self._shards, self._longer, self._also = judge, job, rows, shards, longer_prompts, also
         self._sides = SIDES if job.per == "pair" else ("",)
         self._numbered = pl.DataFrame()
 
     def to_make(self, examples: pl.DataFrame) -> pl.DataFrame:
-        """The examples that have to be written, with `SHARD` and `EXAMPLE`. Those of shards that an earlier run made are counted, and left out."""
+        """The examples that have to be written, with `SHARD` and `EXAMPLE`. Those in shards that an earlier run made are counted and left out."""
         known, names = self._known(examples)
         placed = plan.placed(known, self._judge.curation, self._sides)
         if self._judge.curation.shuffle is not None:
@@ -57,25 +57,25 @@ class Planner:
         return self._shards.to_make(self._numbered)
 
     def kept(self) -> pl.DataFrame:
-        """The examples that were written, whichever run wrote them."""
+        """All examples of the output, whichever run wrote them."""
         return self._shards.kept(self._numbered)
 
     def measures(self) -> dict[str, float]:
-        """`rollout_etl.recipes.dpo.measures` of all pairs that were written, whichever run wrote them."""
+        """`rollout_etl.recipes.dpo.measures` of all pairs of the output, whichever run wrote them."""
         pairs = self.kept()
         rows = pl.concat([pairs[f"{side}row"] for side in SIDES]).unique().sort().to_numpy()
         lengths = pl.concat(list(self._judge.read(["row", "completion_chars"], rows)))
         return dpo.measures(dpo.with_sides(pairs, lengths).select(dpo.MEASURED).rechunk())
 
     def _known(self, examples: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-        """`examples` with what decides on their rows beside the options, and with what places them; the names of the former."""
+        """`examples` with the columns that their rows depend on (besides the options) and those that place them; the names of the former."""
         judge, wanted = self._judge, {name.removeprefix("chosen_").removeprefix("rejected_") for name in self._rows.columns}
         numbers = pl.concat([examples[f"{side}row"] for side in self._sides]).unique().sort().to_numpy()
         columns = ["line_key", *(name for name in ("row", "source", "line") if name in wanted)]
         if judge.rollouts.holds(["origin"]):
             columns.append("origin")
         else:
-            # Of lines alone it is not known what lies beside them.
+            # Lines alone do not say which task inputs lie next to their file.
             self._shards.forget_earlier()
         placing = [*plan.placing_columns(judge.curation), *self._also]
         grouped = needs_statistics(self._rows.columns)
@@ -83,7 +83,7 @@ class Planner:
         frames = list(judge.read(read, numbers))
         found = pl.concat(frames) if frames else empty([name for name in read if name != "origin"]).with_columns(origin=pl.lit(0, dtype=pl.UInt64))
         if "source" in columns:
-            # Under a name of its own: examples may have the text already.
+            # Under a separate name, because examples may have the text already.
             numbered = pl.col("source").replace_strict({path: _number(path) for path in found["source"].unique()}, return_dtype=pl.UInt64)
             found = found.with_columns(numbered.alias(_SOURCE))
         deciding = [_SOURCE if name == "source" else name for name in columns]

@@ -1,4 +1,4 @@
-"""The end of a run: data, run file and manifests brought to their places."""
+"""The end of a run: moving data, run file and manifests to their places."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def write_quarantine(path: Path | None, rollouts: Rollouts) -> None:
-    """Write the lines that are no rollouts, as JSON lines, where a file for them is named."""
+    """Write the lines that are not rollouts as JSON lines, if a file for them is named."""
     if path is None or rollouts.account is None:
         return
     with StagedFile(path) as file:
@@ -38,7 +38,7 @@ def write_quarantine(path: Path | None, rollouts: Rollouts) -> None:
 
 
 def publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
-    """Move data, the files beside it and the manifests to their places; the manifests go last. Parts that went stale go before them."""
+    """Move data, the files next to it and then the manifests to their places. Stale parts are removed before the manifests are moved."""
     job, target, report = steps.job, steps.target, steps.report
     if run.refuse_dates and job.container == ".jsonl":
         for file in parts.files.values():
@@ -76,13 +76,13 @@ def publish(run: Run, steps: Steps, parts: Parts, stack: ExitStack) -> None:
 
 
 def _stale_parts(output: Path, parts: Parts, written: Collection[str], report: Report) -> list[Path]:
-    """Parts of an earlier run that this one leaves empty: their prompts may be trained on now. Other parts that lie there are warned about."""
+    """Parts of an earlier run that this one leaves empty: their prompts may be trained on now. Warns about other parts that are still there."""
     empty = {file.path for name, file in parts.files.items() if name not in written}
     others = set(parts_of(output)) - {parts.files[name].path for name in written}
     stale = sorted(empty & others)
     report.warnings += [f"removed {path}, which an earlier run wrote: its prompts may be trained on now" for path in stale]
     report.warnings += [
-        f"{path} is there from before, and its prompts may be trained on now: remove it, or give the output another name"
+        f"{path} is from an earlier run, and its prompts may be trained on now: remove it, or give the output another name"
         for path in sorted((others | {path for path in empty if path.exists()}) - {*stale})
     ]
     return stale
@@ -102,7 +102,7 @@ def _manifest(path: Path) -> Path:
 
 
 def _settings(run: Run, steps: Steps, parts: Parts, written: Mapping[str, Sequence[Written]]) -> Settings:
-    """What the run file says: with a split, the first part beside training is the one to validate with."""
+    """The settings of the run file: with a split, the first part after training is used for validation."""
     validation = next((parts.files[name] for name in written if name != split.TRAIN), None)
     shards = {} if run.sharding is None else {parts.files[name].path: [Path(file.path) for file in files] for name, files in written.items()}
     return Settings(
@@ -119,13 +119,13 @@ def _staged(path: Path, text: str, stack: ExitStack) -> StagedFile:
 
 
 def _refuse_guesses(run: Run, reader: str, file: Output) -> None:
-    """Refuse JSON lines that the trainer's reader would change, or stop at."""
+    """Refuse JSON lines that the trainer's JSON reader would change or fail on."""
     other = run.output.with_suffix(".parquet")
     dates = sorted({name for guesses in file.guesses for name in guesses.dates})
     late = sorted({name for guesses in file.guesses for name in guesses.late})
     if file.rows and reader != "exact" and dates:
-        raise UsageError(f"every value of {', '.join(dates)} reads as a date, which the JSON reader of `datasets` would change: write {other} instead")
+        raise UsageError(f"every value of {', '.join(dates)} looks like a date, which the JSON reader of `datasets` would change: write {other} instead")
     if file.rows and reader == "guesses" and late:
         raise UsageError(
-            f"{', '.join(late)} may change type after the first 10 MB, where the JSON reader of `datasets` stops: write {other} instead"
+            f"{', '.join(late)} may change type after the first 10 MB, and the JSON reader of `datasets` would stop there: write {other} instead"
         )

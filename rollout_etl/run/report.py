@@ -1,4 +1,4 @@
-"""The record of a run: what was read, dropped and written. Printed by `--json`, kept as the manifest beside the output."""
+"""The report of a run: what was read, dropped and written. Printed by `--json`, and kept as the manifest next to the output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rollout_etl.read.quarantine import Account
 
 
 def by_count(counts: Mapping[str, int]) -> dict[str, int]:
-    """Counts from the largest to the smallest; equal ones by name, so that the same run gives the same report."""
+    """Counts from largest to smallest, equal ones sorted by name, so that the same run gives the same report."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -45,20 +45,20 @@ class Report:
     clamped: int = 0
     parts: dict[str, int] = field(default_factory=dict)
     prompts: pl.DataFrame | None = None
-    """Of the examples that were written, `part` and `messages_key`, each pair once, where that was asked for; no part of the record."""
+    """Each combination of `part` and `messages_key` among the written examples, if requested; not part of the report."""
     outputs: list[Written] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
-    """Shards that were planned, for a later run; no part of the record."""
+    """The planned shards, for a later run; not part of the report."""
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     launch: str | None = None
     held: Counter[str] = field(default_factory=Counter)
-    """In how many rollouts each column that an option names holds something, by option and name; no part of the record."""
+    """In how many rollouts each column that an option names has a value, by option and name; not part of the report."""
     remarks: list[str] = field(default_factory=list)
-    """How the run went, how fast, from where it went on: shown, but no part of the record, which is the same for the same run."""
+    """Notes on speed and resuming: shown, but not part of the report, which is the same for the same run."""
 
     def count_lines(self, account: Account) -> None:
-        """Take over what became of the lines of the input."""
+        """Add the counts of input lines."""
         self.read, self.quarantined = account.read, len(account.quarantined)
         self.quarantine_reasons, self.repaired = account.reasons(), dict(account.repaired)
 
@@ -76,7 +76,7 @@ class Report:
         self.written += frame["rule"].null_count()
 
     def check(self) -> None:
-        """Nothing disappears without a name and a count."""
+        """Check that every line and every example is counted. Raises `InternalError`."""
         if self.read != self.quarantined + self.dropped.total() + self.kept or self.built != self.examples_dropped.total() + self.written:
             counts = f"{self.read} = {self.quarantined} + {self.dropped.total()} + {self.kept}, {self.built} = {self.examples_dropped.total()} + {self.written}"
             raise InternalError(f"rows are unaccounted for ({counts}): a bug in rollout-etl, please report it; nothing was published")

@@ -1,7 +1,7 @@
-"""How rollouts become the rows of a file: one step for each kind of recipe, over one report.
+"""How rollouts become rows of a file: one method for each kind of recipe, counting in one report.
 
-`sft`, `kto` and `ppo --with-responses` go rollout by rollout in one pass. `dpo` and `rm` make pairs, `grpo` and `ppo` pick one
-rollout for each prompt: they decide on narrow columns first, and fetch what was said afterwards, for survivors only.
+`sft`, `kto` and `ppo --with-responses` write rollout by rollout in one pass. `dpo` and `rm` make pairs, `grpo` and `ppo` pick one
+rollout per prompt: they decide on narrow columns first, and then fetch messages only for the chosen rollouts.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from rollout_etl.targets.target import Rows
 
 _OF_SIDES = ("num_messages", "line_bytes")
 _OF_PAIRS = ("line_bytes", "is_longer")
-"""Of pairs, the bytes of the lines of both sides (UInt32), and whether the prompt is more than one question."""
+"""Columns of pairs: the bytes of the lines of both sides (UInt32), and whether the prompt is more than one question."""
 
 
 class Steps(Writer):
-    """The steps of one run, over one report."""
+    """The steps of one run, counting in one report."""
 
     _planner: Planner | None = None
     _mixed: tuple[pl.Series, ...] = ()
     _parted = 0
 
     def write(self, stack: ExitStack) -> Parts:
-        """Write the staged files of the job."""
+        """Write the rows of the job to the staged files."""
         parts = {"rollout": self._rollouts, "pair": self._pairs, "prompt": self._prompts}[self.job.per](stack)
         parts.settle()
         self.report.parts = parts.rows if self.curation.split is not None else {}
@@ -45,14 +45,14 @@ class Steps(Writer):
         return parts
 
     def _taken(self, examples: pl.DataFrame, sides: Sequence[str] = ("",)) -> pl.DataFrame:
-        """The examples that the steps of the curation take, the others counted; with `part` where the split looks at all of them."""
+        """The examples that the steps of curation keep; the others are counted. Has `part` if the split depends on all examples."""
         steps = plan.example_steps(self.curation)
         self.report.warnings += balance.absent(examples, self.curation.mix)
         if steps:
             examples = examples.with_columns(order=plan.numbered(examples, self.job.options.seed, sides))
         for step in steps:
             left = step.apply(examples.lazy()).collect()
-            # What is repeated counts as built when it is written.
+            # Repetitions count as built when they are written.
             again = int((left["copy"] > 0).sum()) if "copy" in left.columns and "copy" not in examples.columns else 0
             if lost := len(examples) - (len(left) - again):
                 self.report.built += lost
@@ -87,14 +87,14 @@ class Steps(Writer):
         return parts
 
     def _one_by_one(self, rows: Rows, rules: Sequence[Rule], columns: Sequence[str], gate: float | None) -> Iterable[pl.DataFrame]:
-        """What was said by the rollouts that are used: in one pass, unless the choice of one depends on others, or needs no lines."""
+        """The used rollouts with their messages: in one pass, unless a choice depends on other rollouts or needs no lines."""
         if not plan.looks_around(self.curation) and self.shards is None and not self.judge.decides_apart(rules):
             return self.judge.judged(rules, columns, gate)
         frames = [self._examples(narrow) for narrow in self.judge.chosen(rules, ["row"])]
         return self._fetched(self._to_make(self._taken(pl.concat(frames).sort("row")), rows), columns)
 
     def _examples(self, narrow: pl.DataFrame) -> pl.DataFrame:
-        """Of narrow columns, those that are still asked for when rollouts have become examples."""
+        """The narrow columns that are still needed once rollouts have become examples."""
         later = plan.narrow_columns(self.curation) if self._looks_at_examples else ()
         return narrow.select("row", *(name for name in later if name != "row"))
 
@@ -103,7 +103,7 @@ class Steps(Writer):
         return bool(plan.example_steps(self.curation)) or plan.splits_together(self.curation)
 
     def _to_make(self, examples: pl.DataFrame, rows: Rows, longer_prompts: bool = False) -> pl.DataFrame:
-        """The examples that have to be written: all, unless an earlier run has made some of the shards."""
+        """The examples that have to be written: all, unless an earlier run made some of the shards."""
         if self.shards is None:
             return examples
         self._planner = Planner(self.judge, self.job, rows, self.shards, longer_prompts, () if self._noted is None else (split.KEY,))
@@ -112,7 +112,7 @@ class Steps(Writer):
         return wanted
 
     def _fetched(self, examples: pl.DataFrame, columns: Sequence[str]) -> Iterable[pl.DataFrame]:
-        """`columns` of the rollouts of `examples` (column `row`), which can stand there more than once, with what is known of each."""
+        """`columns` of the rollouts of `examples` (column `row`, which may repeat), with the known columns of each."""
         known = examples.select("row", *(name for name in ("copy", "part", SHARD, EXAMPLE) if name in examples.columns))
         wanted = list(dict.fromkeys(["row", *columns]))
         for frame in self.judge.fetched(wanted, examples["row"].unique().sort().to_numpy()):
@@ -160,7 +160,7 @@ class Steps(Writer):
         return parts
 
     def _paired(self, options: DpoOptions) -> pl.DataFrame:
-        """The pairs that are used, in the order of the chosen rollouts, with what is known of them so far (`_OF_PAIRS`)."""
+        """The pairs that are used, in the order of the chosen rollouts, with the columns known so far (`_OF_PAIRS`)."""
         rules = dpo.rules(options, self.target.rows(self.job, longer_prompts=False).cannot_hold)
         columns = (*pairing.narrow_columns(options), "statics", *_OF_SIDES)
         glimpsed = self.judge.glimpsed(rules, columns) if pairing.makes_many(options) else None
@@ -178,7 +178,7 @@ class Steps(Writer):
             limit = f"--pairs-per-group {options.pairs_per_group}" if options.pairs_per_group else f"--max-pairs {options.max_pairs}"
             self.report.notes.append(f"drew {made} of {combinations} combinations ({limit}, --seed {options.seed})")
         apart = pl.concat(found)
-        # There may be many: the frames need not stay beside the table.
+        # There may be many: free the frames before the table is used.
         found.clear()
         apart = apart.sort("chosen_row", "rejected_row")
         if not self._looks_at_examples:
@@ -188,7 +188,7 @@ class Steps(Writer):
         return taken.select(*kept, *_OF_PAIRS, *(name for name in ("copy", "part") if name in taken.columns))
 
     def _known(self, pairs: pl.DataFrame, narrow: pl.DataFrame) -> pl.DataFrame:
-        """`pairs` with what is asked of them later: what steps ask of an example is that of the chosen side, its number is that of both."""
+        """`pairs` with the columns that are needed later: steps use the columns of the chosen side, and the number depends on both sides."""
         names = [name for step in plan.example_steps(self.curation) for name in step.columns]
         keys = [*(order.KEYS if self._looks_at_examples else ()), *(split.COLUMNS if plan.splits_together(self.curation) else ())]
         of = narrow.select("row", *(name for name in dict.fromkeys([*_OF_SIDES, *keys, *names]) if name in narrow.columns and name != "row"))
@@ -206,10 +206,10 @@ class Steps(Writer):
 
     def _warn_of_mixed_groups(self) -> None:
         if self._parted:
-            self.report.warnings.append(f"{self._parted} task(s) have rollouts of different prompts: each prompt is a group of its own")
+            self.report.warnings.append(f"{self._parted} task(s) have rollouts with different prompts: each prompt forms its own group")
         mixed = pl.concat(self._mixed)
         if len(mixed):
             names = advice.disagreeing(mixed)
             self.report.warnings.append(
-                f"{len(mixed)} group(s) hold rollouts of different tasks: {', '.join(names)} disagree; tell them apart with --group-by {','.join(names)}"
+                f"{len(mixed)} group(s) hold rollouts of different tasks, which differ in {', '.join(names)}: separate them with --group-by {','.join(names)}"
             )

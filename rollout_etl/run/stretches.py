@@ -1,4 +1,4 @@
-"""Pairs in stretches of some bytes, and the rollouts that each stretch needs."""
+"""Pairs in stretches of limited size, and the rollouts that each stretch needs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def rows_of(pairs: pl.DataFrame) -> np.ndarray:
 
 
 def as_they_come(parts: Iterable[pl.DataFrame], frames: Iterable[pl.DataFrame]) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Each of `parts` (pairs) with its rollouts out of `frames`, in the order of their column `row`, as soon as they are there."""
+    """Each of `parts` (pairs) with its rollouts from `frames`, in the order of their column `row`, as soon as they have arrived."""
     waiting = [(part, rows_of(part)) for part in parts]
-    # A frame can go when nothing that still waits needs its rows.
+    # A frame can be freed when no waiting part needs its rows.
     firsts = np.minimum.accumulate([rows[0] for _, rows in waiting][::-1])[::-1]
     held: list[pl.DataFrame] = []
     done = 0
@@ -37,19 +37,19 @@ def as_they_come(parts: Iterable[pl.DataFrame], frames: Iterable[pl.DataFrame]) 
 
 
 def _places(there: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Where `rows` stand in `there`, both sorted. What is missing, as the input has changed, is told by whoever reads it."""
+    """Positions of `rows` in `there`, both sorted. If rows are missing because the input changed, the reader reports it."""
     places = np.searchsorted(there, rows)
     places = places[places < len(there)]
     return np.asarray(places[there[places] == rows[: len(places)]])
 
 
 def stretches(examples: pl.DataFrame, sizes: pl.Series, limit: int) -> Iterator[pl.DataFrame]:
-    """`examples` in stretches of some `limit` bytes, one example at least."""
+    """`examples` in stretches of about `limit` bytes, with at least one example each."""
     for start, end in pairwise(stretch_bounds(sizes, limit)):
         yield examples[start:end]
 
 
 def stretch_bounds(sizes: pl.Series, limit: int) -> list[int]:
-    """Where stretches of some `limit` bytes begin, and where the last ends."""
+    """Where stretches of about `limit` bytes begin, and where the last one ends."""
     ends = np.cumsum(sizes.to_numpy(), dtype=np.int64) - 1
     return [*np.unique(ends // limit, return_index=True)[1].tolist(), len(sizes)] if len(sizes) else []

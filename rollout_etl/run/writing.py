@@ -1,4 +1,4 @@
-"""Examples on their way to staged files: made rows of, judged once more, counted, appended."""
+"""Writing examples to staged files: checked by rules once more, counted, and appended as rows."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from rollout_etl.targets.columns import needs_statistics, with_statistics
 from rollout_etl.targets.target import Job, Rows, Target
 
 LOSSY, TOOLLESS, GOOD = "flattened", "without_tools", "good"
-"""What is counted of rows beside their own counts."""
+"""What is counted in rows besides the counts of the target."""
 _LOST = ("num_messages", "tools")
-"""Canonical columns that tell what rows of texts have no place for."""
+"""Canonical columns that show what rows of texts have no place for."""
 _READ = {*SCHEMA, *PLAIN}
 
 
 class Writer:
-    """Writes the examples of one run, over one report."""
+    """Writes the examples of one run, counting in one report."""
 
     def __init__(
         self, job: Job, target: Target, judge: Judge, sharding: Sharding | None = None, dry_run: bool = False,
         earlier: EarlierShards | None = None, note_prompts: bool = False, buckets: int = BUCKETS,
     ) -> None:
-        """A shuffle goes in so many `buckets`. `earlier` are shards of an earlier run, to be taken over; with `note_prompts` the report says
+        """A shuffle uses this many `buckets`. `earlier` are shards of an earlier run to reuse; with `note_prompts` the report records
         which prompts went to which part.
         """
         self.job, self.target, self.judge, self.sharding, self.dry_run = job, target, judge, sharding, dry_run
         self.report, self.curation = judge.report, judge.curation
         self.shards = None if sharding is None or sharding.rows is None else ShardPlan(sharding.rows, earlier)
         self.counts: Counter[str] = Counter()
-        """How often each of the rows' `counts` held."""
+        """How often each of the rows' `counts` was true."""
         self._buckets = buckets
         self._noted: list[pl.DataFrame] | None = [] if note_prompts else None
 
@@ -82,20 +82,20 @@ class Writer:
         return kept
 
     def _note_prompts(self, kept: pl.DataFrame) -> None:
-        """Note which prompts go to which part, where that is asked for."""
+        """Record which prompts go to which part, if requested."""
         if self._noted is not None and len(kept):
             part = pl.col("part") if "part" in kept.columns else pl.lit(split.TRAIN)
             key = pl.col(f"chosen_{split.KEY}" if self.job.per == "pair" else split.KEY)
             self._noted.append(kept.select(part.alias("part"), key.alias(split.KEY)).unique())
 
     def _counts(self, rows: Rows) -> dict[str, pl.Expr]:
-        """What is counted of the rows that are written."""
+        """The conditions that are counted over the written rows."""
         side = "chosen_" if self.job.per == "pair" else ""
         lossy = {LOSSY: pl.col(f"{side}num_messages") > 1, TOOLLESS: pl.col(f"{side}tools").is_not_null()} if rows.flat else {}
         return {**rows.counts, **lossy, **named_fields.of_rows(rows.fields), **({GOOD: pl.col("label")} if isinstance(self.job.options, KtoOptions) else {})}
 
     def missing_fields(self) -> list[str]:
-        """Warnings for what options name and no rollout, or no example that was written, has, and for what rows go without by guess."""
+        """Warnings for names in options that no rollout or written example has, and for fields that were left out of rows by their name."""
         rollouts, rows = self.judge.rollouts, self.target.rows(self.job, longer_prompts=False)
         found = named_fields.warnings(rollouts, self.report.held) if self.report.kept + self.report.dropped.total() else []
         if self.report.written:
@@ -103,7 +103,7 @@ class Writer:
         return found + (named_fields.guessed(rollouts) if "gym_row" in rows.columns else [])
 
     def _columns(self, rows: Rows) -> list[str]:
-        """Canonical columns to read for the rows, without the side they are for."""
+        """Canonical columns to read for the rows, without the prefixes of the sides."""
         names = (name if name in _READ else name.removeprefix("chosen_").removeprefix("rejected_") for name in rows.columns)
         keys = (*GROUP, "reward") if needs_statistics(rows.columns) else ()
         prompts = [] if self._noted is None else [split.KEY]
@@ -111,7 +111,7 @@ class Writer:
         return [name for name in dict.fromkeys([*names, *keys, *plan.placing_columns(self.curation), *prompts, *lost]) if name in _READ]
 
     def _with_statistics(self, frame: pl.DataFrame, rows: Rows) -> pl.DataFrame:
-        """`frame` with the statistics of each rollout's group, and its advantage, where the rows ask for them."""
+        """`frame` with the statistics of each rollout's group, and its advantage, if the rows need them."""
         return with_statistics(frame, self.judge.statistics, self.curation.advantage) if needs_statistics(rows.columns) else frame
 
     def _note_flattened(self) -> None:
@@ -125,7 +125,7 @@ class Writer:
             )
 
     def _other_format(self, of_pairs: str) -> str:
-        """What has a place for that which rows of texts lose; `of_pairs` has it for NeMo RL's pairs."""
+        """The options for a format that keeps what rows of texts lose; `of_pairs` is the one for NeMo RL's pairs."""
         if self.job.form is None and self.report.target == "nemo-rl":
             own = {"sft": "--format openai", "grpo": "--format gym", "dpo": of_pairs, "rm": of_pairs}
             if self.job.recipe in own:
@@ -133,7 +133,7 @@ class Writer:
         return "--as messages" if self.job.form == "text" else "Another --target"
 
     def _balance(self, options: KtoOptions, good: int) -> None:
-        """Count both labels and work out the weights; an empty class is an error, for there is nothing to tell apart."""
+        """Count both labels and compute the weights. Raises `GateError` if a label does not occur."""
         bad = self.report.written - good
         if self.report.written and not (good and bad):
             name, way = ("true", "raise") if good else ("false", "lower")
@@ -144,6 +144,6 @@ class Writer:
 
 
 def output_paths(job: Job, curation: Curation) -> dict[str, Path]:
-    """The output of each part: the training rows go to the output that was named."""
+    """The output of each part: the training rows go to the named output."""
     others = [name for name in split.parts(curation.split) if name != split.TRAIN]
     return {split.TRAIN: job.output, **{name: part_path(job.output, name) for name in others}}

@@ -80,7 +80,7 @@ def recommendation(found: dict[str, Any], overall: dict[str, Any]) -> dict[str, 
         return {"algorithm": "grpo", "reasons": [f"{truths:,} of {prompts:,} prompts have a ground truth; no two attempts at the same prompt make a pair"]}
     if good:
         return {"algorithm": "sft", "reasons": [f"{good:,} rollouts reach {threshold:g}; there are no pairs and no ground truth", _many(good)]}
-    reason = "no rollout is good enough to imitate, attempts at the same prompt have equal rewards, and there is no ground truth: collect more"
+    reason = "no rollout is good enough to imitate, no prompt has attempts with different rewards, and there is no ground truth: collect more"
     return {"algorithm": None, "reasons": [reason]}
 
 
