@@ -96,7 +96,7 @@ def guessed(rollouts: Rollouts) -> list[str]:
         return []
     names = [name for name in rollouts.glimpse.field_names() if name not in OF_THE_RUN and not name.startswith(("_", "ng_"))]
     out = [name for name in names if re.fullmatch(VERIFIER_OUTPUT, name) and not re.fullmatch(VERIFIER_INPUT, name)]
-    return [f"left out of the rows, because they look like verifier output: {', '.join(sorted(out))}; --task-inputs FILE names the inputs instead"] if out else []
+    return [f"left out of the rows, as they look like verifier output: {', '.join(sorted(out))}; with --task-inputs FILE nothing is guessed"] if out else []
 
 
 def looked_up(rollouts: Rollouts) -> list[str]:

@@ -65,7 +65,7 @@ def finished(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def output(folder: Path) -> dict[str, bytes]:
-    """Every file but the input. The record tells the same whether a run went on or not."""
+    """Every file but the input. The record tells the same whether a run resumed or not."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "in.jsonl"}
 
 
@@ -95,7 +95,7 @@ def test_killed_at_any_moment(lines: str, tmp_path: Path) -> None:
         done = {(kind, number) for kind, number, _ in again["done"]}
         assert done.isdisjoint(left) and len(done) + len(left) == 2 * tasks["judged"]
         assert sum(read for _, _, read in again["done"]) == LINES - sum(left.values())
-        said = [remark for remark in again["remarks"] if "went on" in remark]
+        said = [remark for remark in again["remarks"] if "resumed" in remark]
         assert bool(said) == bool(left) and all(f"{sum(left.values())} lines were not read again" in remark for remark in said)
         went_on += bool(left)
     assert killed >= KILLS // 2 and went_on
@@ -118,13 +118,13 @@ def run_once(folder: Path, **others: Any) -> list[str]:
     changed()
     report = execute(Run(**{**run.__dict__, **others}))
     assert list((folder / "scratch").iterdir()) == []
-    return [remark for remark in report.remarks if "went on" in remark or "started over" in remark]
+    return [remark for remark in report.remarks if "resumed" in remark or "started over" in remark]
 
 
 def test_goes_on(lines: str, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text(lines)
-    assert "went on" in run_once(tmp_path)[0]
-    assert "went on" in run_once(tmp_path, threads=1, max_bad_fraction=0.5)[0]
+    assert "resumed" in run_once(tmp_path)[0]
+    assert "resumed" in run_once(tmp_path, threads=1, max_bad_fraction=0.5)[0]
 
 
 @pytest.mark.parametrize("others", [{"options": GrpoOptions(all_rollouts=True)}, {"options": DpoOptions()}, {"memory_limit": 90_000}, {"think": "strip"}])

@@ -106,7 +106,7 @@ def test_fields_that_rows_for_gym_go_without_are_told_of(tmp_path: Path) -> None
     fields = {"is_halu": True, "judge_prompt": "p", "pred_halu": False, "parse_fail": False, "extracted": "x", "law": 1}
     rows, report = made(tmp_path, [rollout("u", [said("a")], 1.0, **fields)], "grpo", "--format", "gym", "--agent-name", "a")
     assert {name for name in fields if name in rows[0]} == {"is_halu", "judge_prompt", "law"}
-    assert any("by name: extracted, parse_fail, pred_halu;" in warning for warning in report["warnings"])
+    assert any("verifier output: extracted, parse_fail, pred_halu;" in warning for warning in report["warnings"])
 
 
 def test_tasks_of_several_prompts_are_told_of(tmp_path: Path) -> None:

@@ -57,10 +57,10 @@ def test_where_the_question_comes_from(folder: Path) -> None:
         (("rollouts.jsonl", "SELECT $k", *INPUT[1:]), "no value for $k"),
         ((*INPUT, "--query", "pass_at_k", "--set", "k=x"), "k is a whole number"),
         (("rollouts.jsonl", "SELECT 1; SELECT 2", "--format", "csv", *INPUT[1:]), "several results"),
-        (("rollouts.jsonl", "--query", "pass_at_k", "--set", "k=0", *INPUT[1:]), "--set k=0: k counts, so it is 1 or more"),
+        (("rollouts.jsonl", "--query", "pass_at_k", "--set", "k=0", *INPUT[1:]), "--set k=0: k is a count, so it must be 1 or more"),
         (("rollouts.jsonl", "--query", "reward_distribution", "--set", "width=0", *INPUT[1:]), "width must be more than 0"),
-        (("rollouts.jsonl", "SELECT 1; SELECT 2", "-o", "out.csv", *INPUT[1:]), "several results, and out.csv holds one"),
-        (("rollouts.jsonl", "CREATE TEMP TABLE one AS SELECT 1", "-o", "out.csv", *INPUT[1:]), "no result that out.csv could hold"),
+        (("rollouts.jsonl", "SELECT 1; SELECT 2", "-o", "out.csv", *INPUT[1:]), "several results, but out.csv holds one"),
+        (("rollouts.jsonl", "CREATE TEMP TABLE one AS SELECT 1", "-o", "out.csv", *INPUT[1:]), "no result to write to out.csv"),
         (("rollouts.jsonl", QUESTION, "--format", "parquet", *INPUT[1:]), "name it with -o FILE"),
         (("rollouts.jsonl", QUESTION, "-o", "rollouts.jsonl", *INPUT[1:]), "rollouts.jsonl is an input"),
         (("rollouts.jsonl", QUESTION, "-o", "out.xlsx", *INPUT[1:]), "name the format with --format"),
@@ -142,7 +142,7 @@ def test_wide_characters_take_two_columns() -> None:
 def test_what_is_cut_is_said(folder: Path) -> None:
     done = run("sql", INPUT[0], "SELECT row FROM rollouts", *INPUT[1:], "--limit", "5", "-q", folder=folder)
     assert len(done.stdout.splitlines()) == 7
-    assert "the first 5 rows are shown, there are more" in done.stderr
+    assert "only the first 5 rows are shown" in done.stderr
     whole = run("sql", INPUT[0], "SELECT row FROM rollouts", *INPUT[1:], "--limit", "0", folder=folder)
     assert (len(whole.stdout.splitlines()), whole.stderr) == (50, "")
     wide = run("sql", INPUT[0], "SELECT repeat('x', 200) AS x", *INPUT[1:], folder=folder)

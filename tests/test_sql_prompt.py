@@ -61,7 +61,7 @@ def test_a_session(terminal: Terminal) -> None:
     terminal.ask("CREATE TEMP TABLE own AS SELECT 1 AS mine;")
     assert "mine" in terminal.ask(".columns own")
     shown = terminal.ask(".columns rollouts")
-    assert "gym_row" in shown and "there are more" not in shown
+    assert "gym_row" in shown and "rows are shown" not in shown
     # Completion of a view, and of a column.
     child.send("FROM quar\t")
     child.expect_exact("antine")
@@ -94,7 +94,7 @@ def test_a_session(terminal: Terminal) -> None:
 
 def test_history_and_limits(terminal: Terminal, tmp_path: Path) -> None:
     terminal.ask("SELECT 40 -- why", "+ 7 AS answer;")
-    assert "the first 2 rows are shown, there are more" in "".join([terminal.ask(".limit 2"), terminal.ask("SELECT row FROM rollouts;")])
+    assert "only the first 2 rows are shown" in "".join([terminal.ask(".limit 2"), terminal.ask("SELECT row FROM rollouts;")])
     assert '{"a":1}' in "".join([terminal.ask(".format jsonl"), terminal.ask("SELECT 1 AS a;")])
     terminal.child.sendline(".quit")
     terminal.child.expect(pexpect.EOF)

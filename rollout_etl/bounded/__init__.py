@@ -1,1 +1,1 @@
-"""Runs that would not fit into memory: in ranges of the input and buckets of groups, on disk."""
+"""Runs that do not fit into memory: they work on disk, in ranges of the input and buckets of groups."""

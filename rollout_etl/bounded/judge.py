@@ -1,4 +1,4 @@
-"""A judge that holds little: it reads range by range, keeps what it reads on disk, and gives it back bucket by bucket or piece by piece."""
+"""A judge that needs little memory: it reads range by range, keeps results on disk, and returns them bucket by bucket or piece by piece."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from rollout_etl.run.stretches import stretch_bounds
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """How a run is cut."""
+    """How a run is divided."""
 
     ranges: Sequence[Range]
     buckets: int
     piece_bytes: int
-    """Bytes of what is written at a time: of lines of pairs, of rows that are put apart."""
+    """Bytes that are written at a time: lines of pairs, or rows being partitioned."""
 
 
 class BoundedJudge(Judge):
-    """What `Judge` does, by tasks that an engine does in `folder`."""
+    """Does what `Judge` does, with tasks that an engine executes in `folder`."""
 
     def __init__(self, rollouts: Rollouts, curation: Curation, report: Report, *, bounds: Bounds, folder: Path, engine: Engine) -> None:
         super().__init__(rollouts, curation, report)
@@ -75,7 +75,7 @@ class BoundedJudge(Judge):
         files = self._fetch(columns, _in_pieces(pairs, bounds))
         for number, (start, end) in enumerate(pairwise(bounds)):
             yield pairs[start:end], pl.concat(self._placed(frame, at).select(columns) for at, file in enumerate(files) for frame in file.frames(number))
-            # Arrow keeps what a piece took for itself, which the frames of the next cannot use.
+            # Arrow keeps the memory of a piece, which the frames of the next one cannot use.
             pa.default_memory_pool().release_unused()
 
     @property
@@ -98,7 +98,7 @@ class BoundedJudge(Judge):
     def _narrow(self, rules: Sequence[Rule], columns: Sequence[str], counted: bool) -> Iterator[pl.DataFrame]:
         for narrow in self._in_buckets(rules, columns):
             left = self.stepped(narrow, counted)
-            # Content was read with the rest, where another pass would cost more, but settles no more ties for that.
+            # Content was read with the rest, because another pass would cost more; it breaks the same ties as in memory.
             late = self._is_content_late(columns)
             yield left.with_columns(completion_key=pl.when(TIED).then("completion_key")) if late else left
 
@@ -110,14 +110,14 @@ class BoundedJudge(Judge):
             yield pl.concat([empty(names), *(self._placed(frame, number).select(names) for number, file in enumerate(files) for frame in file.frames(bucket))])
 
     def _judged(self, rules: Sequence[Rule], columns: Sequence[str], min_reward: float | None, buckets: int = 1) -> list[PartitionedFile]:
-        """The files of the first pass, with what it counted in the report."""
+        """The files of the first pass; its counts go into the report."""
         first = self._pass("judged", columns=columns, rules=rules, min_reward=min_reward, buckets=buckets)
         if self.rollouts.account is not None:
             return [PartitionedFile(first.path(number)) for number in range(len(first.ranges))]
         files = self._done(first)
         account, lines, seen = Account(), 0, 0
         for number, (file, inputs) in enumerate(zip(files, first.ranges, strict=True)):
-            # A range that does not begin its file goes on with the lines of the one before.
+            # A range that does not begin its file continues the line numbers of the previous one.
             lines, seen = (lines, seen - 1) if inputs[0].start else (0, seen)
             self._spans[number] = Span(account.read, file.facts["read"], lines, seen)
             add_facts(self.report, account, file.facts, self._spans[number])
@@ -128,7 +128,7 @@ class BoundedJudge(Judge):
         return files
 
     def _fetch(self, columns: Sequence[str], wanted: pl.DataFrame) -> list[PartitionedFile]:
-        # Another run of the same fingerprint may have wanted others, of which some were there already.
+        # Another run with the same fingerprint may have wanted other rollouts, some of which are there already.
         digest = hashlib.sha256(wanted["row"].to_numpy().tobytes())
         digest.update(wanted[PART].to_numpy().tobytes())
         path = self._folder / f"wanted-{digest.hexdigest()[:12]}.parquet"
@@ -145,7 +145,7 @@ class BoundedJudge(Judge):
         )
 
     def _done(self, one: Pass) -> list[PartitionedFile]:
-        """The files of a pass, those of tasks that were done before among them."""
+        """The files of a pass, including those of tasks that were done in an earlier run."""
         paths = [one.path(number) for number in range(len(one.ranges))]
         left = [number for number, path in enumerate(paths) if not path.exists()]
         self.tasks += len(paths)
@@ -163,16 +163,16 @@ class BoundedJudge(Judge):
                 yield self._placed(frame, number).select(columns)
 
     def _placed(self, frame: pl.DataFrame, number: int) -> pl.DataFrame:
-        """Rows and lines of a range as those of the whole input."""
+        """Rows and lines of a range, numbered as in the whole input."""
         span = self._spans[number]
         return frame.with_columns(pl.col(name) + first for name, first in (("row", span.first_row), ("line", span.first_line)) if name in frame.columns)
 
 
 def _in_pieces(pairs: pl.DataFrame, bounds: Sequence[int]) -> pl.DataFrame:
-    """The rollouts of pairs (`row`), each once for every piece of the pairs (`PART`) that it is needed for. `bounds` are those of the pieces."""
+    """The rollouts of pairs (`row`), once for each piece (`PART`) that needs them. `bounds` are those of the pieces."""
     count = max(len(bounds) - 1, 1)
     pieces = np.repeat(np.arange(len(bounds) - 1, dtype=np.int64), np.diff(bounds)) if bounds else np.empty(0, dtype=np.int64)
-    # A number for both, sorted where it stands: as two columns, millions of pairs would take several times as much.
+    # One number for both, sorted in place: two columns would take several times as much memory for millions of pairs.
     wanted = np.concatenate([pairs[side].to_numpy() * count + pieces for side in ("chosen_row", "rejected_row")])
     wanted.sort()
     wanted = wanted[np.flatnonzero(np.diff(wanted, prepend=-1))]

@@ -20,18 +20,18 @@ _CGROUPS = Path("/sys/fs/cgroup")
 SMALLEST = 512_000_000
 """Less than the program and its libraries take."""
 _UNPACKED = {".jsonl.gz": 6, ".jsonl.zst": 8, ".parquet": 6}
-"""How many times as large rollouts are as their file, roughly."""
+"""Rough ratio of the size of the rollouts to that of their file."""
 NARROW_BYTES = 400
-"""What a rollout takes while groups are decided: keys, reward, attempt, place."""
+"""Memory per rollout while groups are decided: keys, reward, attempt, place."""
 MOST_BUCKETS = 256
 _PROGRAM_BYTES, _STATISTICS_BYTES = 450_000_000, 250
-"""What the program takes while it reads, and what each rollout adds for statistics."""
+"""Memory of the program while it reads, and per rollout for statistics."""
 _HELD = 2.5
-"""Times the bytes of its lines that an input takes whose payload is held, with what is made of it on the way."""
+"""Memory for an input whose payload is held, as a multiple of the bytes of its lines, including intermediate results."""
 
 
 def limit_of(text: str) -> int:
-    """`--memory-limit` as bytes. Raises `UsageError` for what is no size, and for less than `SMALLEST`."""
+    """`--memory-limit` as bytes. Raises `UsageError` for a text that is not a size, and for less than `SMALLEST`."""
     size = bytes_of("--memory-limit", text)
     if size < SMALLEST:
         raise UsageError(f"--memory-limit {text}: the program alone takes {SMALLEST // 10**6}MB")
@@ -39,12 +39,12 @@ def limit_of(text: str) -> int:
 
 
 def available(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
-    """Bytes of memory that this machine has, or the container, job or service (cgroup v2 or v1) that this process is in."""
+    """Bytes of memory of this machine, or of the container, job or service (cgroup v2 or v1) that this process runs in."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _limit_files(root, own):
         with contextlib.suppress(OSError):
             text = path.read_text().strip()
-            # "max" is no limit, and so is the largest number of pages in version 1.
+            # "max" means no limit, and so does the largest number of pages in version 1.
             sizes += [int(text)] if text.isdigit() else []
     return min(sizes)
 
@@ -62,12 +62,12 @@ def _limit_files(root: Path, own: Path) -> Iterator[Path]:
 
 
 def default_limit() -> int:
-    """Half of what there is: what is written waits in the page cache, and others are on the machine."""
+    """Half of the memory: written data waits in the page cache, and other programs run on the machine."""
     return max(available() // 2, SMALLEST)
 
 
 def unpacked_bytes(inputs: Iterable[Input]) -> int:
-    """Bytes of the lines of the inputs, guessed where they are compressed; of remote files nothing is known."""
+    """Bytes of the lines of the inputs, estimated for compressed files; the size of remote files is not known."""
     return sum(_size(item) for item in inputs)
 
 
@@ -81,19 +81,19 @@ def _size(item: Input) -> int:
 
 
 def check_statistics(limit: int, compared: Iterable[Rollouts]) -> None:
-    """Raise `UsageError` where statistics of the rollouts would hold more than `limit`."""
+    """Raise `UsageError` if statistics of the rollouts would need more than `limit`."""
     count = sum(unpacked_bytes(each.inputs) / each.glimpse.bytes_per_rollout for each in compared)
     needed = int(_PROGRAM_BYTES + _STATISTICS_BYTES * count)
     if needed > limit:
-        raise UsageError(f"statistics of some {count / 1e6:.1f} million rollouts take {spelt(needed)} of memory, more than --memory-limit {spelt(limit)}")
+        raise UsageError(f"statistics of about {count / 1e6:.1f} million rollouts need {spelt(needed)} of memory, more than --memory-limit {spelt(limit)}")
 
 
 def shuffle_buckets(limit: int, inputs: Iterable[Input]) -> int:
-    """In how many buckets examples are shuffled, of which one is held at a time. What is written of a rollout is about as long as its line."""
+    """Number of buckets in which examples are shuffled, one in memory at a time. The row of a rollout is about as long as its line."""
     return min(max(16 * unpacked_bytes(inputs) // limit, BUCKETS), MOST_BUCKETS)
 
 
 def fits(limit: int, input_bytes: int, bytes_per_rollout: float, per: Literal["rollout", "pair", "prompt"], narrow: bool) -> bool:
-    """Whether a run stays within `limit`: rollouts are streamed, groups held narrowly (`narrow`), of pairs what was said as well."""
+    """Whether a run stays within `limit`: rollouts are streamed, groups need narrow columns (`narrow`), and pairs also their messages."""
     held = NARROW_BYTES * input_bytes / max(bytes_per_rollout, 1.0) if narrow else 0.0
     return held + (_HELD * input_bytes if per == "pair" else 0.0) <= limit / 2

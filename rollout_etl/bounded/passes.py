@@ -1,4 +1,4 @@
-"""A pass over the input as tasks: each reads one range and leaves one file, so that tasks run anywhere, in any order, and again."""
+"""A pass over the input as tasks: each reads one range and writes one file, so that tasks can run anywhere, in any order, and be repeated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rollout_etl.run.report import Report
 
 @dataclass(frozen=True)
 class Span:
-    """Where a range stands in the whole input."""
+    """The position of a range in the whole input."""
 
     first_row: int = 0
     rows: int = 0
@@ -30,32 +30,32 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Pass:
-    """What is read of every range, and how its rows are put apart. It can be pickled, and goes to other machines as it is."""
+    """What is read from every range, and how its rows are partitioned. It is pickled and sent to other machines."""
 
     name: str
-    """Begins the names of the files."""
+    """Prefix of the file names."""
     kind: Literal["judged", "voting", "fetched"]
-    """Rollouts that no rule drops, counted; keys and rewards that count for groups; rollouts of `wanted`."""
+    """What to read: rollouts that no rule drops, with counts; keys and rewards that count for groups; or the rollouts of `wanted`."""
     folder: Path
     judge: Judge
-    """Of the whole input."""
+    """For the whole input."""
     ranges: Sequence[Range]
     columns: Sequence[str] = ()
     rules: Sequence[Rule] = ()
     min_reward: float | None = None
     buckets: int = 1
-    """Rows are put apart by their group, into so many buckets."""
+    """Number of buckets into which rows are partitioned by group."""
     held_bytes: int
-    """Rows of so many bytes are put apart together: a part that stands in many batches is written in few pieces."""
+    """Bytes of rows that are partitioned together, so that a part from many batches is written in few pieces."""
     wanted: Path | None = None
-    """Parquet file of `row` (Int64, sorted) and `PART`: rollouts that are fetched, and the parts they go to, several perhaps."""
+    """Parquet file of `row` (Int64, sorted) and `PART`: the rollouts to fetch, and the part or parts that they go to."""
 
     def path(self, number: int) -> Path:
-        """The file of the range of that number."""
+        """The file of the range with that number."""
         return self.folder / f"{self.name}-{number:06}.parquet"
 
     def run(self, number: int, span: Span) -> int:
-        """Do the task of one range; how many lines were read. Rows and lines count from the start of the range in its file."""
+        """Execute the task of one range; returns how many lines were read. In its file, rows and lines count from the start of the range."""
         judge = self.judge.over(self.ranges[number])
         with PartitionedWriter(self.path(number), self.held_bytes) as file:
             for frame in self._frames(judge, span):
@@ -82,12 +82,12 @@ class Pass:
 
 
 def _bucket(buckets: int) -> pl.Expr:
-    """The bucket of a rollout by the beginning of its `task_key`, so that buckets follow one another in the order of keys."""
+    """The bucket of a rollout by the beginning of its `task_key`, so that buckets are in the order of keys."""
     return (pl.col("task_key").str.slice(0, 8).str.to_integer(base=16, dtype=pl.Int64) * buckets // (1 << 32)).alias(PART)
 
 
 def _facts(judge: Judge, files: Range) -> dict[str, Any]:
-    """What was counted, as JSON values."""
+    """The counts, as JSON values."""
     report, account = judge.report, judge.rollouts.account
     assert account is not None
     return {
@@ -99,7 +99,7 @@ def _facts(judge: Judge, files: Range) -> dict[str, Any]:
 
 
 def add_facts(report: Report, account: Account, facts: dict[str, Any], span: Span) -> None:
-    """Count what a task counted."""
+    """Add the counts of a task."""
     for name in ("dropped", "shapes", "left_out", "held"):
         getattr(report, name).update(facts[name])
     report.kept += facts["kept"]

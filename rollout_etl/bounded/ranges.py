@@ -1,4 +1,4 @@
-"""The input cut into ranges that can be read by themselves: pieces of one large file, or many small files together."""
+"""The input cut into ranges that can be read separately: pieces of one large file, or many small files together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 1 << 20
 
 
 def cut(inputs: Sequence[Input], size: int) -> list[Range]:
-    """Ranges of some `size` bytes in the order of the input, cut at line ends. Files that cannot be cut are whole in a range."""
+    """Ranges of about `size` bytes in the order of the input, cut at line ends. Files that cannot be cut are kept whole."""
     ranges: list[Range] = []
     together: list[Input] = []
     held = 0
@@ -65,7 +65,7 @@ def _line_start(path: str, near: int, end: int) -> int:
 
 
 def count_lines(item: Input) -> int:
-    """Newlines of a piece of a file. Raises `UnreadableError` where it is gone."""
+    """Number of newlines in a piece of a file. Raises `UnreadableError` if the file is gone."""
     assert item.end is not None
     count, buffer = 0, np.empty(_BLOCK, dtype=np.uint8)
     try:

@@ -1,4 +1,4 @@
-"""Whether a run goes in ranges, and how it is cut then."""
+"""Whether a run works in ranges, and how it is divided."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from rollout_etl.run.execute import Run
 
 _RANGE_BYTES = 1 << 29
-"""Planning its query takes as long as reading some 50 MB."""
+"""Smallest range: planning its query takes as long as reading about 50 MB."""
 _PIECE_BYTES = 1 << 27
 _WITHOUT_EFFECT = {"inputs", "output", "threads", "memory_limit", "temp_dir", "engine", "ray_address", "quarantine", "max_bad_fraction", "dry_run",
                    "rollouts", "earlier", "note_prompts"}
-"""Fields of a run that change nothing of what its tasks do."""
+"""Fields of a run that do not affect its tasks."""
 
 
 def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, limit: int, stack: ExitStack) -> Judge:
-    """The judge of a run: one that holds what it needs in memory, or one that goes in ranges where that would be more than `limit`."""
+    """The judge of a run: one that works in memory, or one that works in ranges if that would need more than `limit`."""
     size = memory.unpacked_bytes(rollouts.inputs)
     per_rollout = rollouts.glimpse.bytes_per_rollout if size else 1.0
     narrow = job.per != "rollout" or plan.looks_around(run.curation)
-    # What is known of rollouts already is held narrowly, and texts are fetched by stretches.
+    # Stored rollouts need only narrow columns, and texts are fetched in stretches.
     fits = memory.fits(limit, size, per_rollout, "rollout" if rollouts.holds(["row"]) else job.per, narrow)
     if fits and run.engine == "local" and run.temp_dir is None:
         return Judge(rollouts, run.curation, report)
-    # Most runs do without.
+    # Imported here because most runs do not need it.
     from rollout_etl.bounded.judge import BoundedJudge
     from rollout_etl.bounded.workspace import Workspace, fingerprint_of
 
@@ -52,20 +52,20 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, limit: int,
     parent = run.temp_dir or (Path(tempfile.gettempdir()) if run.dry_run and run.engine == "local" else run.output.absolute().parent)
     work = stack.enter_context(Workspace(parent, run.output, described))
     bounded = BoundedJudge(rollouts, run.curation, report, bounds=bounds, folder=work.folder, engine=_engine(run, stack))
-    why = "" if fits else f"more than fits into {spelt(limit)} of memory: "
+    why = "" if fits else f"needs more than {spelt(limit)} of memory: "
     report.notes.append(f"{why}worked on disk, in {len(bounds.ranges)} range(s) of the input and {bounds.buckets} bucket(s) of groups")
     if bounds.buckets == 1 and plan.compares_groups(run.curation):
-        report.notes.append(f"copies and near-copies are looked for among all groups: some {memory.NARROW_BYTES} bytes of each rollout are held in memory")
+        report.notes.append(f"copies and near-copies are searched across all groups: about {memory.NARROW_BYTES} bytes per rollout are held in memory")
     stack.callback(_remark, bounded, report, work)
     return bounded
 
 
 def _remark(judge: BoundedJudge, report: Report, work: Workspace) -> None:
     if work.starts_over:
-        report.remarks.append("started over: inputs or options differ from those of the run that had died")
+        report.remarks.append("started over: inputs or options differ from those of the interrupted run")
     elif judge.done_before:
         report.remarks.append(
-            f"went on where a run had died: {judge.done_before} of {judge.tasks} tasks were done, {judge.lines_before} lines were not read again"
+            f"resumed an interrupted run: {judge.done_before} of {judge.tasks} tasks were done already, {judge.lines_before} lines were not read again"
         )
 
 
@@ -79,7 +79,7 @@ def _bounds(run: Run, rollouts: Rollouts, limit: int, count: float) -> Bounds:
 
 
 def _described(run: Run) -> dict[str, Any]:
-    """What the tasks of a run depend on, as JSON values."""
+    """Everything that the tasks of a run depend on, as JSON values."""
     values = {f.name: getattr(run, f.name) for f in fields(run) if f.name not in _WITHOUT_EFFECT}
     plain = {name: [type(value).__name__, asdict(value)] if is_dataclass(value) and not isinstance(value, type) else value for name, value in values.items()}
     described: dict[str, Any] = json.loads(json.dumps(plain, default=str))

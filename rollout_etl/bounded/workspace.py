@@ -1,4 +1,4 @@
-"""The temp folder of a run in ranges: what its tasks leave there, and whether a run that died can be gone on with."""
+"""The temporary folder of a run in ranges: the files of its tasks, and whether an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from rollout_etl.read.inputs import Input
 
 _RECORD, _LOCK = "run.json", "lock"
 _ENDS = 1 << 16
-"""Bytes at both ends of a file that tell it from another of the same size and time."""
+"""Bytes at both ends of a file that are hashed, to distinguish files of the same size and time."""
 
 
 class Workspace:
-    """The folder for the output of that path, below `parent`. A run that dies leaves it; one that ends takes it away."""
+    """The folder for an output path, inside `parent`. A run that is killed leaves it; one that ends removes it."""
 
     def __init__(self, parent: Path, output: Path, fingerprint: Mapping[str, Any]) -> None:
         place = hashlib.sha256(os.path.realpath(output).encode()).hexdigest()[:12]
         self.folder = parent / f".{output.name}.{place}.unfinished"
         self._fingerprint = json.loads(json.dumps(fingerprint))
         self.starts_over = False
-        """There was another run, of other inputs or options."""
+        """Whether the folder was left by a run with other inputs or options."""
 
     def __enter__(self) -> Self:
         if self.folder.parent.exists() and not self.folder.parent.is_dir():
@@ -41,7 +41,7 @@ class Workspace:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            raise LockedError(f"another run for the same output is at work in {self.folder}") from error
+            raise LockedError(f"another run for the same output is using {self.folder}") from error
         record = self.folder / _RECORD
         try:
             earlier = json.loads(record.read_text(encoding="utf-8"))
@@ -62,14 +62,14 @@ class Workspace:
                 path.unlink()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # What a full disk or Ctrl-C stopped can go on; what is wrong with the input would be wrong again.
+        # A run stopped by a full disk or Ctrl-C can be resumed; an error in the input would only occur again.
         if kind is None or (issubclass(kind, UsageError | UnreadableError) and not issubclass(kind, WriteError)):
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
 
 
 def fingerprint_of(inputs: Iterable[Input]) -> list[list[Any]]:
-    """What tells whether files are the ones that they were: path, size, time, and a hash of both ends. Remote files have a path alone."""
+    """What identifies unchanged files: path, size, time, and a hash of both ends; for remote files only the path."""
     return [[item.path, item.name, item.number, *(entry for path in _files(item) for entry in _entry(path))] for item in inputs]
 
 

@@ -1,4 +1,4 @@
-"""Where the tasks of a run are done: in this process, or on a Ray cluster. Both do the same tasks."""
+"""Where the tasks of a run are executed: in this process, or on a Ray cluster. The tasks are the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Engine(Protocol):
-    """Does tasks."""
+    """Executes tasks."""
 
     def run(self, task: Callable[..., int], arguments: Iterable[tuple[Any, ...]]) -> Iterator[int]:
-        """`task(*arguments)` for each of the arguments, in any order; what it returns, as soon as it is done. Raises what a task raises."""
+        """Call `task(*arguments)` for each of the arguments, in any order, and yield each result as soon as it is there. Raises what a task raises."""

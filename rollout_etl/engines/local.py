@@ -1,4 +1,4 @@
-"""Tasks one after the other in this process: each uses all of its threads."""
+"""Tasks one after the other in this process; each uses all threads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Local:
-    """Does tasks here."""
+    """Executes tasks in this process."""
 
     def run(self, task: Callable[..., int], arguments: Iterable[tuple[Any, ...]]) -> Iterator[int]:
         """See `Engine`."""

@@ -1,6 +1,6 @@
-"""Tasks on a Ray cluster. Inputs and the folder for temporary files must be on storage that all its nodes see under the same path.
+"""Tasks on a Ray cluster. Inputs and the temporary folder must be on storage that all nodes see under the same path.
 
-A task that is lost with its worker or node is done again by another: it leaves a whole file or none.
+A task that is lost with its worker or node is repeated by another; it leaves a whole file or none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Self
 from rollout_etl.errors import EngineError, RolloutETLError, UsageError
 
 _RETRIES = 10
-"""How often a task is done again that is lost with its worker."""
+"""How often a task is repeated if its worker is lost."""
 
 
 def _do(task: Callable[..., int], arguments: tuple[Any, ...]) -> int:
@@ -19,7 +19,7 @@ def _do(task: Callable[..., int], arguments: tuple[Any, ...]) -> int:
 
 
 class Ray:
-    """Does tasks on the cluster at `address`; without one, on the cluster that this machine belongs to, or a new one of this machine alone."""
+    """Executes tasks on the cluster at `address`; without one, on the cluster of this machine, or on a new one on this machine alone."""
 
     def __init__(self, address: str | None = None, threads: int = 1) -> None:
         try:
@@ -40,7 +40,7 @@ class Ray:
     def run(self, task: Callable[..., int], arguments: Iterable[tuple[Any, ...]]) -> Iterator[int]:
         """See `Engine`."""
         ray = self._ray
-        # The same for all tasks, and large: it goes to each node once.
+        # The same for all tasks, and large, so it is sent to each node once.
         held = ray.put(task)
         environment = {"env_vars": {"POLARS_MAX_THREADS": str(self._threads)}}
         remote = ray.remote(_do).options(num_cpus=self._threads, max_retries=_RETRIES, scheduling_strategy="SPREAD", runtime_env=environment)

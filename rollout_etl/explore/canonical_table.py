@@ -1,7 +1,7 @@
-"""The two tables that the views are made of, `canonical` and `quarantined`, filled from rollouts.
+"""The two tables that the views are built on, `canonical` and `quarantined`, filled from rollouts.
 
-A question that is asked once needs few columns of `canonical`: `needed_columns` finds them in the plan, and the others are not
-read. Evaluating one of those all the same is an error, never a null.
+A single query needs few columns of `canonical`: `needed_columns` finds them in the plan, and the others are not read. Evaluating one of
+those others is an error, never a null.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def create_empty(connection: Any) -> None:
 
 
 def needed_columns(sql: Iterable[Any], values: Mapping[str, Any]) -> list[str] | None:
-    """Columns of `canonical` that the statements read with these values, `row` at least; None when that cannot be told."""
+    """Columns of `canonical` that the statements read with these values, including `row`; None if that cannot be determined."""
     import duckdb
 
     probe = duckdb.connect(config={"python_enable_replacements": False, "enable_external_access": False})
     create_empty(probe)
     create_views(probe)
-    # An empty table would be planned away otherwise, and its columns with it.
+    # Otherwise the plan would leave out an empty table, and its columns with it.
     probe.execute("SET disabled_optimizers = 'statistics_propagation'")
     found = {"row"}
     for statement in sql:
@@ -60,7 +60,7 @@ def needed_columns(sql: Iterable[Any], values: Mapping[str, Any]) -> list[str] |
 
 
 def _scanned(plan: Any) -> set[str]:
-    """Names of columns in the scans of a plan; a name of another table costs time, and nothing else."""
+    """Names of columns in the scans of a plan; names from other tables cost time but do no harm."""
     if isinstance(plan, list):
         return set().union(*(_scanned(part) for part in plan))
     projections = plan.get("extra_info", {}).get("Projections", [])
@@ -73,9 +73,9 @@ def _scanned(plan: Any) -> set[str]:
 def fill(
     connection: Any, rollouts: Rollouts, columns: Sequence[str] | None = None, max_bad_fraction: float = 1.0,
 ) -> None:
-    """Read the rollouts into `canonical`, and the lines that are none into `quarantined`. With `columns`, only those are read.
+    """Read the rollouts into `canonical`, and lines that are not rollouts into `quarantined`. With `columns`, only those are read.
 
-    Raises `UnreadableError` when files cannot be read, or more than `max_bad_fraction` of the lines are not rollouts.
+    Raises `UnreadableError` if files cannot be read, or more than `max_bad_fraction` of the lines are not rollouts.
     """
     wanted = list(SCHEMA) if columns is None else [name for name in SCHEMA if name in columns]
     table = "canonical" if columns is None else "canonical_read"
@@ -96,5 +96,5 @@ def fill(
 
 
 def _refused(name: str) -> str:
-    # Depends on the row, so that it is not worked out before there is one that needs it.
+    # Depends on the row, so that it is not evaluated before a row needs it.
     return f"CASE WHEN row IS NOT NULL THEN error('column {name} {NOT_READ}') END::{TYPES[name]}"

@@ -30,14 +30,14 @@ from rollout_etl.read.scan import Paths, Rollouts
 from rollout_etl.read.schema import SCHEMA
 
 _PART_BYTES, _PART_ROWS = 1 << 27, 100_000
-"""A part is sorted in memory, and read as a whole where lines are wanted in their order."""
+"""Rows of a part: it is sorted in memory, and read as a whole when lines are needed in their order."""
 _SORTED_BY = ("task_name", "agent_name", "reward", "row")
 _BAD_SCHEMA = pl.Schema({"row": pl.Int64, "source": pl.String, "line": pl.Int64, "reason": pl.String, "text": pl.String, "record": pl.Binary})
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What was ingested: `read = rollouts + quarantined`."""
+    """Counts of what was ingested: `read = rollouts + quarantined`."""
 
     read: int
     rollouts: int
@@ -50,10 +50,10 @@ def ingest(
     paths: Paths, folder: Path | None = None, database: Path | None = None, *, lookup: Lookup | None = None, task_inputs: str | None = None,
     max_bad_fraction: float = 0.01, threads: int | None = None,
 ) -> Ingested:
-    """Read rollouts and keep them in `folder`, in the DuckDB file `database`, or in both. Both appear whole or not at all.
+    """Read rollouts and store them in `folder`, in the DuckDB file `database`, or in both. Both appear whole or not at all.
 
-    Raises `UsageError` for places that hold something else, `UnreadableError` for files that cannot be read or hold too many
-    lines that are no rollouts, `WriteError` where the disk refuses.
+    Raises `UsageError` for places that hold something else, `UnreadableError` for files that cannot be read or have too many
+    lines that are not rollouts, `WriteError` if writing fails.
     """
     if folder is None and database is None:
         raise UsageError("no output given: name a folder with -o DIR, a DuckDB file with --database FILE, or both")
@@ -86,7 +86,7 @@ def _refuse(rollouts: Rollouts, folder: Path | None, database: Path | None) -> N
 
 @contextlib.contextmanager
 def _staged(path: Path) -> Iterator[Path]:
-    """A path beside that of a database; what is there at the end goes."""
+    """A temporary path next to that of a database; whatever is there at the end is removed."""
     staging = staged_path(path)
     with plain_write_errors(path):
         made = make_room(path)
@@ -130,7 +130,7 @@ def _write(rollouts: Rollouts, folder: Path, task_inputs: str | None, max_bad_fr
 
 
 def _with_records(rollouts: Rollouts) -> Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]:
-    """Canonical frames with the lines up to their last: the row after it, the frame, and `row`, `source` (number), `line`, `record`."""
+    """Canonical frames with all lines up to their last row: the row after it, the frame, and `row`, `source` (number), `line`, `record`."""
     lines = _Lines(rollouts)
     waiting: pl.DataFrame | None = None
     for frame in rollouts.batches(list(SCHEMA)):
@@ -145,7 +145,7 @@ def _with_records(rollouts: Rollouts) -> Iterator[tuple[int, pl.DataFrame, pl.Da
 
 
 class _Lines:
-    """The lines of the files once more, handed out up to a row."""
+    """Reads the lines of the files a second time, up to a given row at each call."""
 
     def __init__(self, rollouts: Rollouts) -> None:
         self._batches = line_batches(rollouts.inputs)
@@ -169,7 +169,7 @@ def _write_part(folder: Path, number: int, first: int, end: int, window: list[pl
     schema = pl.Schema({**SCHEMA, "record": pl.Binary()})
     table = pl.concat([pl.DataFrame(schema=schema), *window]).sort(_SORTED_BY, nulls_last=True)
     name = f"part-{number:05}.parquet"
-    # Lines that became rollouts are JSON, so they are text.
+    # Lines that became rollouts are JSON, so they are valid text.
     table.with_columns(pl.col("record").cast(pl.String)).write_parquet(
         folder / name, compression="zstd", compression_level=1, row_group_size=min(max(len(table) // 8, 1024), 16_384), statistics=True
     )
@@ -178,7 +178,7 @@ def _write_part(folder: Path, number: int, first: int, end: int, window: list[pl
 
 
 def _protect(path: Path) -> None:
-    """Queries may open what was ingested: a COPY that is told to write over it must not."""
+    """Make the files read-only: queries may open them, and a COPY must not overwrite them."""
     path.chmod(0o444)
 
 
@@ -195,7 +195,7 @@ def _write_quarantine(rollouts: Rollouts, folder: Path, bad: list[pl.DataFrame])
 
 
 def _kept_inputs(path: str | None, folder: Path, name: str) -> str | None:
-    """A copy of the tasks that rollouts were made from, so that the folder needs nothing else; the name of the file."""
+    """Copy the task inputs of the rollouts, so that the folder is self-contained; returns the name of the file."""
     if path is None:
         return None
     with (folder / f"{name}.jsonl").open("wb") as file:

@@ -1,4 +1,4 @@
-"""The tables of the views over ingested folders: Parquet files that are queried where they are."""
+"""The tables of the views over ingested folders: Parquet files that are queried in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rollout_etl.read.stored import Stored
 
 
 def stored_in(inputs: Sequence[Input]) -> list[Stored]:
-    """The ingested folders that all of the inputs come from; none when there are other files among them."""
+    """The ingested folders that all of the inputs come from; none if there are other files among them."""
     if any(item.stored is None for item in inputs):
         return []
     return list(dict.fromkeys(item.stored for item in inputs if item.stored is not None))
@@ -20,7 +20,7 @@ def stored_in(inputs: Sequence[Input]) -> list[Stored]:
 def create_tables(connection: Any, folders: Sequence[Stored], kind: str = "VIEW") -> None:
     """Make `canonical` and `quarantined` over the folders: as views, or with their rows (`kind` is `TABLE`).
 
-    Row numbers go on from folder to folder.
+    Row numbers continue from folder to folder.
     """
     rollouts, bad, first = [], [], 0
     for stored in folders:

@@ -1,7 +1,7 @@
-"""Ctrl-C while a query runs. DuckDB puts a handler of its own in place and often does not look at what it was told, so the signal is
-kept from all threads and taken by one that stops the query.
+"""Ctrl-C while a query runs. DuckDB installs its own handler and often ignores the interrupt, so the signal is blocked in all threads,
+and one thread waits for it and stops the query.
 
-Threads inherit what is blocked: `Interrupts` is entered before DuckDB, Polars and Arrow start theirs.
+Threads inherit blocked signals, so `Interrupts` is entered before DuckDB, Polars and Arrow start theirs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _EVERY = 0.1
 
 
 class Interrupts:
-    """While it is entered, Ctrl-C stops the query of `session`, or raises `KeyboardInterrupt` where there is none yet.
+    """Inside this context, Ctrl-C stops the query of `session`, or raises `KeyboardInterrupt` if there is none yet.
 
-    Where the system cannot wait for a signal (macOS, Windows), Ctrl-C stays what Python and DuckDB make of it.
+    On systems that cannot wait for a signal (macOS, Windows), Ctrl-C is left to Python and DuckDB.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def let_through(self) -> Iterator[None]:
-        """Here Ctrl-C raises `KeyboardInterrupt` as ever: at the prompt."""
+        """Inside this context, Ctrl-C raises `KeyboardInterrupt` as usual: for the prompt."""
         if not self._works:
             yield
             return
@@ -72,7 +72,7 @@ class Interrupts:
                 asked = True
                 if self.session is None:
                     _thread.interrupt_main()
-            # DuckDB forgets an interrupt that comes just before a query starts, so it is told again until all has ended.
+            # DuckDB forgets an interrupt that comes just before a query starts, so it is repeated until everything has ended.
             if asked and self.session is not None:
                 with contextlib.suppress(Exception):
                     self.session.connection.interrupt()

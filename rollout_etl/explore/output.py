@@ -1,6 +1,7 @@
-"""Results as text and files: `table` and `markdown` to be read, `csv`, `jsonl` and `parquet` to be used.
+"""Results as text and files: `table` and `markdown` for people, `csv`, `jsonl` and `parquet` for programs.
 
-What is read is cut to `Shown.rows` rows, and cells of a table to the screen; what was cut is said. What is used is whole.
+Results for people are cut to `Shown.rows` rows, and cells of a table to the width of the screen, with a note. Results for programs are
+complete.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ class Shown:
 
     format: str = "table"
     rows: int | None = 40
-    """Rows of a table that are shown; None: all."""
+    """Rows to show in a table; None: all."""
     width: int | None = None
-    """Columns of the screen; None: as wide as it gets."""
+    """Columns of the screen; None: no limit."""
     screen: bool = False
-    """Control characters would reach a terminal: they are taken out."""
+    """Remove control characters, because the output goes to a terminal."""
 
 
 def show(result: Any, stream: TextIO, how: Shown) -> str | None:
@@ -76,7 +77,7 @@ def write(result: Any, path: Path, how: Shown) -> tuple[int, str | None]:
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:
-    """Names of columns as a file needs them, each once: as DuckDB's COPY numbers those that come again."""
+    """Unique names of columns for a file: repeated names are numbered as in DuckDB's COPY."""
     found: dict[str, str] = {}
     for name in names:
         numbered = chain([name], (f"{name}_{number}" for number in count(1)))
@@ -105,7 +106,7 @@ def _next_batch(reader: Any) -> Any:
     try:
         return next(reader, None)
     except OSError as error:
-        # What DuckDB says of a value comes through Arrow, as an error of a stream.
+        # DuckDB's error about a value arrives through Arrow, as an error of a stream.
         raise UsageError(plain_message(error)) from error
 
 
@@ -137,7 +138,7 @@ def _csv(result: Any, names: Sequence[str]) -> Iterator[str]:
 
 
 def _json_lines(result: Any, names: Sequence[str]) -> Iterator[str]:
-    # JSON goes into the line as it is, not as a text that holds JSON.
+    # JSON goes into the line unchanged, not as a text that contains JSON.
     is_json = [str(column[1]) == "JSON" for column in result.description]
     heads = [("" if number == 0 else ",") + json.dumps(name, ensure_ascii=False) + ":" for number, name in enumerate(names)]
     for rows in _rows(result):
@@ -149,7 +150,7 @@ def _json_lines(result: Any, names: Sequence[str]) -> Iterator[str]:
 
 
 def _plain_value(value: Any) -> Any:
-    """A value as text of a cell; null is empty."""
+    """A value as the text of a cell; null is empty."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple | dict):
@@ -164,7 +165,7 @@ def _to_be_read(result: Any, names: Sequence[str], stream: TextIO, how: Shown) -
     numeric = [any(str(column[1]).startswith(kind) for kind in ("BIGINT", "HUGEINT", "INTEGER", "UBIGINT", "DOUBLE", "FLOAT", "DECIMAL", "UINT", "SMALLINT"))
                for column in result.description]  # fmt: skip
     cells = [[plain(name) for name in names], *([_cell(value) for value in row] for row in rows)]
-    notes = [f"the first {how.rows} rows are shown, there are more: --limit 0 shows all"] if more else []
+    notes = [f"only the first {how.rows} rows are shown: --limit 0 shows all"] if more else []
     if how.format == "markdown":
         cells = [[cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in cells]
         stream.write("| " + " | ".join(cells[0]) + " |\n|" + "|".join("---:" if right else "---" for right in numeric) + "|\n")
@@ -176,7 +177,7 @@ def _to_be_read(result: Any, names: Sequence[str], stream: TextIO, how: Shown) -
         stream.write(line.rstrip() + "\n")
         if position == 0:
             stream.write("  ".join("-" * width for width in widths) + "\n")
-    notes += ["cells that end with … are cut: csv and jsonl hold all of them"] if any(w < full for w, full in zip(widths, wanted, strict=True)) else []
+    notes += ["cells that end with … are cut: csv and jsonl hold the full values"] if any(w < full for w, full in zip(widths, wanted, strict=True)) else []
     return "; ".join(notes) or None
 
 
@@ -184,13 +185,13 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        # Digits that only floating point put there go; small numbers do not become 0.
+        # Remove digits that are floating-point noise, without turning small numbers into 0.
         return repr(round(value, 6)) if not math.isfinite(value) or abs(value) >= 1e-3 or value == 0 else f"{value:.4g}"
     return plain(str(_plain_value(value)).replace("\r\n", "↵").replace("\n", "↵").replace("\t", " "))
 
 
 def _widths(cells: Sequence[Sequence[str]], width: int | None) -> tuple[list[int], list[int]]:
-    """Width of each column, and what it would need: the widest give way until the screen is wide enough."""
+    """Width of each column, and the width that it would need: the widest shrink until the table fits the screen."""
     wanted = [max(_columns(cell) for cell in column) for column in zip(*cells, strict=True)]
     widths = [min(one, _WIDEST_CELL) for one in wanted]
     while width is not None and sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > _NARROWEST_CELL:
@@ -199,12 +200,12 @@ def _widths(cells: Sequence[Sequence[str]], width: int | None) -> tuple[list[int
 
 
 def _columns(text: str) -> int:
-    """Columns that a cell takes on the screen: as far as that matters, for no cell is wider than some."""
+    """Columns that a cell takes on the screen, counted up to the largest width that matters."""
     return len(text) if text.isascii() else sum(map(_width, text[: 4 * _WIDEST_CELL]))
 
 
 def _width(character: str) -> int:
-    """Wide characters take two columns, marks that go onto the one before none."""
+    """Wide characters take two columns, combining marks none."""
     if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,7 +1,7 @@
 """What a query may do: read the rollouts, and nothing else.
 
-Two locks, each enough for most things. The configuration of the database refuses files, the network, extensions and changes of
-itself; and only statements that read, or that name something for the session, are run at all.
+There are two locks, either of which stops most misuse. The configuration of the database refuses files, the network, extensions and
+changes of itself; and only statements that read, or that create something temporary for the session, are run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Limits:
     unsafe: bool = False
     """Run any statement, read and write any file, load extensions."""
     memory: str | None = None
-    """As DuckDB spells it, for example `4GB`; what is over it goes to temporary files. None: 80% of the machine's."""
+    """Memory limit in DuckDB's notation, such as `4GB`; larger intermediate results go to temporary files. None: 80% of the machine's memory."""
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -38,12 +38,12 @@ class Limits:
 
 
 def statements(connection: Any, sql: str) -> list[Any]:
-    """The statements of a text. Raises `duckdb.Error` for a text that is no SQL."""
+    """The statements of a text. Raises `duckdb.Error` for a text that is not SQL."""
     return list(connection.extract_statements(sql))
 
 
 def check(connection: Any, statement: Any) -> None:
-    """Raise `UsageError` for a statement that does more than read or name something for the session."""
+    """Raise `UsageError` for a statement that does more than read or create something temporary."""
     kind, text = statement.type.name, without_comments(statement.query)
     if kind in _READING or (kind == "CREATE" and _TEMPORARY.match(text)):
         return
@@ -55,12 +55,12 @@ def check(connection: Any, statement: Any) -> None:
             return
     word = _FIRST_WORD.match(text)
     name = word[0].upper() if word else kind
-    way = "CREATE TEMP VIEW, TABLE or MACRO makes one for this session" if kind == "CREATE" else "--unsafe lifts it"
+    way = "CREATE TEMP VIEW, TABLE or MACRO creates one for this session" if kind == "CREATE" else "--unsafe allows it"
     raise UsageError(f"{name} is refused: queries only read the rollouts; {way}")
 
 
 def without_comments(text: str) -> str:
-    """The text without the comments and the space that it begins with."""
+    """The text without leading comments and white space."""
     return _COMMENTS.sub("", text)
 
 
@@ -79,7 +79,7 @@ def apply_limits(connection: Any, limits: Limits, temporary: str) -> None:
 
 
 def lock(connection: Any, readable: Sequence[str]) -> None:
-    """Shut the database off from everything but the files `readable`, for good."""
+    """Permanently lock the database, except for reading the files `readable`."""
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
     connection.execute("SET allow_community_extensions = false")

@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from rollout_etl.read.scan import Paths
 
 NOT_READ = "was not read"
-"""Part of the error that evaluating a column gives that was not read."""
+"""Part of the error for evaluating a column that was not read."""
 _WITHOUT_RESULT = {"CREATE", "SET", "PREPARE", "LOAD"}
-"""Types of statements after which there is nothing to fetch."""
+"""Types of statements without a result to fetch."""
 _ZONED = "TIMESTAMP WITH TIME ZONE"
 _FILE = re.compile(r"Table with name (\S*[/.]\S*) does not exist")
 
 
 class Session:
-    """A connection with the views over rollouts, and the rules for what may be asked of it.
+    """A connection with the views over rollouts, and the rules for what queries may do.
 
-    Files that `ingest` wrote are queried where they are. Of other files everything is read once when the session opens, or, with
-    `only_for`, the columns that those statements need. Raises `RolloutETLError` for paths and files that cannot be read.
+    Folders that `ingest` wrote are queried in place. Other files are read once when the session opens: completely or, with `only_for`,
+    only the columns that those statements need. Raises `RolloutETLError` for paths and files that cannot be read.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Session:
         self._inputs, self.notes = find_inputs(self._paths)
         self._max_bad_fraction = max_bad_fraction
         self._temporary = tempfile.mkdtemp(prefix="rollout-etl-")
-        # Connections are given away, and may live as long as the process.
+        # Connections are handed to the caller, and may live as long as the process.
         atexit.register(shutil.rmtree, self._temporary, ignore_errors=True)
         self._stored = ingested.stored_in(self._inputs)
         if self._stored and (task_inputs is not None or (lookup is not None and lookup.paths)):
-            raise UsageError("keys and ground truth of ingested rollouts are settled: give --group-by, --ground-truth-field and --task-inputs to ingest")
+            raise UsageError("keys and ground truth of ingested rollouts are fixed: give --group-by, --ground-truth-field and --task-inputs to ingest")
         self._open(None if only_for is None or self._stored else self._columns_for(only_for, values or {}))
 
     def _columns_for(self, sql: str, values: Mapping[str, Any]) -> list[str] | None:
@@ -68,7 +68,7 @@ class Session:
         self.connection = duckdb.connect(config={"python_enable_replacements": self.limits.unsafe})
         safety.apply_limits(self.connection, self.limits, self._temporary)
         if self._stored:
-            # Nothing of the reader is needed, nor imported: the answer is there before Polars would be.
+            # The reader is neither needed nor imported: the answer is there before Polars would be loaded.
             ingested.create_tables(self.connection, self._stored)
         else:
             self._fill(columns)
@@ -87,10 +87,10 @@ class Session:
         self.notes = [*rollouts.notes, *looked_up(rollouts)]
 
     def run(self, sql: str, values: Mapping[str, Any] | None = None, *, as_relation: bool = False) -> Iterator[Any]:
-        """Run the statements of a text in turn, and give the connection after each that has a result to fetch; with `as_relation`
-        a relation instead, which has not run yet and gives Arrow batches.
+        """Run the statements of a text in turn, and yield the connection after each that has a result to fetch; with `as_relation`
+        a relation instead, which has not run yet and returns Arrow batches.
 
-        `values` are bound to `$name` and to `getvariable('name')`. Raises `UsageError` for what is refused or is no SQL.
+        `values` are bound to `$name` and to `getvariable('name')`. Raises `UsageError` for statements that are refused or are not SQL.
         """
         with plain_errors():
             parsed = safety.statements(self.connection, sql)
@@ -115,7 +115,7 @@ class Session:
                 yield self.connection
 
     def count_results(self, sql: str) -> int:
-        """How many statements of a text have a result. Raises `UsageError` for what is no SQL."""
+        """How many statements of a text have a result. Raises `UsageError` for a text that is not SQL."""
         with plain_errors():
             return sum(statement.type.name not in _WITHOUT_RESULT for statement in safety.statements(self.connection, sql))
 
@@ -125,13 +125,13 @@ class Session:
         except duckdb.Error as error:
             if not (self._narrow and NOT_READ in str(error)):
                 raise
-            # The plan of an empty table missed a column: read them all.
+            # The plan over an empty table missed a column, so read all columns.
             self.connection.close()
             self._open(None)
             self.connection.execute(statement, bound or None)
 
     def _show_zones(self, statement: Any, bound: dict[str, Any]) -> None:
-        """Ask once more for points in time that have a zone, as text: Python values of them need a package that nothing else does."""
+        """Run the query again with zoned timestamps as text: their Python values would need an extra package."""
         described = self.connection.description
         if described is None or statement.type.name != "SELECT":
             return
@@ -150,7 +150,7 @@ class Session:
             self.connection.execute(f"SET VARIABLE {name} = $value", {"value": value})
 
     def refuse_overwriting(self, path: Path) -> None:
-        """Raise `UsageError` for an output that is an input, or lies among what was ingested."""
+        """Raise `UsageError` for an output that is an input, or is inside an ingested folder."""
         refuse_input(path, (item.local_path for item in self._inputs))
         if is_stored(str(path.parent)):
             raise UsageError(f"{path} would be inside an ingested folder; name another folder")
@@ -160,10 +160,10 @@ class Session:
         return searched_note(self._paths, output)
 
     def columns(self) -> dict[str, list[str]]:
-        """Columns of each view, and of what was made in the session, for completion and `.columns`."""
+        """Columns of each view, and of everything created in the session, for completion and `.columns`."""
         listed = """SELECT table_name, list(column_name ORDER BY column_index) FROM duckdb_columns()
             WHERE NOT internal AND table_name NOT IN ('canonical', 'canonical_read', 'quarantined') GROUP BY table_name"""
-        # A cursor would know nothing of temporary ones.
+        # A cursor would not see temporary ones.
         return dict(self.connection.execute(listed).fetchall())
 
     def close(self) -> None:
@@ -182,21 +182,21 @@ def plain_errors() -> Iterator[None]:
     except duckdb.Error as error:
         raise UsageError(plain_message(error)) from error
     except RuntimeError as error:
-        # What DuckDB raises when Python tells it of Ctrl-C.
+        # What DuckDB raises after Ctrl-C.
         if "interrupted" in str(error).lower():
             raise KeyboardInterrupt from error
         raise
 
 
 def plain_message(error: Exception) -> str:
-    """DuckDB's message in one line, with the way out where the lock refuses."""
+    """DuckDB's message in one line, with the way out if the lock refused."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.lstrip().startswith(("LINE ", "^"))]
     message = " ".join(lines) or type(error).__name__
     file = _FILE.search(message)
     if file:
-        return f"refused: {file[1]} is not a view, and files other than the inputs are out of reach; --unsafe lifts it"
+        return f"refused: {file[1]} is not a view, and only the inputs can be read; --unsafe allows other files"
     if "disabled by configuration" in message or "disabled through configuration" in message or "has been locked" in message:
-        return f"refused: {message.split(': ', 1)[-1]}; queries only read the rollouts, --unsafe lifts it"
+        return f"refused: {message.split(': ', 1)[-1]}; queries only read the rollouts; --unsafe allows it"
     return message
 
 
@@ -205,9 +205,9 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the views over rollouts: `rollouts`, `groups`, `messages`, `tool_calls`, `metrics`, `pairs`, ...
 
-    Results go on by DuckDB's own methods: `.pl()`, `.to_arrow_table()`, `.df()`. What `rollout-etl ingest` wrote is queried where it is;
-    other files are read once, now. Other files, the network, extensions and settings are out of reach of queries unless `unsafe`,
-    which frames of the notebook need as well. Raises `UsageError` and `UnreadableError` as the command line does.
+    Use DuckDB's own methods on the results: `.pl()`, `.to_arrow_table()`, `.df()`. Folders that `rollout-etl ingest` wrote are queried in
+    place; other inputs are read once, now. Queries cannot use other files, the network, extensions and settings unless `unsafe`, which
+    queries over data frames of a notebook also need. Raises `UsageError` and `UnreadableError` as the command line does.
     """
     check_fraction("max_bad_fraction", max_bad_fraction)
     return Session(paths, limits=Limits(unsafe=unsafe, memory=memory, threads=threads), max_bad_fraction=max_bad_fraction).connection

@@ -1,6 +1,6 @@
 """The prompt of `rollout-etl sql INPUT...`: statements over several lines, history, completion, commands that begin with a dot.
 
-Ctrl-C drops what is being typed, or stops the query that runs; Ctrl-D leaves.
+Ctrl-C discards the current input or stops the running query; Ctrl-D leaves.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ _KEYWORDS = (  # noqa: SIM905
     "DISTINCT DESC ASC count avg sum min max median quantile_cont stddev_samp corr list unnest regexp_matches json_extract DESCRIBE SUMMARIZE EXPLAIN"
 ).split()
 _HELP = """\
-A statement ends with ; and may go over several lines. Tab completes views, columns and words; up and down find earlier statements.
-Ctrl-C drops what is typed or stops the query, Ctrl-D leaves.
-  .views              the views, and what a row of each is
+A statement ends with ; and may span several lines. Tab completes views, columns and keywords; up and down recall earlier statements.
+Ctrl-C discards the input or stops the query, Ctrl-D leaves.
+  .views              the views, and what one row of each is
   .columns VIEW       columns of a view
   .queries            named queries and their parameters
-  .query NAME [P=V]   ask a named query
+  .query NAME [P=V]   run a named query
   .read FILE          run the statements of a file
   .format FORMAT      table, markdown, csv or jsonl
-  .limit ROWS         rows that are shown; 0: all
+  .limit ROWS         rows to show; 0: all
   .quit               leave"""
 
 
 class Shell:
-    """The prompt over a session."""
+    """The interactive prompt of a session."""
 
     def __init__(self, session: Session, how: Shown, interrupts: Interrupts) -> None:
         self._session, self._how, self._interrupts = session, how, interrupts
         self._columns = session.columns()
 
     def run(self) -> ExitCode:
-        """Ask and answer until the user leaves."""
+        """Run statements until the user leaves."""
         readline = _line_editor(self._complete)
         rollouts, files = self._session.connection.execute("SELECT count(*), count(DISTINCT source) FROM rollouts").fetchall()[0]
-        print(f"{counted(rollouts, 'rollout')} of {counted(files, 'file')}. Views: {', '.join(library.VIEWS)}. .help helps.")
+        print(f"{counted(rollouts, 'rollout')} of {counted(files, 'file')}. Views: {', '.join(library.VIEWS)}. .help lists commands.")
         for note in self._session.notes:
             print(plain(f"note: {note}"))
         typed = ""
@@ -156,7 +156,7 @@ class Shell:
         self._how = dataclasses.replace(self._how, rows=int(words[0]) or None)
 
     def _complete(self, text: str) -> list[str]:
-        """Words that `text` may become."""
+        """Possible completions of `text`."""
         view, dot, start = text.rpartition(".")
         if text.startswith("."):
             names = [".help", ".views", ".columns", ".queries", ".query", ".read", ".format", ".limit", ".quit"]
@@ -169,7 +169,7 @@ class Shell:
 
 
 def is_complete(text: str) -> bool:
-    """Whether the last statement of a text is at its end: a semicolon that stands in no string and no comment."""
+    """Whether the last statement of a text is complete: it ends with a semicolon outside of strings and comments."""
     rest = _CLOSED.sub(lambda closed: "" if closed[0].startswith(("--", "/*")) else "x", text)
     return rest.rstrip().endswith(";") and not re.search(r"['\"]|/\*", rest)
 
@@ -179,7 +179,7 @@ def _history_file() -> Path:
 
 
 def _line_editor(complete: Any) -> Any:
-    """The readline module with history and completion, None where Python has none."""
+    """The readline module with history and completion, None if Python has none."""
     try:
         import readline
     except ImportError:
@@ -201,7 +201,7 @@ def _line_editor(complete: Any) -> Any:
 
 
 def _remember(readline: Any, text: str) -> None:
-    """Keep a statement as one entry: a line of the history file."""
+    """Add a statement to the history as one entry: a line of the history file."""
     if readline is not None:
         without = _CLOSED.sub(lambda closed: "" if closed[0].startswith("--") else closed[0], text)
         readline.add_history(" ".join(without.split("\n")))
