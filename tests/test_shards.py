@@ -163,8 +163,8 @@ def test_a_folder_takes_the_place_of_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("sft", "in.jsonl", "-o", "out/"), "NeMo RL loads the openai format from one file: write no shards, or use --format simple"),
-        (("grpo", "in.jsonl", "-o", "out/", "--format", "gym", "--agent-name", "a"), "NeMo RL loads Gym rows from one file: write no shards"),
+        (("sft", "in.jsonl", "-o", "out/"), "NeMo RL loads the openai format from a single file: write one file without shards, or use --format simple"),
+        (("grpo", "in.jsonl", "-o", "out/", "--format", "gym", "--agent-name", "a"), "NeMo RL loads Gym rows from a single file: write one file without shards"),
         (("grpo", "in.jsonl", "-o", "out/", "--shards", "2", "--shard-size", "1MB"), "--shards and --shard-size cannot be combined"),
         (("grpo", "in.jsonl", "-o", "out/", "--shard-size", "big"), "--shard-size big is not a size; write it as 256MB or 1.5GB"),
         (("grpo", "in.jsonl", "-o", "out"), "the output out must end with .jsonl or .parquet, or with / for a folder of shards"),
@@ -212,7 +212,7 @@ def test_shards_are_validated_and_configured_as_files_are(tmp_path: Path, target
     leak = subprocess.run(
         [COMMAND, "validate", "--train", "out", "--val", "out", "--target", target, "--recipe", recipe], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
-    assert leak.returncode == 4 and leak.stdout.count("the prompt stands in out as well") == 3
+    assert leak.returncode == 4 and leak.stdout.count("the prompt also occurs in out") == 3
     (tmp_path / "empty").mkdir()
     assert run(tmp_path, "validate", "empty", "--recipe", recipe) == (2, "rollout-etl: empty holds no shards: name a file\n")
     if target == "verl":

@@ -1,4 +1,4 @@
-"""The trainers that rows are written for, each a module of this folder; `target.py` says what such a module holds."""
+"""The trainers that rows are written for, each a module of this folder; `target.py` describes such a module."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REGISTRY = {
 
 
 def load(name: str) -> Target:
-    """The target of that name. Raises `UsageError` where there is none."""
+    """The target with that name. Raises `UsageError` if there is none."""
     if name not in REGISTRY:
         raise UsageError(f"no target '{name}'; targets are {', '.join(REGISTRY)}")
     return cast("Target", importlib.import_module(f"rollout_etl.targets.{REGISTRY[name]}"))

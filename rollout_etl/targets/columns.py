@@ -1,4 +1,4 @@
-"""Columns that rows carry beside the conversation, chosen with `--extra`: canonical columns, metrics and group statistics."""
+"""Further columns of rows, chosen with `--extra`: canonical columns, metrics and group statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATISTICS: dict[str, tuple[type[pl.DataType], str]] = {
     "pass_rate": (pl.Float64, "share of the group's rollouts whose reward is at least `--success`"),
     "mean_reward": (pl.Float64, "mean reward of the group"),
     "group_size": (pl.Int64, "rollouts of the group that have a sound reward"),
-    "advantage": (pl.Float64, "advantage of the rollout over its group, by `--advantage`"),
+    "advantage": (pl.Float64, "advantage of the rollout over its group, computed by `--advantage`"),
 }
 """Statistics of a rollout's group; rollouts without a sound reward do not count."""
 OF_THE_GROUP = (
@@ -28,7 +28,7 @@ OF_THE_GROUP = (
     "task_name", "task_key", "prompt_key", "task_index", "prompt", "prompt_text", "tools", "ground_truth", "ground_truth_text",
     "ground_truth_origin", "prompt_kinds", "num_messages",
 )
-"""What both sides of a pair share."""
+"""Columns that both sides of a pair share."""
 _KINDS: dict[object, str] = {pl.String: "text", pl.Float64: "number", pl.Int64: "integer", pl.UInt64: "integer", pl.Boolean: "flag"}
 
 
@@ -45,7 +45,7 @@ def column(name: str, prefix: str = "") -> Field:
 
 
 def extras(job: Job) -> list[Field]:
-    """Fields for `--extra`. Of a pair, what differs between the sides is written for both."""
+    """Fields for `--extra`. For a pair, columns that differ between the sides are written for both."""
     fields = []
     for name in dict.fromkeys(job.extra):
         plain, option = column(name), f"--extra {name}"
@@ -59,11 +59,11 @@ def extras(job: Job) -> list[Field]:
 
 
 def refuse_names(fields: Iterable[Field], taken: Iterable[str], reserved: Sequence[str], trainer: str) -> None:
-    """Raise `UsageError` for a column whose name the row has already, or to which a trainer gives a meaning of its own."""
+    """Raise `UsageError` for a column whose name the row already has, or that has a special meaning for the trainer."""
     seen = set(taken)
     for field in fields:
         if field.name in reserved or field.name.endswith("_ids"):
-            raise UsageError(f"--extra cannot write a column named '{field.name}': {trainer} gives that name a meaning of its own")
+            raise UsageError(f"--extra cannot write a column named '{field.name}': the name has a special meaning for {trainer}")
         if field.name in seen:
             raise UsageError(f"--extra names the column '{field.name}', which the rows have already")
         seen.add(field.name)
@@ -75,7 +75,7 @@ def needs_statistics(columns: Iterable[str]) -> bool:
 
 
 def with_statistics(frame: pl.DataFrame, groups: pl.DataFrame, kind: Advantage | None) -> pl.DataFrame:
-    """`frame` (columns `GROUP` and `reward`) with the statistics of each rollout's group out of `groups` (see `group_table`), and its
+    """`frame` (columns `GROUP` and `reward`) with the statistics of each rollout's group from `groups` (see `group_table`), and its
     advantage of that `kind`.
     """
     joined = frame.join(groups, on=GROUP, how="left", maintain_order="left").with_columns(group_size="n")

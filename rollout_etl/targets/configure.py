@@ -1,4 +1,4 @@
-"""A run file for data that is there already: the data is looked at, and a mismatch is refused before a trainer meets it."""
+"""A run file for existing data. The data is checked first, so that a mismatch is found here and not in training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rollout_etl.targets.target import Job, Loader, Rows, Settings, Target, comp
 
 @dataclass(frozen=True)
 class Configured:
-    """What was written, and how to start the training with it."""
+    """The written files, and the command that starts training with them."""
 
     run_file: Path
     files: Sequence[Path]
@@ -36,7 +36,7 @@ class Configured:
 
 @dataclass(frozen=True)
 class _Data:
-    """A training file, or a folder of shards: its columns (those that every row has), and its number of rows."""
+    """A training file or a folder of shards: its columns (those that every row has), and its number of rows."""
 
     path: Path
     files: Sequence[Path]
@@ -67,9 +67,10 @@ def configure(
     batch: int | None = None,
     layout: Literal["current", "v0.5"] = "current",
 ) -> Configured:
-    """Write the run file of `target` for the data of `recipe` in `train`, a file or a folder of shards, beside it unless `run_file` is named.
+    """Write the run file of `target` for the data of `recipe` in `train`, a file or a folder of shards. It is put next to the data, unless
+    `run_file` is given.
 
-    Raises `UsageError` where the trainer could not use the data as it is.
+    Raises `UsageError` if the trainer could not use the data.
     """
     check_arguments(configure, locals())
     train, validation = Path(train), None if validation is None else Path(validation)
@@ -80,7 +81,7 @@ def configure(
     loader = loader_of(dialect, _job(RECIPES[recipe](), train))
     _refuse_settings(dialect, recipe, loader, {"reward_scale": reward_scale, "max_rollout_turns": max_rollout_turns})
     if loader.needs_validation and validation is None:
-        raise UsageError(f"{dialect.TITLE} does not start {recipe} without a validation file: name one with --val")
+        raise UsageError(f"{dialect.TITLE} needs a validation file for {recipe}: name one with --val")
     data = _look(train)
     job, rows = _recognised(dialect, recipe, data, layout)
     others = None if validation is None else _look(validation)
@@ -107,7 +108,7 @@ def configure(
 
 
 def _look(path: Path) -> _Data:
-    """Raises `UsageError` or `UnreadableError` for a file that holds no training rows."""
+    """Raises `UsageError` or `UnreadableError` for a file without training rows."""
     files = files_of(path)
     if files[0].suffix not in (".jsonl", ".parquet"):
         raise UsageError(f"{path} must end with .jsonl or .parquet")
@@ -132,7 +133,7 @@ def _listed(files: Sequence[Path]) -> str:
 
 
 def _look_at_lines(path: Path, files: Sequence[Path]) -> _Data:
-    """Keys of JSON lines that stand in every one of them."""
+    """The keys that all JSON lines have."""
     lines = f"read_json_objects({_listed(files)}, format='newline_delimited', maximum_object_size=1000000000)"
     with duckdb.connect() as connection:
         total = connection.sql(f"SELECT count(*) FROM {lines}").fetchall()[0][0]
@@ -142,7 +143,7 @@ def _look_at_lines(path: Path, files: Sequence[Path]) -> _Data:
 
 
 def _recognised(target: Target, recipe: str, data: _Data, layout: Literal["current", "v0.5"]) -> tuple[Job, Rows]:
-    """The job whose rows have the columns of the data. Raises `UsageError` where no variant has."""
+    """The job whose rows have the columns of the data. Raises `UsageError` if there is none."""
     first: tuple[Job, Rows] | None = None
     for variant in target.VARIANTS.get(recipe, ()):
         options: dict[str, Any] = {name: value for name, value in variant.items() if name not in ("form", "token_ids")}
@@ -170,11 +171,11 @@ def _refuse_missing(target: Target, loader: Loader, rows: Rows, data: _Data) -> 
 def _refuse_settings(target: Target, recipe: str, loader: Loader, asked: dict[str, object]) -> None:
     for name, value in asked.items():
         if value is not None and name not in loader.takes:
-            raise UsageError(f"--{name.replace('_', '-')} has no place in a run of {recipe} with {target.TITLE}")
+            raise UsageError(f"--{name.replace('_', '-')} does not apply to {recipe} with {target.TITLE}")
 
 
 def _scale(text: str) -> tuple[float, float, float, float]:
-    """`0,1:-1,1` as source minimum and maximum, target minimum and maximum: a run file has one scale for all rewards."""
+    """`0,1:-1,1` as source minimum and maximum, target minimum and maximum. A run file has one scale for all rewards."""
     scale = scale_of(text)
     if scale.source is not None:
         raise UsageError(f"--reward-scale {text}: a run file has one scale for all sources; write {text.rpartition('=')[2]}, or give it to the recipe")
@@ -182,14 +183,14 @@ def _scale(text: str) -> tuple[float, float, float, float]:
 
 
 def _statistics(job: Job, rows: Rows, data: _Data) -> dict[str, float]:
-    """What the run file depends on: how often the rows' counts hold, and the balance of labels."""
+    """What the run file depends on: how often the rows' `counts` are true, and the balance of labels."""
     files = _listed(data.files)
     source = f"read_parquet({files})" if data.container == ".parquet" else f"read_json({files}, {_schema(data)})"
     found: dict[str, float] = {}
     with duckdb.connect() as connection:
         for name, expression in rows.counts.items():
             columns = [column for column in expression.meta.root_names() if column in data.columns]
-            # JSON lists read as text: what our own writers put there, element by element.
+            # Lists of JSON are read as text, element by element, as this program writes them.
             texts = connection.sql(f"SELECT {', '.join(f'{column}::VARCHAR AS {column}' for column in columns)} FROM {source}").pl()
             found[name] = int(texts.select(expression.sum()).item())
         if job.recipe == "kto":
@@ -206,7 +207,7 @@ def _schema(data: _Data) -> str:
 
 
 def _refuse_replacing(path: Path) -> None:
-    """Raise `UsageError` for a file that would be lost. What cannot be written at all is told when that is tried."""
+    """Raise `UsageError` for a file that would be lost. A place that cannot be written is reported when writing."""
     if path.is_file():
         try:
             is_own = begins_as(path, "run file")
@@ -219,7 +220,7 @@ def _refuse_replacing(path: Path) -> None:
 def _write(target: Target, job: Job, settings: Settings) -> Configured:
     texts = dict(target.run_files(job, settings))
     if not texts:
-        raise UsageError(f"there is nothing to run: no trainer of {target.TITLE} reads the rows of {job.recipe}")
+        raise UsageError(f"there is no run file to write: no trainer of {target.TITLE} reads the rows of {job.recipe}")
     for suffix, text in target.beside(job).items():
         path = companion(settings.train, suffix)
         if not path.exists():

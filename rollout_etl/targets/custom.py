@@ -1,4 +1,4 @@
-"""Any other trainer: the columns are those of `--map FIELD=SOURCE`, for JSON lines and Parquet.
+"""Any other trainer: `--map FIELD=SOURCE` defines the columns, for JSON lines and Parquet.
 
     --map prompt=input --map completion=output --map score=reward
 
@@ -10,10 +10,10 @@ FIELD is the column to write. SOURCE is a canonical column, `metrics.NAME`, a st
 | `output`, `response`, `completion` | messages of the answer | the last answer | the messages as JSON text |
 | `messages` | both | | both, as JSON text |
 
-Of pairs, sources that differ between the sides are named `chosen.output`, `rejected.reward`, and there is `margin`; `kto` has
-`label`. Messages are JSON in JSON lines and lists of `arrow.json` in Parquet. No run file is written and nothing is reserved.
+For pairs, sources that differ between the sides have a prefix, as in `chosen.output` and `rejected.reward`, and there is `margin`; `kto`
+has `label`. Messages are JSON in JSON lines and lists of `arrow.json` in Parquet. No run file is written, and any column name is allowed.
 
-Run: rows of TRL and OpenRLHF 0.9.5 (its KTO trainer), written with `--map`, through their own loaders.
+Tested: rows for TRL and for OpenRLHF 0.9.5 (its KTO trainer), written with `--map`, load in their own loaders.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _OF_PAIRS = {"margin": "reward_gap", "reward_gap": "reward_gap"}
 
 
 def check(job: Job) -> None:
-    """Raise `UsageError` for a mapping that makes no sense."""
+    """Raise `UsageError` for an invalid mapping."""
     if not job.mapping:
         raise UsageError("--target custom needs --map FIELD=SOURCE, as in --map prompt=input --map completion=output")
     names = [field.name for field in _fields(job)]
@@ -82,7 +82,7 @@ def _split(entry: str) -> tuple[str, str]:
 
 
 def _field(job: Job, name: str, source: str) -> Field:
-    """The field for one `--map`. Raises `UsageError` for a source that there is not."""
+    """The field for one `--map`. Raises `UsageError` for an unknown source."""
     if job.recipe == "kto" and source == "label":
         return Field(name, "flag", pl.col("label"))
     side, prefix = "", ""
@@ -92,13 +92,13 @@ def _field(job: Job, name: str, source: str) -> Field:
         first, dot, rest = source.partition(".")
         side, source = (first, rest) if dot and first in ("chosen", "rejected") else ("", source)
         if not side and _SAID.get(source, source) not in OF_THE_GROUP:
-            raise UsageError(f"--map {name}={source}: the sides of a pair differ in it; name chosen.{source} or rejected.{source}")
+            raise UsageError(f"--map {name}={source}: the sides of a pair differ in it; use chosen.{source} or rejected.{source}")
         prefix = f"{side or 'chosen'}_"
     wanted = _SAID.get(source, source)
     form = job.form or "messages"
     if source == "messages":
         if form == "text":
-            raise UsageError(f"--map {name}=messages has no --as text; use --as messages or --as json, or map input and output")
+            raise UsageError(f"--map {name}=messages is not available with --as text; use --as messages or --as json, or map input and output")
         return Field(name, "json" if form == "messages" else "text", joined(pl.col(f"{prefix}prompt"), pl.col(f"{prefix}completion")))
     if form == "text" and wanted in _TEXTS:
         return Field(name, "text", pl.col(prefix + _TEXTS[wanted]))
@@ -119,10 +119,10 @@ def beside(job: Job) -> dict[str, str]:
 
 
 def run_files(job: Job, settings: Settings) -> dict[Path, str]:
-    """None: the trainer is not known."""
+    """None, because the trainer is unknown."""
     return {}
 
 
 def launch(job: Job, settings: Settings) -> str:
-    """No command: the trainer is not known."""
+    """No command, because the trainer is unknown."""
     raise UsageError("there is no run file for --target custom: its trainer is your own")

@@ -1,4 +1,4 @@
-"""Expressions over JSON messages: text is joined and spliced, never parsed."""
+"""Expressions over JSON messages, which work on text without parsing it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def joined(first: pl.Expr, second: pl.Expr) -> pl.Expr:
 
 
 def prompt_with_tools(prompt: pl.Expr, tools: pl.Expr, tail: str = TOOLS_TAIL) -> pl.Expr:
-    """The prompt with the tools in its system message: some rows have no other place for them."""
+    """The prompt with the tools in its system message, for rows that have no other place for them."""
     text = pl.concat_str(pl.lit(TOOLS_HEAD), tools, pl.lit(tail))
     encoded = pl.struct(text.alias("t")).struct.json_encode().str.strip_prefix('{"t":"').str.strip_suffix('"}')
     head = '[{"role":"system","content":"'

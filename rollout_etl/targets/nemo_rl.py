@@ -2,7 +2,7 @@
 
 | recipe | format | dataset class | row |
 |---|---|---|---|
-| sft | openai | openai_format, use_preserving_dataset | `{"messages": [...], "tools": [...]}`, tools only where there are any |
+| sft | openai | openai_format, use_preserving_dataset | `{"messages": [...], "tools": [...]}`, tools only if there are any |
 | sft | simple | ResponseDataset | `{"input", "output"}` |
 | dpo | binary | BinaryPreferenceDataset | `{"prompt", "chosen", "rejected"}` |
 | dpo | preference | PreferenceDataset | `{"context": [...], "completions": [{"rank", "completion"}, {"rank", "completion"}]}` |
@@ -11,7 +11,7 @@
 | rm | as dpo | as dpo | as dpo |
 | ppo | as grpo | as grpo | as grpo, `reward` as well with responses |
 
-Source: `nemo_rl/data/datasets` and `nemo_rl/data/processors.py` at commit 7ea279abf (2026-08-22); run with that checkout.
+Source: `nemo_rl/data/datasets` and `nemo_rl/data/processors.py` at commit 7ea279abf (2026-08-22); tested with that checkout.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LOADERS: dict[str, Loader | Missing] = {
     "sft": Loader("openai_format, ResponseDataset", _BOTH),
     "dpo": Loader("BinaryPreferenceDataset, PreferenceDataset", _BOTH),
     "grpo": Loader("ResponseDataset, NemoGymDataset", _BOTH, _ONLINE),
-    "kto": Missing("NeMo RL has no KTO trainer; --target trl has one, and pairs go to NeMo RL with the recipe dpo"),
+    "kto": Missing("NeMo RL has no KTO trainer; use --target trl, or the recipe dpo for NeMo RL"),
     "rm": Loader("BinaryPreferenceDataset, PreferenceDataset", _BOTH),
     "ppo": Loader("ResponseDataset", _BOTH, _ONLINE),
 }
@@ -69,7 +69,7 @@ def style_of(job: Job) -> Style:
 
 
 def check(job: Job) -> None:
-    """Raise `UsageError` for what NeMo RL cannot load."""
+    """Raise `UsageError` for a job that NeMo RL cannot load."""
     options = job.options
     is_openai = isinstance(options, SftOptions) and options.format == "openai"
     is_gym = isinstance(options, GrpoOptions) and options.format == "gym"
@@ -78,7 +78,7 @@ def check(job: Job) -> None:
         if job.container == ".parquet":
             raise UsageError(f"NeMo RL loads {named} from JSONL only; name the output .jsonl{or_else}")
         if job.shards:
-            raise UsageError(f"NeMo RL loads {named} from one file: write no shards{or_else}")
+            raise UsageError(f"NeMo RL loads {named} from a single file: write one file without shards{or_else}")
     if job.form is not None:
         raise UsageError("--as is not for NeMo RL, whose rows are chosen with --format")
     if job.extra:
@@ -100,7 +100,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
         return Rows(fields(options, as_messages), cannot_hold=None, reader="dates", example_rules=dpo.example_rules(options), flat=flat)
     assert isinstance(options, GrpoOptions)
     if options.format == "gym":
-        # The row is made of the rollout's and of what was asked for, which is no column.
+        # The agent comes from the rollout or from the option, which is not a column.
         return Rows([Field("", "json", gym_row(options.agent_name))], cannot_hold=None, whole_row_has=("responses_create_params", "agent_ref"))
     if isinstance(options, PpoOptions) and options.with_responses:
         answered = [*fields(options), Field("reward", "number", pl.col("reward"))]
@@ -109,7 +109,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
 
 
 def beside(job: Job) -> dict[str, str]:
-    """Nothing: NeMo RL loads the rows as they are."""
+    """No further files: NeMo RL loads the rows directly."""
     return {}
 
 
@@ -156,7 +156,7 @@ def _pair_fields(options: DpoOptions, prompts_are_messages: bool) -> list[Field]
 
 
 def gym_row(agent_name: str | None) -> pl.Expr:
-    """The Gym row, with `agent_ref` where the rollout names no agent."""
+    """The Gym row, with `agent_ref` added if the rollout names no agent."""
     row = pl.col("gym_row")
     if agent_name is None:
         return row

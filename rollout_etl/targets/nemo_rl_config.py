@@ -17,16 +17,16 @@ from rollout_etl.targets.target import Settings, quoted_path
 
 _ROOT = "${oc.env:NEMO_RL_ROOT}"
 BATCH = {"sft": 32, "dpo": 128, "rm": 128, "grpo": 32, "ppo": 32}
-"""Examples of a step in NeMo RL's own recipes. The last partial batch is dropped, so a small file needs a smaller batch."""
+"""Examples per step in NeMo RL's own recipes. The last partial batch is dropped, so a small file needs a smaller batch."""
 _GENERATIONS = 8
 _OFF = "val_period: 0, val_at_start: false, val_at_end: false"
 _ON = "val_period: 10, val_at_start: false, val_at_end: false"
 
 
 def check_folder(data: Path) -> str | None:
-    """Raise `UsageError` where NeMo RL could not name the task of `data`; a note where the name is cut short.
+    """Raise `UsageError` if NeMo RL could not name the task of `data`; return a note if the name is cut short.
 
-    It takes the names of folder and file up to the first dot.
+    NeMo RL uses the names of folder and file up to the first dot.
     """
     folder = data.resolve().parent
     if folder.name.startswith("."):
@@ -63,7 +63,7 @@ def _header(settings: Settings) -> str:
 
 
 def _data(settings: Settings, keys: dict[str, str], *, default: str = "", extra: str = "", workers: int = 1, length: str = "${policy.max_total_sequence_length}") -> str:
-    """The whole `data:` section; `keys` say how both files are read."""
+    """The whole `data:` section; `keys` are the settings for both files."""
     train = _keys(keys, settings.pattern_of(settings.train))
     validation = "  validation: null\n" if settings.validation is None else f"  validation:\n{_keys(keys, settings.pattern_of(settings.validation))}"
     return f"""data:
@@ -87,7 +87,7 @@ def _validation(settings: Settings, extra: Sequence[str] = ()) -> str:
 
 
 def _checkpointing(settings: Settings) -> str:
-    """Without validation there is no metric to choose checkpoints by."""
+    """Without validation there is no metric for choosing checkpoints."""
     return "checkpointing: {metric_name: null}\n" if settings.validation is None else ""
 
 
@@ -157,7 +157,7 @@ grpo: {{{steps}, {limit}{when}, max_val_samples: null}}
 
 
 def _old_layout(options: AnyOptions, settings: Settings, batch: int) -> str:
-    """Keys stand directly under `data:`; v0.6.0 and later accept them and read something else."""
+    """The old layout has its keys directly under `data:`; v0.6.0 and later accept them but load other data."""
     recipe, path = options.recipe, quoted_path(settings.pattern_of(settings.train))
     validation = "null" if settings.validation is None else quoted_path(settings.pattern_of(settings.validation))
     if isinstance(options, GrpoOptions) and options.format == "gym":

@@ -7,12 +7,12 @@
 | rm | RewardDataset | the same and `margin` |
 | grpo, ppo | PromptDataset | `input`, `label`, `datasource`; with responses `output` and `reward` |
 
-Its loaders never hand tools to a chat template, so messages have a role and a content and nothing else: schemas stand in the
-system message, reasoning and calls in the text (`plain_messages.py`). Columns are not named `prompt`, `chosen` or `rejected`,
+Its loaders never pass tools to a chat template, so messages have only role and content: schemas are written into the system
+message, reasoning and calls into the text (`plain_messages.py`). Columns are not named `prompt`, `chosen` or `rejected`,
 because OpenRLHF's own columns of that name would inherit their type. With `--as text` rows hold the last question and the last
 answer: `input` and `output`, or `prompt`, `chosen` and `rejected`.
 
-Run: OpenRLHF 0.11.2 with transformers 5.15.0 and datasets 5.2.0. Source: `openrlhf/datasets/*.py`, `openrlhf/cli/*.py`.
+Tested: OpenRLHF 0.11.2 with transformers 5.15.0 and datasets 5.2.0. Source: `openrlhf/datasets/*.py`, `openrlhf/cli/*.py`.
 """
 
 from __future__ import annotations
@@ -58,22 +58,22 @@ RESERVED = ("prompt", "chosen", "reject", "rejected", "response", "prompt_ids_le
 _BATCH = {"sft": 128, "dpo": 128, "rm": 128, "grpo": 128, "ppo": 128}
 _SCRIPTS = {"sft": "train_sft", "dpo": "train_dpo", "rm": "train_rm", "grpo": "train_ppo_ray", "ppo": "train_ppo_ray"}
 
-_IMAGE_TAG = Rule("image_tag", pl.col("plain_prompt").str.contains("<image>", literal=True), "the prompt holds the text <image>, taken for a picture")
+_IMAGE_TAG = Rule("image_tag", pl.col("plain_prompt").str.contains("<image>", literal=True), "the prompt holds <image>, which the loader reads as a picture")
 
 
 def check(job: Job) -> None:
-    """Raise `UsageError` for what OpenRLHF cannot load."""
+    """Raise `UsageError` for a job that OpenRLHF cannot load."""
     if job.form == "json":
         raise UsageError("--as json is not for OpenRLHF, which wants messages or text")
     if job.arguments == "string":
         raise UsageError("--arguments string is not for OpenRLHF, where calls are written into the text")
     if set(str(job.output.resolve())) & {",", "@"}:
-        raise UsageError(f"OpenRLHF splits paths at commas and at signs: write {job.output} under another name")
+        raise UsageError(f"OpenRLHF splits paths at commas and @ signs: give {job.output} another name")
     refuse_names(extras(job), [field.name for field in _fields(job)], RESERVED, "OpenRLHF")
 
 
 def style_of(job: Job) -> Style:
-    """Argument objects, as the text of a call shows them."""
+    """Arguments as objects, as in the text of a call."""
     return Style(think=job.think, arguments="object", developer="system")
 
 
@@ -134,12 +134,12 @@ def _messages(job: Job) -> list[Field]:
 
 
 def beside(job: Job) -> dict[str, str]:
-    """Nothing: the rows are loaded as they are."""
+    """No further files: the rows are loaded directly."""
     return {}
 
 
 def _data_flags(job: Job) -> list[str]:
-    """How the columns are named to OpenRLHF."""
+    """OpenRLHF's flags for the names of the columns."""
     text = job.form == "text"
     if isinstance(job.options, GrpoOptions):
         label = [] if job.options.no_ground_truth else ["--data.label_key label"]
@@ -153,19 +153,19 @@ def _data_flags(job: Job) -> list[str]:
 
 
 def run_files(job: Job, settings: Settings) -> dict[Path, str]:
-    """A shell script with OpenRLHF's flags; further ones can be given to it."""
+    """A shell script with OpenRLHF's flags; it passes further arguments on."""
     model = settings.model or "Qwen/Qwen3-0.6B"
     online = isinstance(job.options, GrpoOptions)
     batch, data = settings.batch_of(_BATCH[job.recipe]), shlex.quote(str(settings.pattern_of(settings.train).resolve()))
     flags = [f"--{'data.prompt_dataset' if online else 'data.dataset'} {data}", *_data_flags(job)]
     if settings.validation is not None:
-        # A file has one split, train, while DPO asks for another unless told.
+        # A file has only the split train, while DPO asks for another by default.
         flags.append(f"--eval.dataset {shlex.quote(str(settings.pattern_of(settings.validation).resolve()))} --eval.split train")
     flags += [f"--{'actor' if online else 'model'}.model_name_or_path {shlex.quote(model)}", f"--train.batch_size {batch}", "--data.max_len 16384"]
     micro = "--train.micro_batch_size 1"
     output = f"--ckpt.output_dir {shlex.quote(str((settings.run_file.parent / f'{settings.train.stem}-{job.recipe}').resolve()))}"
     if online:
-        # The function must say what an answer is worth: reward_func(queries, prompts, labels).
+        # The function returns the rewards of answers: reward_func(queries, prompts, labels).
         flags += [f"--rollout.batch_size {batch}", "--reward.remote_url reward_func.py"]
         flags += ["--algo.advantage.estimator group_norm", "--rollout.n_samples_per_prompt 8"] if job.recipe == "grpo" else ["--algo.advantage.estimator gae"]
     command = "python3 -m" if online else "deepspeed --module"

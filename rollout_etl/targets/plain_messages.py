@@ -1,4 +1,4 @@
-"""Messages of role and content alone: reasoning and tool calls are written into the text, as Qwen's chat template writes them.
+"""Messages with only role and content: reasoning and tool calls are written into the text, in the style of Qwen's chat template.
 
     <think>
     reasoning
@@ -9,8 +9,8 @@
     {"name": "search", "arguments": {"query": "x"}}
     </tool_call>
 
-Tool results stay messages of the role `tool`. Loaders that hand neither tools nor extra keys to a template can use these. They come as the
-columns `plain_prompt` and `plain_completion` (`rollout_etl/read/sql/plain.sql`).
+Tool results remain messages of the role `tool`. Loaders that pass neither tools nor extra keys to a template can use these messages. They
+are read as the columns `plain_prompt` and `plain_completion` (`rollout_etl/read/sql/plain.sql`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ TOOLS_TAIL = (
     "\n</tools>\n\nFor each function call, return a JSON object with its name and arguments within <tool_call></tool_call> XML tags:\n"
     '<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>'
 )
-"""What follows the schemas in the system message: how a call is written."""
+"""The text after the schemas in the system message, which explains how to write a call."""
 
 _ANY = r'(?:[^"\\]|\\.)*'
 _CUT = rf'"role":"assistant","content":"(?:{_ANY}</think>{_ANY}</think>|(?: |\\[nrt])*(?:[^"\\ ]|\\[^nrt]){_ANY}<think>{_ANY}</think>)'
-"""An assistant text of which a template would not show all (see `cut_thinking`): two closing tags, or something before the last opening one. As JSON."""
+"""An assistant text, as JSON, that a template would show only in part (see `cut_thinking`): two closing tags, or text before the last opening tag."""
 
 
 def cut_thinking(columns: Sequence[str]) -> Rule:
-    """The rule for messages of which a template would leave something out, over columns of plain messages.
+    """The rule for messages that a template would show only in part, over columns of plain messages.
 
-    Templates such as Qwen3's take what stands between the last `<think>` and the first `</think>` for the reasoning, and what follows
-    the last `</think>` for the answer.
+    Templates such as Qwen3's use the text between the last `<think>` and the first `</think>` as the reasoning, and the text after the
+    last `</think>` as the answer.
     """
     cut = pl.any_horizontal(pl.col(name).str.contains(_CUT) for name in columns)
     return Rule("think_tag", cut, "an assistant text holds further `<think>` tags, at which templates such as Qwen3's cut it")

@@ -1,7 +1,7 @@
-"""What a target is: the dialect of one trainer.
+"""The interface of a target, which writes for one trainer.
 
-A target is one module of this folder with the names of `Target`, and one line of `REGISTRY`. Its docstring says which loader of
-the trainer it serves, which versions were run, and which columns it writes.
+A target is a module of this folder that defines the names of `Target`, and a line of `REGISTRY`. Its docstring says which loaders of the
+trainer it writes for, which versions were tested, and which columns it writes.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Form = Literal["messages", "text", "json"]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a target is asked for: a recipe, and how its rows are to look."""
+    """What a target has to write: a recipe, and how its rows look."""
 
     options: AnyOptions
     output: Path
     think: Literal["keep", "strip", "move"] = "keep"
     form: Form | None = None
-    """Conversations as lists of messages, as the last question and the last answer, or as JSON text. None: the target's own way."""
+    """Conversations as lists of messages, as the last question and the last answer, or as JSON text. None: the target's default."""
     arguments: Literal["object", "string"] | None = None
-    """Arguments of tool calls. None: the target's own way."""
+    """Form of tool call arguments. None: the target's default."""
     extra: tuple[str, ...] = ()
-    """Canonical columns, metrics and group statistics that go along."""
+    """Canonical columns, metrics and group statistics that are also written."""
     mapping: tuple[str, ...] = ()
     """`FIELD=SOURCE`, for the target `custom`."""
     token_ids: bool = False
-    """The tokens that were sampled, in place of messages."""
+    """Write the sampled tokens instead of messages."""
     layout: Literal["current", "v0.5"] = "current"
     shards: Literal[".jsonl", ".parquet"] | None = None
-    """The container of the shards where the output is a folder."""
+    """File format of the shards if the output is a folder."""
 
     @property
     def recipe(self) -> str:
@@ -56,7 +56,7 @@ class Job:
 
     @property
     def per(self) -> Literal["rollout", "pair", "prompt"]:
-        """What a row stands for."""
+        """What a row represents."""
         if isinstance(self.options, DpoOptions):
             return "pair"
         if self.recipe in ("sft", "kto") or (isinstance(self.options, PpoOptions) and self.options.with_responses):
@@ -66,26 +66,26 @@ class Job:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a job, over examples: canonical columns, for a pair those of both sides, prefixed `chosen_` and `rejected_`."""
+    """The rows of a job, made from examples: canonical columns, for a pair those of both sides, prefixed `chosen_` and `rejected_`."""
 
     fields: Sequence[Field]
     cannot_hold: Sequence[str] | None = ()
-    """Rules for what the rows cannot hold. None: those of the recipe's own `format`."""
+    """Rules for what the rows cannot hold. None: the rules of the recipe's `format`."""
     example_rules: Sequence[Rule] = ()
     """Rules that drop examples."""
     prepare: Callable[[pl.DataFrame], pl.DataFrame] = lambda frame: frame
-    """Columns that the fields need beside those of the examples."""
+    """Columns that the fields need besides those of the examples."""
     prepared_from: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Those columns, and the columns of the examples that each is made of."""
+    """Those columns, and the columns of the examples that each is computed from."""
     reader: Literal["exact", "dates", "guesses"] = "exact"
-    """How JSON lines are read: as they stand, through a reader that takes dates for timestamps, or one that guesses all types."""
+    """How JSON lines are read: unchanged, with a reader that turns dates into timestamps, or with one that guesses all types."""
     counts: Mapping[str, pl.Expr] = field(default_factory=dict)
-    """Boolean expressions over examples; the run file is told how often each holds."""
+    """Boolean expressions over examples; the run file uses how often each is true."""
     flat: bool = False
-    """Rows hold the last question: earlier turns and system text are lost."""
+    """Rows hold only the last question, without earlier turns and system text."""
 
     whole_row_has: Sequence[str] = ()
-    """Keys of a row that is one field without a name."""
+    """Keys of a row that is a single field without a name."""
 
     @property
     def required(self) -> list[str]:
@@ -94,7 +94,7 @@ class Rows:
 
     @property
     def columns(self) -> list[str]:
-        """Columns of the examples that the rows are made of, each once."""
+        """Columns of the examples that the rows are made from, each once."""
         names = [name for f in self.fields for name in f.sources]
         names += [name for rule in self.example_rules for name in rule.columns]
         names += [name for expression in self.counts.values() for name in expression.meta.root_names()]
@@ -103,26 +103,26 @@ class Rows:
 
 @dataclass(frozen=True)
 class Loader:
-    """What loads the rows of a recipe, and from which containers; the first is the one to prefer."""
+    """What loads the rows of a recipe, and from which file formats; the first is preferred."""
 
     name: str
     containers: tuple[str, ...]
     takes: tuple[str, ...] = ()
-    """Settings beyond the usual that a run file can state: `reward_scale`, `max_rollout_turns`."""
+    """Optional settings that a run file can hold: `reward_scale`, `max_rollout_turns`."""
     needs_validation: bool = False
-    """Training does not start without a validation file."""
+    """Whether training requires a validation file."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A recipe that a trainer has no loader for, and where to go."""
+    """A recipe that a trainer has no loader for, and the alternative."""
 
     why: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a run file says beside the data."""
+    """The settings of a run file."""
 
     run_file: Path
     train: Path
@@ -130,7 +130,7 @@ class Settings:
     validation: Path | None = None
     validation_rows: int = 0
     shards: Mapping[Path, Sequence[Path]] = field(default_factory=dict)
-    """The files in `train` and `validation` where they are folders."""
+    """The files in `train` and `validation` if they are folders."""
     model: str | None = None
     reward_scale: tuple[float, float, float, float] | None = None
     """Source minimum and maximum, target minimum and maximum."""
@@ -149,11 +149,11 @@ class Settings:
         return self.shards.get(data, [data])
 
     def pattern_of(self, data: Path) -> Path:
-        """What loaders that take globs read `train` or `validation` by."""
+        """The path or glob of `train` or `validation`, for loaders that accept globs."""
         return data / f"part-*{self.shards[data][0].suffix}" if data in self.shards else data
 
     def batch_of(self, usual: int) -> int:
-        """The batch: as asked for, or the trainer's usual one, or the largest power of two that the rows fill."""
+        """The batch size: the requested one, or the trainer's default, or if there are fewer rows the largest power of two that they fill."""
         if self.batch is not None:
             return self.batch
         while usual > max(self.rows, 1):
@@ -162,21 +162,21 @@ class Settings:
 
 
 class Target(Protocol):
-    """The dialect of one trainer."""
+    """What the module of a target defines."""
 
     TITLE: str
     """The trainer's own name."""
     VERSIONS: str
-    """Versions that were run."""
+    """The versions that were tested."""
     LOADERS: Mapping[str, Loader | Missing]
     """What loads each recipe."""
     VARIANTS: Mapping[str, Sequence[Mapping[str, object]]]
-    """For each recipe, the options (and `form`, `token_ids`) that change the columns: a file is recognised by its columns, the first that fits."""
+    """For each recipe, the options (and `form`, `token_ids`) that change the columns. A file is recognised by its columns; the first match wins."""
     RUN_SUFFIX: str
-    """What is appended to the name of the data for that of the run file."""
+    """Suffix that is appended to the name of the data to name the run file."""
 
     def check(self, job: Job) -> None:
-        """Raise `UsageError` for what the trainer cannot load."""
+        """Raise `UsageError` for a job that the trainer cannot load."""
 
     def style_of(self, job: Job) -> Style:
         """How messages are written."""
@@ -185,17 +185,17 @@ class Target(Protocol):
         """The rows. `longer_prompts` says that at least one prompt is more than one question (known for pairs only)."""
 
     def beside(self, job: Job) -> Mapping[str, str]:
-        """Files that the data cannot be loaded without: what is appended to its name, and their text."""
+        """Files that loading the data requires: the suffix that is appended to its name, and the text."""
 
     def run_files(self, job: Job, settings: Settings) -> Mapping[Path, str]:
-        """The run file, `settings.run_file`, and what it needs beside it; nothing where there is nothing to run."""
+        """The run file, `settings.run_file`, and the files that it needs; empty if no trainer reads the rows."""
 
     def launch(self, job: Job, settings: Settings) -> str:
         """The command that starts the training with the run file."""
 
 
 def loader_of(target: Target, job: Job) -> Loader:
-    """What loads the job. Raises `UsageError` where nothing does, or not from this container."""
+    """The loader of the job. Raises `UsageError` if there is none, or none for this file format."""
     found = target.LOADERS[job.recipe]
     if isinstance(found, Missing):
         raise UsageError(found.why)
@@ -205,12 +205,12 @@ def loader_of(target: Target, job: Job) -> Loader:
 
 
 def companion(output: Path, suffix: str) -> Path:
-    """Path of a file that lies beside an output."""
+    """Path of a file next to an output."""
     return output.with_name(output.name + suffix)
 
 
 def quoted_path(path: Path) -> str:
-    """The absolute path as a JSON text, which YAML reads as well."""
+    """The absolute path as a JSON string, which is also valid YAML."""
     return json.dumps(str(path.resolve()), ensure_ascii=False)
 
 
@@ -218,10 +218,10 @@ _LOST_IF_KEPT = ("tool_prompt", "tool_completion", "tool_schemas", "reasoning", 
 
 
 def refuse_kept(target: Target, job: Job) -> None:
-    """Raise `UsageError` for a `--keep` that would lose calls, schemas or reasoning in silence, or write media as text."""
+    """Raise `UsageError` for a `--keep` that would silently lose calls, schemas or reasoning, or write media as text."""
     rows = target.rows(job, longer_prompts=False)
     if "media" in job.options.keep and (rows.flat or any(field.kind == "chat" for field in rows.fields)):
-        raise UsageError("--keep media: these rows hold text alone")
+        raise UsageError("--keep media: these rows hold only text")
     for name in rows.cannot_hold or ():
         if name in _LOST_IF_KEPT and name in job.options.keep:
             raise UsageError(f"--keep {name}: these rows cannot hold such rollouts")

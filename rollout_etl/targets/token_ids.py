@@ -1,8 +1,8 @@
-"""The tokens that were sampled, as training rows: what the model read and wrote, without a chat template in between.
+"""Sampled tokens as training rows: exactly what the model read and wrote, without a chat template in between.
 
 NeMo Gym keeps `prompt_token_ids` and `generation_token_ids` on the last item of each model call. Each prompt must begin with the
-tokens of the call before, prompt and answer; then the last prompt and its answer are the whole row, and the answers are what is
-trained. Where a prompt begins otherwise (reasoning was taken out, the context was cut), no one row holds what was sampled.
+tokens of the previous call, prompt and answer. Then the last prompt and its answer form the whole row, and training uses the answers. If
+a prompt begins differently (reasoning was removed, the context was cut), no single row can hold the sampled tokens.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from rollout_etl.curate.rules import Rule
 from rollout_etl.frame_sql import selected
 
 RULES = (
-    Rule("missing_token_ids", pl.col("token_state") == "missing", "the last answer carries no token ids, or made-up ones"),
-    Rule("broken_token_chain", pl.col("token_state") == "broken", "a prompt does not begin with the tokens of the call before"),
+    Rule("missing_token_ids", pl.col("token_state") == "missing", "the last answer has no token ids, or made-up ones"),
+    Rule("broken_token_chain", pl.col("token_state") == "broken", "a prompt does not begin with the tokens of the previous call"),
 )
 COLUMNS = ("input_ids", "labels", "token_state")
-"""What `with_token_ids` adds, made of the column `token_calls`."""
+"""Columns that `with_token_ids` adds, computed from the column `token_calls`."""
 
-# An item of one token after a complete turn is a dummy. Of parallel calls only the last item has ids, so nulls in between are usual.
-# Agents without a tokenizer write a few made-up ids; what a chat template makes of a prompt has more tokens than those.
+# An item of one token after a complete turn is a dummy. With parallel calls only the last item has ids, so nulls in between are normal.
+# Agents without a tokenizer write a few made-up ids; a prompt rendered by a chat template has more tokens than that.
 _QUERY = """
 WITH items AS (
     SELECT row, list_filter(
@@ -48,9 +48,9 @@ FROM chained ORDER BY row
 
 
 def with_token_ids(frame: pl.DataFrame) -> pl.DataFrame:
-    """`frame` with `input_ids` and `labels` (JSON lists of the same length, -100 where nothing is trained) and `token_state`.
+    """`frame` with `input_ids` and `labels` (JSON lists of the same length, -100 for tokens that are not trained on) and `token_state`.
 
-    The state is `whole`, `missing` or `broken`; the lists are null where it is not `whole`.
+    The state is `whole`, `missing` or `broken`; the lists are null if it is not `whole`.
     """
     made = selected(frame.select("token_calls").with_row_index("row"), _QUERY)
     return frame.with_columns(made.get_columns())

@@ -4,16 +4,16 @@
 |---|---|---|
 | sft | SFTTrainer, prompt-completion | `prompt`, `completion`, `tools` |
 | dpo | DPOTrainer, explicit prompt | `prompt`, `chosen`, `rejected`, `tools` |
-| sft --token-ids | SFTTrainer, tokenised | `input_ids`, `labels`: the tokens that were sampled (`token_ids.py`) |
+| sft --token-ids | SFTTrainer, tokenised | `input_ids`, `labels`: the sampled tokens (`token_ids.py`) |
 | kto | KTOTrainer | `prompt`, `completion`, `label`, `tools` |
 | rm | RewardTrainer | `prompt`, `chosen`, `rejected`, `margin`, `tools` |
 | grpo | GRPOTrainer | `prompt`, `solution`, `tools`; all but the prompt go to the reward functions |
 
-Messages are lists of `arrow.json` in Parquet, so no argument is filled with nulls and no float is cut; `tools` is a JSON text,
-the only form that every trainer decodes. In JSON lines every key stands in every row. With `--as text` prompts and answers are
-strings and there are no tools.
+Messages are lists of `arrow.json` in Parquet, so no argument is filled with nulls and no float is cut; `tools` is JSON text, the only
+form that every trainer decodes. In JSON lines every row has every key. With `--as text` prompts and answers are strings and there are no
+tools.
 
-Run: TRL 1.16.0 with transformers 5.23.0 and datasets 5.2.0. Source: `trl/data_utils.py`, `trl/trainer/*_trainer.py`,
+Tested: TRL 1.16.0 with transformers 5.23.0 and datasets 5.2.0. Source: `trl/data_utils.py`, `trl/trainer/*_trainer.py`,
 `trl/scripts/utils.py`.
 """
 
@@ -62,16 +62,16 @@ _SCRIPTS = {"sft": "sft", "dpo": "dpo", "grpo": "grpo", "kto": "kto", "rm": "rew
 
 
 def check(job: Job) -> None:
-    """Raise `UsageError` for what TRL cannot load."""
+    """Raise `UsageError` for a job that TRL cannot load."""
     if job.form == "json":
         raise UsageError("--as json is not for TRL, whose trainers want messages or text")
     if job.token_ids and (job.form is not None or job.think != "keep" or job.arguments is not None):
-        raise UsageError("--token-ids takes the tokens as they were sampled: leave --as, --think and --arguments out")
+        raise UsageError("--token-ids writes the tokens as sampled: leave --as, --think and --arguments out")
     refuse_names(extras(job), [field.name for field in _fields(job)], RESERVED, "TRL")
 
 
 def style_of(job: Job) -> Style:
-    """Argument objects, which most templates want; no developer role, which many templates drop."""
+    """Arguments as objects, which most templates expect; no developer role, which many templates drop."""
     return Style(think=job.think, arguments=job.arguments or "object", developer="system")
 
 
@@ -115,19 +115,19 @@ def _fields(job: Job) -> list[Field]:
     if isinstance(job.options, GrpoOptions) and not job.options.no_ground_truth:
         fields += [Field("solution", "text", pl.col("ground_truth_text"))]
     if not text:
-        # JSON readers that guess types stop where a null column turns to text; "null" is decoded to none.
+        # JSON readers that guess types fail if a null column later holds text; "null" is decoded to None.
         tools = pl.col(f"{side}tools")
         fields += [Field("tools", "text", tools.fill_null("null") if job.container == ".jsonl" else tools)]
     return fields
 
 
 def beside(job: Job) -> dict[str, str]:
-    """Nothing: the rows are loaded as they are."""
+    """No further files: the rows are loaded directly."""
     return {}
 
 
 def _data(settings: Settings) -> str:
-    """How the scripts find the data: TRL's `datasets` for one file, a dataset card that names both files with validation."""
+    """How TRL's scripts find the data: `datasets` for one file; with validation, a dataset card that names both files."""
     if settings.validation is not None:
         return (
             f"dataset_name: {quoted_path(_card(settings).parent)}\ndataset_train_split: train\ndataset_test_split: test\n"
@@ -142,8 +142,8 @@ def _card(settings: Settings) -> Path:
 
 
 def run_files(job: Job, settings: Settings) -> dict[Path, str]:
-    """YAML for `trl RECIPE --config`; with validation, the dataset card that it names as well."""
-    # Of GRPO a batch is of completions: a few prompts fill it, but one completion has no group.
+    """YAML for `trl RECIPE --config`; with validation also the dataset card that it names."""
+    # A GRPO batch consists of completions: a few prompts fill it, but a single completion has no group.
     batch = max(settings.batch or _BATCH, 2) if job.recipe == "grpo" else settings.batch_of(_BATCH)
     lines = [
         f"# Run file for {settings.train.name}, for TRL's {LOADERS[job.recipe].name}." + ("" if settings.model else " Set model_name_or_path to your model."),  # type: ignore[union-attr]

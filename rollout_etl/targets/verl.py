@@ -3,15 +3,15 @@
 | recipe | dataset class | columns |
 |---|---|---|
 | grpo, ppo | RLHFDataset | `data_source`, `prompt`, `ability`, `reward_model {style, ground_truth}`, `extra_info {...}` |
-| sft | RolloutSFTDataset, shipped beside the file | `messages`, `tools`: JSON text |
+| sft | RolloutSFTDataset, written next to the file | `messages`, `tools`: JSON text |
 | sft --as messages | MultiTurnSFTDataset | `messages`: role and content |
 | rm | RMDataset | `prompt`, `chosen`, `rejected`: texts |
 
 `extra_info` has `index`, `split`, `task_key`, `tools` and what `--extra` names; with `--with-responses` also `response` and `reward`.
-verl decodes no JSON in SFT columns, and its own columns cannot hold arguments that differ from row to row: hence the class.
-No trainer of verl reads the rows of `rm`; the class is there for your own.
+verl does not decode JSON in SFT columns, and its own columns cannot hold arguments that differ from row to row, so a dataset class is
+needed. No trainer of verl reads the rows of `rm`; RMDataset can be used in a trainer of your own.
 
-Run: verl 0.9.1 with transformers 5.9.0. Source: `verl/utils/dataset/*.py`, `verl/trainer/config`.
+Tested: verl 0.9.1 with transformers 5.9.0. Source: `verl/utils/dataset/*.py`, `verl/trainer/config`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _BATCH = {"sft": 256, "grpo": 1024, "ppo": 1024}
 
 
 def check(job: Job) -> None:
-    """Raise `UsageError` for what verl cannot load."""
+    """Raise `UsageError` for a job that verl cannot load."""
     if job.recipe == "rm" and job.form not in (None, "text"):
         raise UsageError("verl's RMDataset takes texts only; leave --as out")
     if job.recipe == "sft" and job.form == "text":
@@ -69,7 +69,7 @@ def check(job: Job) -> None:
 
 
 def style_of(job: Job) -> Style:
-    """Argument objects; the class that is shipped decodes them."""
+    """Arguments as objects; the dataset class decodes them."""
     return Style(think=job.think, arguments=job.arguments or "object", developer="system")
 
 
@@ -85,7 +85,7 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
 
 
 def _with_part(frame: pl.DataFrame) -> pl.DataFrame:
-    """Without a split, everything is there to train on."""
+    """Without a split, everything is for training."""
     return frame if "part" in frame.columns else frame.with_columns(part=pl.lit(TRAIN))
 
 
@@ -101,7 +101,7 @@ def _fields(job: Job, more: Sequence[Field] = ()) -> list[Field]:
         return [Field("messages", "text", messages), Field("tools", "text", pl.col("tools"))]
     assert isinstance(job.options, GrpoOptions)
     task = pl.coalesce("task_name", "agent_name", pl.lit("rollouts"))
-    # A reward function is chosen by source and gets the truth as it is: neither may be null.
+    # A reward function is chosen by source and gets the ground truth unchanged, so neither may be null.
     truth = pl.lit("") if job.options.no_ground_truth else pl.col("ground_truth_text").fill_null("")
     about = [
         Field("index", "integer", pl.col("row")),
@@ -121,23 +121,23 @@ def _fields(job: Job, more: Sequence[Field] = ()) -> list[Field]:
 
 
 def dataset_class() -> str:
-    """Source of the dataset class that is shipped beside the data."""
+    """Source of the dataset class that is written next to the data."""
     return files("rollout_etl.targets").joinpath("verl_dataset.py").read_text(encoding="utf-8")
 
 
 def beside(job: Job) -> dict[str, str]:
-    """The dataset class, where columns hold JSON text."""
+    """The dataset class, if columns hold JSON text."""
     return {_CLASS_SUFFIX: dataset_class()} if job.recipe == "sft" and job.form != "messages" else {}
 
 
 def _files(settings: Settings, data: Path) -> str:
-    """verl reads files by name, not by pattern."""
+    """The names of the files, because verl does not accept patterns."""
     quoted = [quoted_path(path) for path in settings.files_of(data)]
     return quoted[0] if data not in settings.shards else f"[{', '.join(quoted)}]"
 
 
 def run_files(job: Job, settings: Settings) -> dict[Path, str]:
-    """A Hydra configuration on top of verl's own; nothing for `rm`, which no trainer of verl reads."""
+    """A Hydra configuration on top of verl's own; none for `rm`, which no trainer of verl reads."""
     if job.recipe == "rm":
         return {}
     if settings.run_file.suffix != ".yaml":
