@@ -45,7 +45,7 @@ def written(path: Path, rows: list[dict[str, Any]]) -> Path:
         (rollouts(0.0, 1.0), None, "", ""),
         (rollouts(1.0), "No pairs created", "no two of 100 usable rollouts", "num_repeats"),
         (rollouts(1.0, 1.0), "No pairs created", "all rewards are 1", "temperature"),
-        ([*rollouts(0.5, 0.5, tasks=1), *rollouts(1.0, 1.0)[2:]], "No pairs created", "all attempts have the same reward", "higher temperature"),
+        ([*rollouts(0.5, 0.5, tasks=1), *rollouts(1.0, 1.0)[2:]], "No pairs created", "all rewards are equal", "higher temperature"),
         (rollouts(1.0, 0.9), "No pairs created", "differ by 0.100", "--min-gap 0.1"),
         (rollouts(0.0, 1.0, output=[]), "No pairs created", "none of 200 rollouts is sound", "counts the rules"),
         (rollouts(0.0, 0.0), "rewards all 0.0", "gave 0 to all 200", "--best"),
@@ -92,13 +92,13 @@ PROMPT = {"input": "q", "output": "a", "ground_truth": "1"}
         ([PROMPT] * 100, "input_key: question", "KeyError: 'question'", "says input_key: question; columns are input, output, ground_truth"),
         ([PROMPT] * 100, "output_key: output", "GRPO rewards all 0.0", "compared with that column"),
         ([PROMPT] * 100, "# output_key: output", None, ""),
-        ([PROMPT] * 100, "data_path: /no/such/file.jsonl", "FileNotFoundError", "/no/such/file.jsonl, which is not there"),
+        ([PROMPT] * 100, "data_path: /no/such/file.jsonl", "FileNotFoundError", "/no/such/file.jsonl, which does not exist"),
         ([{"question": "q", "output": "a"}] * 100, "", "KeyError: 'input'", "columns are question, output"),
         ([PROMPT] * 99 + [{"output": "a"}], "", "KeyError: 'input'", "in 1 rows (first: line 100)"),
         ([PROMPT] * 99 + [{**PROMPT, "output": " "}], "", "Loss does not fall", "1 of 100 rows"),
         ([{"messages": [USER, TEXT_CALL, SAID]}] * 100, "", "Tool schema corruption", "arguments are text"),
-        ([{"messages": [USER, SAID], "tools": []}] * 100, "use_preserving_dataset: false", "Tool schema corruption", "made into one"),
-        ([{"messages": [USER]}] * 100, "", "The trainer refuses the file", "does not end with the assistant"),
+        ([{"messages": [USER, SAID], "tools": []}] * 100, "use_preserving_dataset: false", "Tool schema corruption", "merges the schemas"),
+        ([{"messages": [USER]}] * 100, "", "The trainer refuses the file", "does not end with an assistant message"),
         ([{"prompt": "q", "chosen": "a", "rejected": "a"}] * 100, "", "Loss does not fall", "are the same"),
         ([{"prompt": [USER, SAID], "chosen": "a", "rejected": "b"}] * 100, "", "Loss falls too fast", "answer is in the prompt"),
     ],
@@ -131,7 +131,7 @@ def test_untransformed_rollouts(tmp_path: Path) -> None:
     path, config = written(tmp_path / "rollouts.jsonl", rollouts(0.0, 1.0)), tmp_path / "run.yaml"
     config.write_text("data: {train: {dataset_name: ResponseDataset, input_key: input}}")
     (finding,) = examine(str(path), config=config).findings
-    assert (finding.symptom, finding.cause) == ("KeyError: 'input'", f"these are rollouts, and {config} reads training data")
+    assert (finding.symptom, finding.cause) == ("KeyError: 'input'", f"these are rollouts, but {config} expects training data")
 
 
 @pytest.mark.parametrize(

@@ -167,9 +167,9 @@ def test_problems_are_counted_over_all_rows(tmp_path: Path) -> None:
     ("arguments", "code", "said"),
     [
         (["good.jsonl", "--recipe", "sft"], 0, "good.jsonl: 2 rows, openai_format: fine"),
-        (["good.jsonl", "bad.jsonl", "--recipe", "sft"], 4, "last_role: messages does not end with the assistant; 1 rows (first: bad.jsonl:2)"),
+        (["good.jsonl", "bad.jsonl", "--recipe", "sft"], 4, "last_role: messages does not end with an assistant message; 1 rows (first: bad.jsonl:2)"),
         (["--train", "good.jsonl", "--val", "other.jsonl", "--recipe", "sft"], 0, "other.jsonl: 1 rows, openai_format: fine"),
-        (["--train", "good.jsonl", "--val", "leak.jsonl", "--recipe", "sft"], 4, "leak: the prompt stands in good.jsonl as well; 1 rows (first: leak.jsonl:1)"),
+        (["--train", "good.jsonl", "--val", "leak.jsonl", "--recipe", "sft"], 4, "leak: the prompt also occurs in good.jsonl; 1 rows (first: leak.jsonl:1)"),
         (["good.jsonl"], 2, "good.jsonl has no manifest that names its recipe"),
         (["told.jsonl"], 0, "told.jsonl: 2 rows, messages: fine"),
         (["told.jsonl", "--target", "nemo-rl"], 0, "told.jsonl: 2 rows, openai_format: fine"),

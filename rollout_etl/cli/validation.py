@@ -1,4 +1,4 @@
-"""The command `validate`: a training file against its trainer's contract."""
+"""The command `validate`: checks training files against what their trainer loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kind of file it is, and what may go wrong with it."""
+"""Finding out what a file is, and what may go wrong with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rollout_etl.targets.target import companion
 
 @dataclass(frozen=True)
 class Examined:
-    """A file: what it is, its rows, and what was found."""
+    """A file: its kind, its rows, and the findings."""
 
     path: str
     what: str
@@ -29,8 +29,8 @@ class Examined:
 def examine(path: str, *, target: str | None = None, recipe: str | None = None, config: Path | None = None) -> Examined:
     """Look at a file or folder of rollouts, or at a training file.
 
-    Of a training file, `recipe` and `target` come from its manifest where it has one, else from its columns and NeMo RL; `config` is
-    the run file beside it. Raises `UsageError` or `UnreadableError`.
+    For a training file, `recipe` and `target` come from its manifest; without one, the recipe comes from the columns and the target is
+    NeMo RL. `config` defaults to the run file next to it. Raises `UsageError` or `UnreadableError`.
     """
     rollouts = Rollouts(path)
     columns = rollouts.glimpse.field_names()
@@ -41,7 +41,7 @@ def examine(path: str, *, target: str | None = None, recipe: str | None = None, 
         return Examined(path, "rollouts", rows, findings)
     file = Path(path)
     if not file.is_file():
-        raise UsageError(f"{path} holds no rollouts; of training files name each")
+        raise UsageError(f"{path} holds no rollouts; name training files one by one")
     target, recipe = purpose_of(file, target, recipe)
     recipe = recipe or next((name for names, name in training.RECIPES_BY_COLUMNS if names <= set(columns)), "sft")
     beside = companion(file, targets.load(target).RUN_SUFFIX)
@@ -52,12 +52,12 @@ def examine(path: str, *, target: str | None = None, recipe: str | None = None, 
 
 
 def _are_rollouts(columns: list[str]) -> bool:
-    """Rollouts have a response, or a prompt as Gym writes it and an outcome; training files have neither."""
+    """Whether the rows are rollouts: they have a response, or a prompt in Gym's form and an outcome; training files have neither."""
     return "response" in columns or ("responses_create_params" in columns and bool({"output", "reward"} & set(columns)))
 
 
 def _untransformed(path: str, config: Path) -> Finding:
     keys = keys_of(config)
     name = keys.get("input_key") or keys.get("chat_key") or keys.get("prompt_key") or "input"
-    cause = f"these are rollouts, and {config} reads training data"
+    cause = f"these are rollouts, but {config} expects training data"
     return Finding(path, f"KeyError: '{name}'", cause, "turn them into training data first: rollout-etl sft, dpo or grpo")

@@ -1,4 +1,4 @@
-"""What the doctor says."""
+"""A finding of the doctor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Finding:
     """A symptom as training shows it, its likely cause in this file, and what to do about it.
 
-    Symptoms are worded as on the troubleshooting pages of NeMo Gym where these have them.
+    Symptoms are worded as on the troubleshooting pages of NeMo Gym, if they are listed there.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""What a NeMo RL run file says about its data, read line by line: the keys alone, whatever stands around them."""
+"""The keys of a NeMo RL run file that describe its data, read line by line, without parsing the rest."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PAIR = re.compile(rf"(?:^|[{{,\s])({'|'.join(_KEYS)}):[ \t]*(\"(?:[^\"\\]|\\.)*
 
 
 def keys_of(path: Path) -> dict[str, str]:
-    """Values by key; of a key that stands several times the first, which is that of the training data. Raises `UnreadableError`."""
+    """Values by key; if a key occurs several times, the first is used, which is that of the training data. Raises `UnreadableError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else 'it is not text'}") from error
+        raise UnreadableError(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else 'it is nott text'}") from error
     found: dict[str, str] = {}
     for key, value in _pairs(text):
         found.setdefault(key, value)

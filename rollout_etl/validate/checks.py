@@ -1,6 +1,6 @@
-"""Checks of training rows as SQL conditions over `j`, the JSON text of a row. A condition is true where a row offends.
+"""Checks of training rows as SQL conditions over `j`, the JSON text of a row. A condition is true for a row with the problem.
 
-Vectorised in DuckDB: messages become lists of structures whose leaves are JSON, and are looked at with lambdas.
+Vectorised in DuckDB: messages become lists of structs whose leaves are JSON, and are checked with lambdas.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CREATE OR REPLACE MACRO null_keys(a) AS list_filter(json_keys(CASE WHEN json_typ
 
 
 class Check(NamedTuple):
-    """A named condition under which a row offends."""
+    """A named condition that is true for rows with a problem."""
 
     name: str
     offends: str
@@ -45,7 +45,7 @@ def value(name: str) -> str:
 def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, str], templated: bool | None = None) -> Iterator[Check]:
     """The checks of a layout for a file with `columns`; `kinds` are the Arrow types of Parquet columns, `container` the suffix.
 
-    `templated` says whether OpenRLHF applies a chat template, None where that is not known.
+    `templated` says whether OpenRLHF applies a chat template, None if that is not known.
     """
     for name in layout.required:
         yield Check("missing", f"{value(name)} IS NULL OR {kind(name)} = 'NULL'", f"{name} is missing or null")
@@ -62,7 +62,7 @@ def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, 
         yield Check("same_sides", f"{value(left)} = {value(right)}", f"{left} and {right} are the same")
         if layout.shared_start:
             starts = [f"CASE WHEN {kind(side)} = 'ARRAY' THEN json_extract({value(side)}, '$[*]')[:-2] END" for side in layout.sides]
-            yield Check("diverges", f"{starts[0]} <> {starts[1]}", f"{left} and {right} differ before the last message: name the prompt apart")
+            yield Check("diverges", f"{starts[0]} <> {starts[1]}", f"{left} and {right} differ before the last message: write the prompt in a column of its own")
     yield from _calls(layout, present, container, kinds)
     if layout.guessed == "json" and container != ".parquet":
         spliced = [value(column.name) for column in present if column.kind in ("said", "messages", "completions")]
@@ -83,7 +83,7 @@ def checks_together(layout: Layout, columns: list[str], container: str) -> Itera
     if layout.guessed and container != ".parquet":
         for name in (column.name for column in layout.columns if column.kind in ("text", "truth", "said") and column.name in columns):
             dated = f"bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}'))"
-            yield Check("dates", dated, f"every {name} reads as a date, which the loader's JSON reader turns into timestamps: use Parquet")
+            yield Check("dates", dated, f"every {name} looks like a date, which the loader's JSON reader turns into timestamps: use Parquet")
 
 
 def kind(name: str) -> str:
@@ -129,7 +129,7 @@ def _column(column: Column) -> Iterator[Check]:
 
 
 def _template(layout: Layout, said: list[str], templated: bool) -> Iterator[Check]:
-    """A template is made of messages, and messages need one; questions and answers for sft may be texts, they become messages."""
+    """A template needs messages, and messages need a template; questions and answers for sft may be texts, which become messages."""
     for name in said:
         if templated and layout.sides is not None:
             yield Check("template", f"{kind(name)} = 'VARCHAR'", f"{name} is text: the preference dataset applies the template to messages only")
@@ -138,7 +138,7 @@ def _template(layout: Layout, said: list[str], templated: bool) -> Iterator[Chec
 
 
 def _messages(name: str, v: str, part: str) -> Iterator[Check]:
-    """Checks of messages; where `v` is text none of them holds."""
+    """Checks of messages; if `v` is text, none of them is true."""
     ms = f"msgs({v})"
     yield Check("empty", f"len({ms}) = 0", f"{name} is an empty list")
     yield Check("role", f"len(list_filter({ms}, lambda m: role(m) NOT IN ('system', 'user', 'assistant', 'tool'))) > 0", f"{name} has a role that is not system, user, assistant or tool")
@@ -146,11 +146,11 @@ def _messages(name: str, v: str, part: str) -> Iterator[Check]:
     yield Check("empty_message", f"len(list_filter({ms}, lambda m: role(m) IN ('user', 'assistant') AND kind_of(m.content) = 'VARCHAR' AND blank(m.content) AND NOT calls(m))) > 0",
                 f"{name} has a message with empty content")
     if part in ("conversation", "completion"):
-        yield Check("last_role", f"len({ms}) > 0 AND role({ms}[-1]) <> 'assistant'", f"{name} does not end with the assistant")
+        yield Check("last_role", f"len({ms}) > 0 AND role({ms}[-1]) <> 'assistant'", f"{name} does not end with an assistant message")
     if part == "completion":
-        yield Check("first_role", f"len({ms}) > 0 AND role({ms}[1]) <> 'assistant'", f"{name} does not begin with the assistant")
+        yield Check("first_role", f"len({ms}) > 0 AND role({ms}[1]) <> 'assistant'", f"{name} does not begin with an assistant message")
     if part == "prompt":
-        yield Check("leak", f"role({ms}[-1]) = 'assistant'", f"{name} ends with the assistant: the answer is in the prompt")
+        yield Check("leak", f"role({ms}[-1]) = 'assistant'", f"{name} ends with an assistant message: the answer is in the prompt")
 
 
 def _listed(column: Column) -> str:
@@ -161,7 +161,7 @@ def _listed(column: Column) -> str:
 
 
 def _calls(layout: Layout, present: list[Column], container: str, kinds: dict[str, str]) -> Iterator[Check]:
-    """Checks of tool calls, over all columns with messages: a result may answer a call of the prompt."""
+    """Checks of tool calls, across all columns with messages: a result may belong to a call of the prompt."""
     spoken = [column for column in present if column.kind in ("said", "messages", "json_messages", "completions")]
     for column in spoken:
         if column.name in layout.no_calls:
@@ -177,9 +177,9 @@ def _calls(layout: Layout, present: list[Column], container: str, kinds: dict[st
         yield Check("text_arguments", f"len(list_filter({found}, lambda c: json_type(args_of(c)) = 'VARCHAR' AND coalesce(json_type(object_args(args_of(c))), '') = 'OBJECT')) > 0", "arguments are text, which templates encode a second time")
     ids = f"list_transform({found}, lambda c: json_extract_string(c, '$.id'))"
     yield Check("unmatched", f"len(list_filter({ms}, lambda m: role(m) = 'tool' AND kind_of(m.tool_call_id) = 'VARCHAR' AND NOT list_contains({ids}, json_extract_string(m.tool_call_id, '$')))) > 0",
-                "a tool result answers no call")
+                "a tool result belongs to no call")
     tools = f"CASE kind_of({value('tools')}) WHEN 'VARCHAR' THEN inner_json({value('tools')}) WHEN 'ARRAY' THEN {value('tools')} END"
-    # Arrow writes null where an object of another row has a key that this one has not.
+    # Arrow writes null for keys that only objects of other rows have.
     if container == ".parquet":
         typed = [column for column in spoken if "arguments: struct" in kinds.get(column.name, "")]
         if typed:
@@ -188,7 +188,7 @@ def _calls(layout: Layout, present: list[Column], container: str, kinds: dict[st
     schemas = f"list_filter(json_extract({tools}, '$[*].function'), lambda t: t IS NOT NULL)"
     known = f"flatten(list_transform({schemas}, lambda t: list_transform(json_keys(t, '$.parameters.properties'), lambda k: concat(json_extract_string(t, '$.name'), ' ', k))))"
     yield Check("null_argument", f"len({schemas}) > 0 AND len(list_filter({found}, lambda c: len(list_filter(null_keys(object_args(args_of(c))), lambda k: NOT list_contains({known}, concat(name_of(c), ' ', k)))) > 0)) > 0",
-                "a call has a null argument that its tool does not have: filled in by a struct type")
+                "a call has a null argument that its tool does not define: it was filled in by a struct type")
     if any(column.name == "tools" for column in present):
         flat = " AND json_type(t, '$.name') IS NULL" if layout.flat_tools else ""
         yield Check("tools", f"len(list_filter(json_extract({tools}, '$[*]'), lambda t: coalesce(json_type(t, '$.function'), '') <> 'OBJECT'{flat})) > 0", "tools must be {type, function}")
@@ -202,8 +202,8 @@ def _special(layout: Layout, columns: list[str]) -> Iterator[Check]:
     if layout.name == "PreferenceDataset":
         two = value("completions")
         sides = [f"json_extract({two}, '$[{i}].completion')" for i in (0, 1)]
-        yield Check("completions", f"coalesce(json_array_length({two}), 0) <> 2", "completions are not exactly two")
-        yield Check("rank", f"json_extract({two}, '$[0].rank') = json_extract({two}, '$[1].rank') OR json_type({two}, '$[0].rank') NOT IN ('BIGINT', 'UBIGINT')", "ranks are equal, or no integers")
+        yield Check("completions", f"coalesce(json_array_length({two}), 0) <> 2", "there are not exactly two completions")
+        yield Check("rank", f"json_extract({two}, '$[0].rank') = json_extract({two}, '$[1].rank') OR json_type({two}, '$[0].rank') NOT IN ('BIGINT', 'UBIGINT')", "ranks are equal, or not integers")
         yield Check("same_sides", f"{sides[0]} = {sides[1]}", "both completions are the same")
         for side in sides:
             yield from _messages("completions", side, "completion")

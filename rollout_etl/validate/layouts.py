@@ -1,6 +1,6 @@
 """What the rows of each trainer look like: columns and their kinds. Sources are those of `rollout_etl/targets/<trainer>.py`.
 
-A trainer often takes several layouts for one recipe; a file is held against the first whose columns it has.
+A trainer may accept several layouts for a recipe; a file is checked against the first one whose columns it has.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ class Column:
 
     name: str
     kind: Kind
-    """`text`: text that is not blank; `truth`: text; `said`: text or messages, as the row's other such columns; `messages`: a list of
+    """`text`: text that is not blank; `truth`: text; `said`: text or messages, the same in all such columns of a row; `messages`: a list of
     messages; `json_messages`: the same as JSON text; `tools`, `tools_text`: a list of tools, or one as JSON text; `completions`:
     NeMo RL's two ranked completions; `label`: true, false or a number; `texts`, `flags`, `numbers`: a list of them; `flag`, `number`,
     `object`, `any`."""
     part: Part = ""
-    """Of messages: a whole conversation ends with the assistant, a prompt does not, a completion begins and ends with it; of a context
-    nothing is asked but roles."""
+    """For messages: a whole conversation ends with the assistant, a prompt does not, a completion begins and ends with the assistant; in a
+    context only roles are checked."""
     required: bool = True
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a row, and what is special about them."""
+    """The columns of a row, and further requirements."""
 
     name: str
     columns: Sequence[Column]
     sides: tuple[str, str] | None = None
     """Columns that must differ."""
     shared_start: bool = False
-    """Both sides are whole conversations that differ in the last message only."""
+    """Both sides are whole conversations that differ only in the last message."""
     refused: Sequence[str] = ()
-    """Names that other columns must not have."""
+    """Names that further columns must not have."""
     objects_only: bool = False
     """Arguments of calls must be objects: templates encode text a second time."""
     guessed: Literal["", "dates", "json"] = ""
@@ -51,11 +51,11 @@ class Layout:
     """Columns that must not hold tool calls."""
     containers: Sequence[str] = (".jsonl", ".json", ".gz", ".parquet")
     flat_tools: bool = False
-    """Tools without `function` are taken as well."""
+    """Tools without `function` are accepted too."""
 
     @property
     def prompt(self) -> str:
-        """Name of the column with what a model is asked: the one of that name, or the first."""
+        """Name of the prompt column: the one named prompt, or the first."""
         return next((column.name for column in self.columns if column.name == "prompt"), self.columns[0].name)
 
     @property
@@ -154,4 +154,4 @@ LAYOUTS: dict[tuple[str, str], Sequence[Layout]] = {
     ("openrlhf", "grpo"): _OPEN_PROMPTS,
     ("openrlhf", "ppo"): _OPEN_PROMPTS,
 }
-"""Layouts by target and recipe, the one to prefer first."""
+"""Layouts by target and recipe, the preferred one first."""

@@ -1,4 +1,4 @@
-"""A training file against its trainer's contract: every row, with the first offenders named."""
+"""Checking every row of a training file against what its trainer loads."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from rollout_etl.validate.checks import MACROS, Check, checks, checks_together, 
 from rollout_etl.validate.layouts import LAYOUTS, Layout
 
 FIRST = 10
-"""Offending rows that are named for each problem (docs: first 10)."""
+"""Number of rows that are named for each problem (docs: first 10)."""
 
 
 @dataclass
 class Problem:
-    """What is wrong, how many rows have it, and the lines (rows, for Parquet, from 1) of the first."""
+    """A problem, how many rows have it, and the first lines that do (rows for Parquet, from 1)."""
 
     name: str
     meaning: str
@@ -42,7 +42,7 @@ class Problem:
 
 @dataclass
 class Verdict:
-    """What was found in a file."""
+    """The problems of a file."""
 
     path: str
     layout: str | None
@@ -55,9 +55,9 @@ class Verdict:
 
 
 def layouts_of(target: str, recipe: str) -> list[Layout]:
-    """Layouts to hold a file against. Raises `UsageError` for a trainer that does not load the recipe."""
+    """Layouts to check a file against. Raises `UsageError` for a trainer that does not load the recipe."""
     dialect = targets.load(target)
-    # Older releases of trainers load what the present ones do not, and we do not write.
+    # Older releases of trainers load files that current ones do not, and that no recipe writes.
     known = list(dict.fromkeys([*RECIPES, *(name for _, name in LAYOUTS)]))
     if recipe not in known:
         raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(known)}")
@@ -67,15 +67,15 @@ def layouts_of(target: str, recipe: str) -> list[Layout]:
     if (target, recipe) not in LAYOUTS and recipe not in RECIPES:
         raise UsageError(f"rollout-etl knows no files for {recipe} of --target {target}")
     if (target, recipe) not in LAYOUTS:
-        raise UsageError(f"the rows of --target {target} are your own: there is nothing to hold them against")
+        raise UsageError(f"--target {target} has rows that you define: there is nothing to check them against")
     return list(LAYOUTS[target, recipe])
 
 
 def validate(path: Path, target: str, recipe: str, templated: bool | None = None, shards: Sequence[Path] | None = None) -> Verdict:
-    """Hold every row of a file, or of the shards in a folder, against the contract; with `shards`, only of those of the folder.
+    """Check every row of a file, or of the shards in a folder; with `shards`, only of these shards.
 
-    `templated`: whether OpenRLHF applies a chat template, where that is known. Lines of shards are counted through all of them.
-    Raises `UsageError` or `UnreadableError` where the file cannot be read at all.
+    `templated`: whether OpenRLHF applies a chat template, if that is known. Lines are counted across all shards.
+    Raises `UsageError` or `UnreadableError` if the file cannot be read at all.
     """
     layouts = layouts_of(target, recipe)
     if templated is not None and target != "openrlhf":
@@ -120,7 +120,7 @@ def _types(path: Path) -> dict[str, str]:
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-    """Lines as they stand, or Parquet rows as JSON text. Of several files, lines are counted through all of them."""
+    """Lines unchanged, or Parquet rows as JSON text. Lines are counted across all files."""
     if paths[0].suffix != ".parquet":
         for batch in line_batches([Input(str(path)) for path in paths]):
             yield batch if len(paths) == 1 else batch.set_column(2, "line", integers(batch.column(0).to_numpy() + 1))
@@ -134,8 +134,8 @@ def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
 
 
 def _queried(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], query: str) -> Iterator[pl.DataFrame]:
-    """The frames of a query over `rows` (line, j): `j` is JSON, null where a line is no JSON object."""
-    # Lines come from Python. On the main thread, Ctrl-C would be raised among them, and be DuckDB's error of a broken source.
+    """The frames of a query over `rows` (line, j): `j` is JSON, or null for a line that is not a JSON object."""
+    # Lines come from Python. On the main thread, Ctrl-C would be raised there, and DuckDB would report a broken source.
     return read_ahead(_frames(connection, paths, query))
 
 
@@ -150,7 +150,7 @@ def _frames(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], query:
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], kinds: dict[str, str]) -> tuple[list[str], int, Problem]:
-    """Columns that at least one row has, the number of rows, and the rows that are no JSON objects."""
+    """Columns that at least one row has, the number of rows, and the rows that are not JSON objects."""
     names: dict[str, None] = dict.fromkeys(kinds)
     bad: list[int] = []
     rows = count = 0
@@ -175,7 +175,7 @@ def _recognised(layouts: list[Layout], columns: list[str], kinds: dict[str, str]
 def _of_the_file(
     connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], layout: Layout, columns: list[str], kinds: dict[str, str], rows: int
 ) -> Iterator[Problem]:
-    """Problems of the file as a whole."""
+    """Problems of the whole file."""
     suffix = paths[0].suffix
     if suffix not in layout.containers:
         yield Problem("container", f"{layout.name} does not load {suffix} files", rows)
@@ -214,7 +214,7 @@ def _counted(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], asked
 def leaked(train: Sequence[Path], validation: Path, layout: Layout) -> Problem:
     """Prompts of the validation file that a training file has as well; lines are those of the validation file."""
     part = value(layout.prompt)
-    # Of a whole conversation, the prompt is what stands before the first answer.
+    # In a whole conversation, the prompt is everything before the first answer.
     prompt = f"""CASE WHEN json_type({part}) = 'ARRAY' THEN array_to_string(list_transform(
         list_filter(msgs({part}), lambda m: role(m) IN ('system', 'user', 'developer')), lambda m: concat(m.role, m.content)), ' ') ELSE {part}::VARCHAR END"""
     with duckdb.connect() as connection:
@@ -224,12 +224,12 @@ def leaked(train: Sequence[Path], validation: Path, layout: Layout) -> Problem:
         asked, *seen = (pl.concat([none, *_queried(connection, [path], query)]) for path in (validation, *train))
     both = asked.join(pl.concat(seen).select("prompt").unique(), on="prompt", how="semi").sort("line")
     named = train[0] if len(train) == 1 else train[0].parent
-    return Problem("leak", f"the prompt stands in {named} as well", len(both), both["line"].head(FIRST).to_list())
+    return Problem("leak", f"the prompt also occurs in {named}", len(both), both["line"].head(FIRST).to_list())
 
 
 def to_text(verdict: Verdict) -> str:
-    """The verdict in lines of text."""
-    lines = [f"{verdict.path}: {verdict.rows:,} rows, {verdict.layout or 'no layout that is known'}: {'wrong' if verdict.problems else 'fine'}"]
+    """The verdict as text."""
+    lines = [f"{verdict.path}: {verdict.rows:,} rows, {verdict.layout or 'no known layout'}: {'wrong' if verdict.problems else 'fine'}"]
     for problem in verdict.problems:
         where = f" (first: {', '.join(f'{verdict.path}:{line}' for line in problem.lines[:3])})" if problem.lines else ""
         lines.append(f"  {problem.name}: {problem.meaning}; {problem.rows:,} rows{where}")
