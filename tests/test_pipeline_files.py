@@ -40,7 +40,7 @@ def test_files_that_options_name_are_part_of_a_version(folder: Path) -> None:
     ("before", "after", "said"),
     [
         ('publish = "training"', "", "publish is missing"),
-        ("keep-versions = 3", "pinned = 3", "pinned is a list"),
+        ("keep-versions = 3", "pinned = 3", "pinned must be a list"),
         ('file = "sft.jsonl"', 'file = "s\\nft.jsonl"', "holds a control character"),
         ("keep-versions = 3", "keep-version = 3", "has no key 'keep-version'; the nearest is keep-versions"),
         ("reward-threshold = 0.5", "reward-treshold = 0.5", "[output sft.jsonl] has no key 'reward-treshold'; the nearest is reward-threshold"),
@@ -49,10 +49,10 @@ def test_files_that_options_name_are_part_of_a_version(folder: Path) -> None:
         ("reward-threshold = 0.5", 'keep = ["nope"]', "pipeline.toml: [output sft.jsonl] no rule 'nope'"),
         ("reward-threshold = 0.5", 'where = "nope > 1"', "pipeline.toml: [output sft.jsonl] --where names 'nope', which is not a column"),
         ('recipe = "dpo"', 'recipe = "dpr"', "no recipe 'dpr'; recipes are sft, dpo, grpo, kto, rm, ppo"),
-        ('file = "pairs.parquet"', 'file = "../pairs.parquet"', "must be a plain name"),
-        ('file = "pairs.parquet"', 'file = "sft.jsonl"', "two outputs are called sft.jsonl"),
-        ('inputs = ["rollouts"]', 'inputs = ["${NO_SUCH_THING}/x"]', "the environment has no NO_SUCH_THING"),
-        ('inputs = ["rollouts"]', "inputs = [", "is no TOML"),
+        ('file = "pairs.parquet"', 'file = "../pairs.parquet"', "must be a name without folders"),
+        ('file = "pairs.parquet"', 'file = "sft.jsonl"', "two outputs are named sft.jsonl"),
+        ('inputs = ["rollouts"]', 'inputs = ["${NO_SUCH_THING}/x"]', "the environment variable NO_SUCH_THING is not set"),
+        ('inputs = ["rollouts"]', "inputs = [", "is not TOML"),
         ('inputs = ["rollouts"]', 'inputs = ["nothing-here"]', "no such file or folder"),
     ],
 )

@@ -59,7 +59,7 @@ def test_ten_nights(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> N
         report = refreshed(folder)
         assert report.published == (number != 3), number
         hold_equal_to_a_rebuild(folder, tmp_path_factory.mktemp("rebuilt"))
-        assert any("holds the same" in note for note in report.change.notes) == (number >= 3)
+        assert any("has the same content" in note for note in report.change.notes) == (number >= 3)
     assert len(list((folder / "training" / "versions").iterdir())) == 3
 
 

@@ -130,7 +130,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path: Path, monkey
     fingerprints = Fingerprints(tmp_path / "fingerprints.json")
     monkeypatch.setattr(fingerprints, "changed", lambda: [str(path)])
     kept = Kept(tmp_path / "store", fingerprints)
-    with pytest.raises(UnreadableError, match="changed while it was read"):
+    with pytest.raises(UnreadableError, match="changed while it was being read"):
         kept.rollouts([path])
     assert Kept(tmp_path / "store", fingerprints)._segments == []
 

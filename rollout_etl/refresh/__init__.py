@@ -1,1 +1,1 @@
-"""Training data that keeps itself up to date: a pipeline file says what is made of which rollouts, each refresh publishes a version."""
+"""Keeping training data up to date: a pipeline file says what to make from which rollouts, and each refresh publishes a version."""

@@ -1,4 +1,4 @@
-"""One version: every output of a pipeline, built in a folder, looked at by its gates."""
+"""Building a version: every output of a pipeline, in a folder, checked by its gates."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from rollout_etl.run.execute import RolloutsOf, Run, execute
 from rollout_etl.run.report import Report
 
 RunOf = Callable[[Output, Sequence[str], Path], Run]
-"""The run that makes an output of these inputs at this path."""
+"""Makes the run for an output from these inputs at this path."""
 Record = dict[str, Any]
 _SOURCE = re.compile(r"\bsource\b")
 
 
 @dataclass
 class Built:
-    """A version that was built, and what its gates said."""
+    """A version that was built, and the outcomes of its gates."""
 
     number: int
     folder: Path
@@ -46,18 +46,18 @@ class Built:
 
     @property
     def failed(self) -> list[Outcome]:
-        """Gates that hold the version back."""
+        """Gates that prevent publishing the version."""
         return [outcome for outcome in self.outcomes if not outcome.passed and not outcome.forced]
 
 
 def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
-    """What a version depends on: inputs in their order, files that options name, outputs, gates, the software's version."""
+    """Everything that a version depends on: inputs in their order, files that options name, outputs, gates, the version of rollout-etl."""
     options = [{name: _said(value) for name, value in output.options.items()} for output in pipeline.outputs]
     outputs = [[output.file, output.recipe, said, dict(output.bounds.by_gate)] for output, said in zip(pipeline.outputs, options, strict=True)]
     given = [output.options.get(name, output.options.get(name.replace("-", "_"))) for output in pipeline.outputs for name in FILES]
     named = {str(one) for value in given if value is not None for one in (value if isinstance(value, list) else [value])}
     contents = [_digest(path) for value in sorted(named) for path in _files_behind(pipeline.resolved(value))]
-    # Names of files are no part of a version, unless rows or choices are made of them.
+    # Names of files are not part of a version, unless rows or choices depend on them.
     by_name = any(_SOURCE.search(str(value)) for said in options for value in said.values())
     inputs = [[source.sha256 or source.path, source.namespace, *([source.path] if by_name and source.sha256 else [])] for source in sources]
     spelt = json.dumps([contents, inputs, outputs, __version__], sort_keys=True, default=str)
@@ -65,14 +65,14 @@ def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
 
 
 def _said(value: Any) -> Any:
-    """The value of an option with variables replaced: what they stand for decides, not how they are called."""
+    """The value of an option with variables replaced: their values count, not their names."""
     if isinstance(value, list):
         return [_said(one) for one in value]
     return replaced(value) if isinstance(value, str) else value
 
 
 def _files_behind(path: str) -> list[str]:
-    """The files of this machine that an option's value stands for: a file, those in a folder, those that a glob finds."""
+    """The local files behind an option's value: a file, those in a folder, or those that a glob finds."""
     if os.path.isdir(path):
         return sorted(os.path.join(parent, name) for parent, _, names in os.walk(path) for name in names if os.path.isfile(os.path.join(parent, name)))
     if os.path.exists(path):
@@ -92,7 +92,7 @@ def build(
     pipeline: Pipeline, sources: Sequence[Source], number: int, folder: Path, before: Record | None, before_folder: Path | None, run_of: RunOf,
     force: Sequence[str] = (), rollouts: RolloutsOf = Rollouts,
 ) -> Built:
-    """Build all outputs of a version out of `rollouts` and ask their gates. Raises `RolloutETLError` for what a run refuses."""
+    """Build all outputs of a version from `rollouts` and check their gates. Raises `RolloutETLError` as runs do."""
     paths = [source.path for source in sources]
     record: Record = {
         "version": number,
@@ -172,7 +172,7 @@ def _seen(output: Output, folder: Path, report: Report, before: Record | None, s
 
 
 def _problems(output: Output, folder: Path, report: Report, before: Record | None) -> list[str]:
-    """What is wrong with the rows; of shards that are taken over from a version whose rows were fine, nothing is."""
+    """Problems of the rows. Shards reused from a version without problems are not checked again."""
     from rollout_etl.validate.validate import validate
 
     gates = [] if before is None else before["gates"]
@@ -185,7 +185,7 @@ def _problems(output: Output, folder: Path, report: Report, before: Record | Non
 
 
 def _leakage(report: Report, trained_on: Sequence[pl.DataFrame]) -> float | None:
-    """The share of an output's prompts beside training that any output trains on."""
+    """The share of an output's held-out prompts that any output trains on."""
     if report.prompts is None:
         return None
     beside = report.prompts.filter(pl.col("part") != TRAIN)
@@ -194,7 +194,7 @@ def _leakage(report: Report, trained_on: Sequence[pl.DataFrame]) -> float | None
 
 
 def _statistics(paths: Sequence[str], pipeline: Pipeline, run_of: RunOf, folder: Path, rollouts: RolloutsOf) -> Record:
-    """What gates ask of the rollouts: mean reward, copies, length, red flags by recipe; read as the first output reads them."""
+    """The statistics of rollouts that gates use: mean reward, copies, length, red flags by recipe; read as the first output reads them."""
     from rollout_etl.stats.flags import ALGORITHMS
     from rollout_etl.stats.narrow import narrow
     from rollout_etl.stats.profile import profile

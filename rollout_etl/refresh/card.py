@@ -1,4 +1,4 @@
-"""The README of a version: a dataset card as the Hugging Face hub reads it."""
+"""The README of a version, which is a dataset card for the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORDS = re.compile(r"true|false|null|yes|no|on|off|y|n", re.IGNORECASE)
 
 
 def card(record: Mapping[str, Any]) -> str:
-    """Text of the card: a YAML head with a configuration for each file that has rows, then what they are."""
+    """Text of the card: a YAML head with a configuration for each file that has rows, then a description."""
     files = {name: entry for name, entry in record["outputs"].items() if entry["rows"]}
     rows = max((entry["rows"] for entry in files.values()), default=0)
     head = ["---", "configs:"]
@@ -35,12 +35,12 @@ def card(record: Mapping[str, Any]) -> str:
 
 
 def _scalar(text: str) -> str:
-    """A text as YAML, in quotes where it would be something else without."""
+    """A text as YAML, quoted if it would mean something else otherwise."""
     return text if _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _parts(name: str, files: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names of the splits of an output, and their files: `sft.val.jsonl` beside `sft.jsonl`, `sft.val/part-*` beside `sft/part-*`."""
+    """Names of the splits of an output, and their files: `sft.val.jsonl` next to `sft.jsonl`, `sft.val/part-*` next to `sft/part-*`."""
     output = Path(name)
     pattern = re.compile(rf"{re.escape(output.stem)}(?:\.(\w+))?{re.escape(output.suffix)}")
     found: dict[str, str] = {}
@@ -52,7 +52,7 @@ def _parts(name: str, files: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _size(rows: int) -> str:
-    """The hub's name for a number of rows."""
+    """The hub's size category for a number of rows."""
     if rows < 1000:
         return "n<1K"
     steps = [(10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"), (10**7, "10M"), (10**8, "100M"), (10**9, "1B")]

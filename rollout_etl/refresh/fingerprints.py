@@ -1,4 +1,4 @@
-"""Inputs known by content: a file's name and time may lie, its bytes do not."""
+"""Identifying inputs by content, since names and times of files are not reliable."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Source:
     """An input of a refresh."""
 
     path: str
-    """What a run reads: a file, or an ingested folder, with the name of its task where it has one."""
+    """What a run reads: a file or an ingested folder, with the name of its task if it has one."""
     sha256: str
-    """Of its bytes and those of the tasks beside it; empty for a remote file, which nothing is known of."""
+    """Digest of its bytes and those of the task inputs next to it; empty for a remote file, whose content is not known."""
     bytes: int
     namespace: str = ""
-    """What a file's name adds to the keys of its rollouts."""
+    """The part of the file name that goes into the keys of its rollouts."""
 
 
 class Fingerprints:
-    """SHA-256 of files, remembered for as long as the system says that a file is the one it was."""
+    """SHA-256 of files, remembered until the file system reports a change."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,11 +41,11 @@ class Fingerprints:
             loaded = json.loads(path.read_text(encoding="utf-8"))
             self._known = {name: ((stamp[0], stamp[1], stamp[2], stamp[3]), digest) for name, (stamp, digest) in loaded.items()}
         except (OSError, ValueError, TypeError, AttributeError, IndexError):
-            # A cache: without it files are read once more.
+            # Only a cache: without it, files are read again.
             pass
 
     def of(self, path: str) -> str:
-        """The digest of a file. Raises `UnreadableError` where it cannot be read."""
+        """The digest of a file. Raises `UnreadableError` if it cannot be read."""
         try:
             stamp = _stamp(path)
             known = self._seen.get(path) or self._known.get(path)
@@ -58,15 +58,15 @@ class Fingerprints:
         return known[1]
 
     def size(self, path: str) -> int:
-        """Bytes of a file whose digest was asked for."""
+        """Size in bytes of a file whose digest has been computed."""
         return self._seen[path][0][0]
 
     def changed(self) -> list[str]:
-        """Files that are no longer what they were when they were looked at."""
+        """Files that have changed since their digest was computed."""
         return [path for path, (stamp, _) in self._seen.items() if not os.path.exists(path) or _stamp(path) != stamp]
 
     def save(self) -> None:
-        """Keep what was found, where anything is new."""
+        """Save the digests, if any is new."""
         if self._seen != self._known:
             with StagedFile(self._path) as file:
                 file.write(json.dumps(self._seen).encode())
@@ -76,7 +76,7 @@ class Fingerprints:
 
 def _stamp(path: str) -> _Stamp:
     found = os.stat(path)
-    # The change time cannot be set from outside: a file that was replaced shows, whatever its clock says.
+    # The change time cannot be set by programs, so a replaced file is noticed whatever its modification time.
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
@@ -89,24 +89,24 @@ def sources_of(inputs: Sequence[str], fingerprints: Fingerprints) -> tuple[list[
             sources.setdefault(item.path, Source(item.path, "", 0))
             continue
         path, files = _files_of(item)
-        # Tasks that lie beside a file are part of what it says.
+        # Task inputs next to a file are part of its content.
         files += [item.task_inputs] if item.task_inputs and item.stored is None else []
         content = _together(fingerprints.of(file) for file in files)
         path = path if item.name is None else f"{item.name}={path}"
         namespace = item.namespace if item.stored is None else item.name or ""
         known = sources.setdefault(content, Source(path, content, sum(os.path.getsize(file) for file in files), namespace))
         if known.path != path:
-            notes.append(f"left out {path}: it holds the same as {known.path}")
+            notes.append(f"left out {path}: it has the same content as {known.path}")
     return list(sources.values()), notes
 
 
 def content_of(item: Input, fingerprints: Fingerprints) -> str:
-    """The digest of a local input: of its own bytes, or of the folder that it was ingested into."""
+    """The digest of a local input: of its bytes, or of the folder that it was ingested into."""
     return _together(fingerprints.of(file) for file in _files_of(item)[1])
 
 
 def _files_of(item: Input) -> tuple[str, list[str]]:
-    """What a run reads of an input, and the files that are behind it."""
+    """What a run reads for an input, and the files behind it."""
     if item.stored is None:
         return item.path, [item.path]
     return item.stored.folder, [os.path.join(item.stored.folder, INDEX), *item.stored.files]

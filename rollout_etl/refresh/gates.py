@@ -1,4 +1,4 @@
-"""Quality gates: bounds that a new version must keep, or it is not published."""
+"""Quality gates: bounds that a new version must satisfy to be published."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rollout_etl.errors import UsageError
 
 GATES: dict[str, str] = {
     "min-rows": "Smallest number of rows.",
-    "max-row-change": "Largest change of the number of rows against the version in use, as a share: 0.5 is half as many or half as many again.",
+    "max-row-change": "Largest relative change of the number of rows from the version in use: 0.5 allows half as many up to one and a half times as many.",
     "max-drop-fraction": "Largest share of rollouts that rules drop.",
-    "max-bad-fraction": "Largest share of lines that are no rollouts.",
-    "max-duplicates": "Largest share of rollouts that repeat another one of their group word for word.",
-    "max-length-bias": "Largest correlation of reward and length, whichever its sign.",
-    "max-leakage": "Largest share of the prompts beside training, as of --val, that any output trains on.",
+    "max-bad-fraction": "Largest share of lines that are not rollouts.",
+    "max-duplicates": "Largest share of rollouts that repeat another rollout of their group word for word.",
+    "max-length-bias": "Largest absolute correlation of reward and length.",
+    "max-leakage": "Largest share of held-out prompts (val, split) that any output trains on.",
     "min-mean-reward": "Smallest mean reward of the rollouts.",
     "max-mean-reward": "Largest mean reward of the rollouts.",
-    "max-reward-drift": "Largest change of the mean reward against the version in use.",
-    "flags": "Red flags of stats, for the algorithm of the recipe, that hold a version back: error, or warning for both severities.",
-    "validate": "Hold every row against what the trainer loads.",
+    "max-reward-drift": "Largest change of the mean reward from the version in use.",
+    "flags": "Red flags of stats, for the algorithm of the recipe, that prevent publishing: error, or warning for both severities.",
+    "validate": "Check every row against what the trainer loads.",
 }
-"""The gates by name, and what each asks."""
+"""The gates by name, with their meaning."""
 _COUNTS, _NUMBERS = ("min-rows",), ("min-mean-reward", "max-mean-reward")
 _SHARES = ("max-row-change", "max-drop-fraction", "max-reward-drift", "max-bad-fraction", "max-duplicates", "max-length-bias", "max-leakage")
 _OF_STATISTICS = ("min-mean-reward", "max-mean-reward", "max-reward-drift", "flags", "max-duplicates", "max-length-bias")
@@ -31,7 +31,7 @@ _OF_STATISTICS = ("min-mean-reward", "max-mean-reward", "max-reward-drift", "fla
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a gate saw: `value` against `bound`. A gate that did not pass may have been forced."""
+    """The outcome of a gate: `value` compared with `bound`. A gate that did not pass may have been forced."""
 
     gate: str
     output: str
@@ -45,7 +45,7 @@ class Outcome:
         return asdict(self)
 
     def said(self) -> str:
-        """One line: which number missed which bound, and by how much."""
+        """One line: the value, the bound, and the difference."""
         numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (self.value, self.bound))
         by = f", by {abs(self.value - self.bound):.6g}" if numbers else ""
         return f"{self.gate} of {self.output}: {_shown(self.value)}, bound {_shown(self.bound)}{by}"
@@ -57,31 +57,31 @@ def _shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the gates of an output look at."""
+    """The values that the gates of an output check."""
 
     rows: int
     read: int
     dropped: int
     bad: int
-    """Lines that are no rollouts, of those that were read."""
+    """Share of the lines that are not rollouts."""
     problems: list[str]
-    """What `validate` found."""
+    """Problems found by `validate`."""
     mean_reward: float | None
     flags: Mapping[str, list[str]]
-    """Names of the red flags that are up, by severity."""
+    """Names of the raised red flags, by severity."""
     duplicates: float | None
-    """Share of rollouts that repeat another one of their group."""
+    """Share of rollouts that repeat another rollout of their group."""
     length_bias: float | None
     """Correlation of reward and length."""
     leakage: float | None
-    """Share of the prompts beside training that are trained on; null where nothing is beside training."""
+    """Share of the held-out prompts that are trained on; null if nothing is held out."""
     rows_before: int | None
     mean_before: float | None
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The gates of an output with their bounds."""
+    """The gates of an output, with their bounds."""
 
     by_gate: Mapping[str, Any]
 
@@ -92,13 +92,13 @@ class Bounds:
         for gate, bound in bounds.items():
             number = isinstance(bound, int | float) and not isinstance(bound, bool)
             if gate in _COUNTS and not (isinstance(bound, int) and number and bound >= 0):
-                raise UsageError(f"{path}: gate {gate} is a whole number from 0 on")
+                raise UsageError(f"{path}: gate {gate} must be a whole number of 0 or more")
             if gate in (*_SHARES, *_NUMBERS) and not (number and (gate in _NUMBERS or bound >= 0)):
-                raise UsageError(f"{path}: gate {gate} is a number" + ("" if gate in _NUMBERS else " from 0 on"))
+                raise UsageError(f"{path}: gate {gate} must be a number" + ("" if gate in _NUMBERS else " of 0 or more"))
             if gate == "flags" and bound not in ("error", "warning"):
-                raise UsageError(f"{path}: gate flags is error or warning")
+                raise UsageError(f"{path}: gate flags must be error or warning")
             if gate == "validate" and not isinstance(bound, bool):
-                raise UsageError(f"{path}: gate validate is true or false")
+                raise UsageError(f"{path}: gate validate must be true or false")
         return cls(bounds)
 
     @property
@@ -116,7 +116,7 @@ class Bounds:
         return bool(self.by_gate["validate"])
 
     def outcomes(self, output: str, seen: Seen) -> Iterator[Outcome]:
-        """What each gate says. Gates that compare with an earlier version pass where there is none."""
+        """The outcome of each gate. Gates that compare with an earlier version pass if there is none."""
         for gate, bound in self.by_gate.items():
             value, passed = _look(gate, bound, seen)
             yield Outcome(gate, output, passed, value, bound)

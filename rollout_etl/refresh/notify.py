@@ -1,4 +1,4 @@
-"""Telling others what a refresh did: commands that get the report, and metrics for Prometheus."""
+"""Notifications about a refresh: commands that receive the report, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ _STDERR = 2
 
 
 def tell(pipeline: Pipeline, report: Mapping[str, Any], *, failed: bool) -> list[str]:
-    """Run the commands for this end, and write metrics; warnings for what did not work: the refresh itself is over by then.
+    """Run the commands for this outcome and write metrics. Failures only give warnings, because the refresh itself has ended.
 
-    What was published is told as a success although something failed after it, which is told as well. A refresh that had nothing to
-    do is no news.
+    If a version was published but something failed later, both commands run. A refresh that had nothing to do runs neither.
     """
     warnings = []
     for command in (pipeline.on_success if report.get("published") else None, pipeline.on_failure if failed else None):
@@ -29,22 +28,22 @@ def tell(pipeline: Pipeline, report: Mapping[str, Any], *, failed: bool) -> list
         try:
             done = subprocess.run(
                 replaced(command), shell=True, cwd=pipeline.path.parent, input=json.dumps(report, ensure_ascii=False).encode(errors="replace"),
-                # Standard output is for the report.
+                # Standard output is reserved for the report.
                 stdout=_STDERR, timeout=_TIMEOUT, check=False,
             )
-            warnings += [f"the command of notify ended with {done.returncode}"] if done.returncode else []
+            warnings += [f"the notify command ended with exit code {done.returncode}"] if done.returncode else []
         except (OSError, ValueError, RolloutETLError, subprocess.TimeoutExpired) as error:
-            warnings.append(f"the command of notify did not end well: {str(error).splitlines()[0]}")
+            warnings.append(f"the notify command failed: {str(error).splitlines()[0]}")
     if pipeline.prometheus is not None:
         try:
             write_text(pipeline.prometheus, metrics(report, failed=failed))
         except (OSError, ValueError, RolloutETLError) as error:
-            warnings.append(f"no metrics were written: {str(error).splitlines()[0]}")
+            warnings.append(f"metrics could not be written: {str(error).splitlines()[0]}")
     return warnings
 
 
 def metrics(report: Mapping[str, Any], *, failed: bool) -> str:
-    """The metrics as Prometheus' text format."""
+    """The metrics in the text format of Prometheus."""
     lines = [
         "# HELP rollout_etl_refresh_success Whether the last refresh ended well.",
         "# TYPE rollout_etl_refresh_success gauge",
@@ -62,5 +61,5 @@ def metrics(report: Mapping[str, Any], *, failed: bool) -> str:
 
 
 def _label(text: str) -> str:
-    """A label's value; the format knows these three escapes and no others."""
+    """A label's value; the format has only these three escapes."""
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -8,8 +8,8 @@
     recipe = "sft"
     reward-threshold = 0.9
 
-Options of outputs are those of the command line, in the same words. Paths are relative to the file; `${NAME}` is taken from the
-environment, and what it stands for is written nowhere.
+Options of outputs have the same names as on the command line. Paths are relative to the file; `${NAME}` is replaced from the
+environment, and its value is not written anywhere.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from rollout_etl.refresh.gates import GATES, Bounds
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 TOP: dict[str, str] = {
-    "inputs": "Files, folders and globs with rollouts, as the command line takes them.",
-    "publish": "Folder for the versions; current in it names the one to use.",
-    "keep-versions": "Versions to keep, the current one and pinned ones beside them.",
+    "inputs": "Files, folders and globs with rollouts, as on the command line.",
+    "publish": "Folder for the versions; current inside it points to the one to use.",
+    "keep-versions": "Number of versions to keep, besides the current one and pinned ones.",
     "pinned": "Numbers of versions that are never removed.",
-    "options": "Options of all outputs, in the words of the command line.",
+    "options": "Options of all outputs, named as on the command line.",
     "output": "A training file: file, recipe, and options of the recipe.",
-    "gates": "Bounds that a version must keep to be published.",
-    "notify": "Commands that are told what a refresh did.",
+    "gates": "Bounds that a version must satisfy to be published.",
+    "notify": "Commands that are run after a refresh.",
 }
 FILES = ("task-inputs", "exclude-prompts", "tokenizer")
-"""Options that name files: what is in them is part of what a version depends on."""
+"""Options that name files, whose content a version depends on."""
 NOTIFY: dict[str, str] = {
     "on-success": "Command that gets the report as JSON on standard input after a refresh that published.",
     "on-failure": "Command that gets the report as JSON on standard input after a refresh that failed.",
@@ -57,13 +57,13 @@ class Output:
     file: str
     recipe: str
     options: Mapping[str, Any]
-    """As the pipeline file spells them, variables not replaced."""
+    """The options as in the pipeline file, with variables not replaced."""
     bounds: Bounds
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline file that was read."""
+    """The content of a pipeline file."""
 
     path: Path
     inputs: tuple[str, ...]
@@ -75,24 +75,24 @@ class Pipeline:
     on_failure: str | None = None
     prometheus: Path | None = None
     known: Mapping[str, Any] = field(default_factory=dict)
-    """The file's own words, for the record of a version."""
+    """The text of the file, for the record of a version."""
 
     def resolved(self, path: str) -> str:
-        """A path or URL of the file, variables replaced, seen from where the file lies; `NAME=PATH` keeps its name."""
+        """A path or URL in the file, with variables replaced, relative to the folder of the file; `NAME=PATH` keeps its name."""
         text, folder = replaced(path), self.path.parent
         named = None if (folder / text).exists() else NAMED.fullmatch(text)
         return f"{named[1]}={input_from(folder, named[2])}" if named else input_from(folder, text)
 
 
 def load(path: Path) -> Pipeline:
-    """Read a pipeline file. Raises `UsageError` for what it lacks, and for a key that is not known, with the nearest one that is."""
+    """Read a pipeline file. Raises `UsageError` for missing keys, and for an unknown key, suggesting the nearest known one."""
     try:
         with path.open("rb") as file:
             found = tomllib.load(file)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{path} is not TOML: {str(error).splitlines()[0]}") from error
     refuse_unknown(path, "", found, TOP)
     notify = _table(path, "notify", found.get("notify", {}))
     refuse_unknown(path, "notify", notify, NOTIFY)
@@ -105,7 +105,7 @@ def load(path: Path) -> Pipeline:
     made = tuple(_output(path, table, shared, gates) for table in outputs)
     files = [output.file for output in made]
     if twice := next((file for file in files if files.count(file) > 1), None):
-        raise UsageError(f"{path}: two outputs are called {twice}")
+        raise UsageError(f"{path}: two outputs are named {twice}")
     folder = path.parent
     prometheus = _text(path, "notify.prometheus", notify.get("prometheus"))
     return Pipeline(
@@ -129,14 +129,14 @@ def _output(path: Path, table: Any, shared: Mapping[str, Any], gates: Mapping[st
     if _CONTROL.search(file):
         raise UsageError(f"{path}: output.file {file!a} holds a control character; give the file another name")
     if os.path.basename(file) != file or file.startswith(".") or not (sharded or file.endswith((".jsonl", ".parquet"))):
-        raise UsageError(f"{path}: output.file {file} must be a plain name that ends with .jsonl or .parquet; one of a folder of shards need not end so")
+        raise UsageError(f"{path}: output.file {file} must be a name without folders that ends with .jsonl or .parquet, unless it is a folder of shards")
     own = _table(path, "output.gates", table.pop("gates", {}))
     refuse_unknown(path, "output.gates", own, GATES)
     return Output(file, recipe, {**shared, **table}, Bounds.of({**gates, **own}, path))
 
 
 def refuse_unknown(path: Path, where: str, found: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise `UsageError` for a key that is none of `known`, with the nearest that is."""
+    """Raise `UsageError` for a key that is not one of `known`, suggesting the nearest one."""
     names = list(known)
     for name in found:
         if name not in names:
@@ -146,7 +146,7 @@ def refuse_unknown(path: Path, where: str, found: Mapping[str, Any], known: Iter
 
 @contextlib.contextmanager
 def of_output(path: Path, file: str) -> Iterator[None]:
-    """Says of a `UsageError` which output of which pipeline file it is about."""
+    """Adds the pipeline file and the output to a `UsageError`."""
     try:
         yield
     except UsageError as error:
@@ -154,18 +154,18 @@ def of_output(path: Path, file: str) -> Iterator[None]:
 
 
 def replaced(text: str) -> str:
-    """`text` with variables of the environment put in. Raises `UsageError` for one that is not set."""
+    """`text` with environment variables replaced. Raises `UsageError` for one that is not set."""
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in os.environ:
-            raise UsageError(f"the environment has no {match[1]}, which the pipeline file names")
+            raise UsageError(f"the environment variable {match[1]} is not set, but the pipeline file uses it")
         return os.environ[match[1]]
 
     return _VARIABLE.sub(value, text)
 
 
 def input_from(folder: Path, path: str) -> str:
-    """A path, glob or URL as seen from a folder, so that what finds inputs takes no sign of the folder's own name for more than it is."""
+    """A path, glob or URL relative to a folder, in a form in which special characters in the folder's own name are not interpreted."""
     found = _seen_from(folder, path)
     if found == path or os.path.exists(found):
         return found
@@ -179,19 +179,19 @@ def _seen_from(folder: Path, path: str) -> str:
 
 def _table(path: Path, name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"{path}: {name} is a table")
+        raise UsageError(f"{path}: {name} must be a table")
     return value
 
 
 def _text(path: Path, name: str, value: Any) -> str | None:
     if value is not None and not (isinstance(value, str) and value):
-        raise UsageError(f"{path}: {name} is a text")
+        raise UsageError(f"{path}: {name} must be a text")
     return value
 
 
 def _list(path: Path, name: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise UsageError(f"{path}: {name} is a list")
+        raise UsageError(f"{path}: {name} must be a list")
     return value
 
 
@@ -204,11 +204,11 @@ def _required(path: Path, name: str, value: Any) -> str:
 
 def _texts(path: Path, name: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
-        raise UsageError(f"{path}: {name} is a list of texts, and not empty")
+        raise UsageError(f"{path}: {name} must be a list of texts that is not empty")
     return value
 
 
 def _count(path: Path, name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UsageError(f"{path}: {name} holds whole numbers from {least} on")
+        raise UsageError(f"{path}: {name} must hold whole numbers of {least} or more")
     return value

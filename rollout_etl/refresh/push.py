@@ -1,9 +1,9 @@
-"""Versions copied to where others read them: a dataset of the Hugging Face hub, or a bucket.
+"""Copying versions to where others read them: a dataset on the Hugging Face hub, or a bucket.
 
     hf://datasets/ORG/NAME      one commit, made by huggingface_hub: readers see the old version or the new one
     s3://BUCKET/PATH            PATH/versions/000007/..., then PATH/current, which names it; any other file system of fsspec as well
 
-Keys are those that the libraries find by themselves (HF_TOKEN, AWS_PROFILE, ...): none is asked for, kept or shown here.
+The libraries find keys themselves (HF_TOKEN, AWS_PROFILE, ...): none is requested, stored or shown here.
 """
 
 from __future__ import annotations
@@ -26,51 +26,51 @@ _SECRETS = re.compile(r"//[^/@\s]+@|\b(hf_|AKIA|ASIA)\w+")
 
 
 def check(urls: Sequence[str]) -> None:
-    """Raise `UsageError` for what is no place to push to, and for a library that is not installed."""
+    """Raise `UsageError` for a URL that cannot be pushed to, and for a library that is not installed."""
     for url in urls:
         if not re.match(r"[a-z][a-z0-9+.-]*://.", url, re.IGNORECASE) or (url.startswith("hf://") and not re.fullmatch(r"hf://datasets/[^/]+/[^/]+/?", url)):
-            raise UsageError(f"--push {_shown(url)}: name hf://datasets/ORG/NAME, s3://BUCKET/PATH or another URL")
+            raise UsageError(f"--push {_shown(url)} is not a URL; use hf://datasets/ORG/NAME, s3://BUCKET/PATH or another URL")
         try:
             _ = _hub() if url.startswith(_HUB) else _file_system(url)
         except ImportError as error:
-            raise UsageError(f"--push {_shown(url)} needs more: pip install '.[push]' in a checkout of rollout-etl") from error
+            raise UsageError(f"--push {_shown(url)} needs libraries that are not installed: pip install '.[push]' in a checkout of rollout-etl") from error
         except ValueError as error:
             raise UsageError(f"--push {_shown(url)}: {_shown(str(error).splitlines()[0])}") from error
 
 
 def push(versions: Versions, urls: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Copy the current version to the places that do not have it yet: where it was copied to, and what went wrong with the others.
+    """Copy the current version to the places that do not have it yet. Returns where it was copied to, and the errors of the others.
 
-    The next refresh tries those again. To be called while the folder is locked, or an older version may come in last.
+    The next refresh tries those again. Call it while the folder is locked, otherwise an older version may be copied last.
     """
     number, state = versions.current, versions.state / _PUSHED
     if number is None:
         return [], []
-    # A number may be given twice where versions and state are removed by hand; a record is written once.
+    # If versions and state are removed by hand, a number may be reused; a record is unique.
     version = hashlib.sha256((versions.path(number) / RECORD).read_bytes()).hexdigest()
     pushed = _pushed(state)
     done, failures = list[str](), list[str]()
     for url in dict.fromkeys(urls):
-        # What is shown of URLs may be the same of two of them, and what is not shown may be a key.
+        # Two URLs may be shown the same way, and the hidden part may contain a key.
         place = hashlib.sha256(url.encode(errors="surrogateescape")).hexdigest()
         if pushed.get(place) == version:
             continue
         try:
             (_to_hub if url.startswith(_HUB) else _to_bucket)(versions.path(number), number, url)
-        # Each library has errors of its own, and what they say may hold keys.
+        # Each library has its own errors, and their messages may contain keys.
         except Exception as error:
             failures.append(f"cannot push version {number} to {_shown(url)}: {_shown(first_line(error))}")
             continue
         done.append(_shown(url))
         pushed[place] = version
-        # Without a note it is copied once more.
+        # Without this note the version is copied again.
         with contextlib.suppress(WriteError):
             write_text(state, json.dumps(pushed) + "\n")
     return done, failures
 
 
 def _pushed(state: Path) -> dict[str, str]:
-    """The version that each place has, as digests."""
+    """The version that each place has, by digest."""
     try:
         found = json.loads(state.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -87,13 +87,13 @@ def _to_hub(folder: Path, number: int, url: str) -> None:
 
 def _to_bucket(folder: Path, number: int, url: str) -> None:
     system, root = _file_system(url)
-    # Making folders would make the bucket as well, and a slip of the pen a bucket of its own.
+    # Making folders would also create the bucket, so a misspelt name would become a new bucket.
     bucket = root.split("/")[0] or "/"
     if not system.exists(bucket):
         raise FileNotFoundError(f"there is no {bucket}")
     target = f"{root.rstrip('/')}/versions/{number:06}"
     files = {f"{target}/{path.relative_to(folder).as_posix()}": path for path in sorted(folder.rglob("*")) if path.is_file()}
-    # A push that failed half-way, or a version of the same number, may have left others, which readers of folders would take as well.
+    # A failed push, or another version with the same number, may have left files that readers of the folder would also read.
     with contextlib.suppress(FileNotFoundError):
         for other in system.find(target):
             if other.startswith(f"{target}/") and other not in files:
@@ -101,7 +101,7 @@ def _to_bucket(folder: Path, number: int, url: str) -> None:
     for there, path in files.items():
         system.makedirs(there.rpartition("/")[0], exist_ok=True)
         system.put_file(str(path), there)
-    # Last: who reads it finds a whole version.
+    # Written last, so that its readers find a complete version.
     system.pipe_file(f"{root.rstrip('/')}/current", f"versions/{number:06}\n".encode())
 
 
@@ -119,5 +119,5 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _shown(text: str) -> str:
-    """A text without what may be a key."""
+    """A text without anything that may be a key."""
     return _SECRETS.sub(lambda match: "//***@" if match[0].startswith("//") else "***", text)

@@ -1,4 +1,4 @@
-"""New segments read into the rows of the store."""
+"""Reading new segments into rows of the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLACES = ("row", "line", "input", "found")
 
 
 class SegmentReader(Rollouts):
-    """Rollouts of segments, of which it can be told meanwhile what became of lines that are none."""
+    """Rollouts of segments, which also reports what happened to lines that are not rollouts."""
 
     def __init__(self, segments: Sequence[tuple[Input, Segment]], like: Rollouts, task_inputs: str | None, threads: int | None, number: int) -> None:
         super().__init__((), style=like.style, lookup=like.lookup, task_inputs=task_inputs, threads=threads, inputs=[of.of(item) for item, of in segments])
@@ -43,11 +43,11 @@ class SegmentReader(Rollouts):
             for (number,), part in rows.partition_by("input", as_dict=True).items():
                 met.add(int(number))
                 yield self._placed(part, int(number))
-        # So that it is known of those without a line, too, that they were read.
+        # A row for segments without lines, to record that they were read.
         yield from (self._placed(_MARK, number) for number in range(len(self._segments)) if number not in met)
 
     def _placed(self, rows: pl.DataFrame, number: int) -> pl.DataFrame:
-        """Rows of one segment with their places in the file, and what the segment is."""
+        """Rows of one segment with their offsets in the file, and the description of the segment."""
         of, starts = self._segments[number], self._starts_of(number)
         places = {}
         if len(starts) and rows is not _MARK:

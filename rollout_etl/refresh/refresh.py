@@ -1,4 +1,4 @@
-"""A refresh: look at the inputs, build a version where anything changed, ask the gates, publish."""
+"""A refresh: look at the inputs, build a version if anything changed, check the gates, publish."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STORE = "rollouts"
 
 @dataclass
 class Change:
-    """What is new, changed or gone since the newest version."""
+    """Inputs that are new, changed or gone since the newest version."""
 
     new: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -54,9 +54,9 @@ class Refreshed:
     pushed: list[str] = field(default_factory=list)
     """Where the version was copied to."""
     nothing_new: bool = False
-    """Whether the newest version is what the inputs make: nothing was built."""
+    """Whether the newest version already matches the inputs, so that nothing was built."""
     error: str | None = None
-    """What went wrong after all of that: places that the version could not be copied to."""
+    """Places that the version could not be copied to."""
 
     def to_json(self) -> Record:
         """The report as JSON values."""
@@ -67,8 +67,8 @@ class Refreshed:
 def refresh(pipeline: Pipeline, run_of: RunOf, *, force: Sequence[str] = (), wait: float = 0.0, push: Sequence[str] = ()) -> Refreshed:
     """Publish a new version if the inputs, the outputs or the software changed, and copy the current one to the URLs of `push`.
 
-    Nothing is written otherwise. Raises `GateError` when a gate fails, `LockedError` when another refresh is at work, `UnreadableError`
-    and `WriteError` as runs do. Whatever it raises, the version that was current stays so.
+    Nothing is written otherwise. Raises `GateError` if a gate fails, `LockedError` if another refresh is running, `UnreadableError`
+    and `WriteError` as runs do. After any of these errors, the current version is unchanged.
     """
     check_force(force)
     versions = Versions(pipeline.publish)
@@ -96,7 +96,7 @@ def _refreshed(pipeline: Pipeline, versions: Versions, run_of: RunOf, force: Seq
         base_folder = None if base is None else versions.path(base["version"])
         built = build(pipeline, sources, number, folder, base, base_folder, run_of, force, rollouts)
         if moved := fingerprints.changed():
-            raise UnreadableError(f"{moved[0]} changed while it was read; nothing was published, refresh again")
+            raise UnreadableError(f"{moved[0]} changed while it was being read; nothing was published, refresh again")
         done = _result(built, change, base, versions.current)
         if built.failed:
             raise GateError(f"not published: {'; '.join(done.failed)}")
@@ -107,7 +107,7 @@ def _refreshed(pipeline: Pipeline, versions: Versions, run_of: RunOf, force: Seq
         raise
     done.version, done.published = number, True
     done.retired = versions.retire(pipeline.keep_versions, pipeline.pinned)
-    # The version is published: what cannot be kept for the next refresh is only read once more.
+    # The version is published. If the state cannot be saved, the next refresh only reads more.
     for keep in (fingerprints.save, *([] if kept is None else [kept.tidy])):
         try:
             keep()
@@ -117,7 +117,7 @@ def _refreshed(pipeline: Pipeline, versions: Versions, run_of: RunOf, force: Seq
 
 
 def plan(pipeline: Pipeline, run_of: RunOf) -> Refreshed:
-    """What a refresh would do now: the version is built in a temporary folder, asked its gates, and thrown away."""
+    """What a refresh would do now: the version is built in a temporary folder, checked by its gates, and discarded."""
     versions = Versions(pipeline.publish)
     fingerprints = Fingerprints(versions.state / "fingerprints.json")
     sources, change, before = _looked_at(pipeline, versions, fingerprints)
@@ -133,7 +133,7 @@ def plan(pipeline: Pipeline, run_of: RunOf) -> Refreshed:
 
 
 def _kept(versions: Versions, fingerprints: Fingerprints, change: Change, scratch: Path | None = None) -> Kept | None:
-    """What is known of rollouts that were read before; nothing without the package that keeps it."""
+    """The stored rollouts of earlier refreshes; None without the package for the store."""
     if importlib.util.find_spec("deltalake") is None:
         change.notes.append("all inputs are read: pip install '.[refresh]' in a checkout of rollout-etl to read new lines only")
         return None
@@ -148,7 +148,7 @@ def _kept(versions: Versions, fingerprints: Fingerprints, change: Change, scratc
 
 
 def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int | None:
-    """Make an earlier version current. It stays so until the inputs change. The version that was current before, if one was."""
+    """Make an earlier version current, until the inputs change. Returns the version that was current before, if any."""
     versions = Versions(pipeline.publish)
     if not versions.numbers():
         raise UsageError(f"{pipeline.publish} has no version yet")
@@ -162,7 +162,7 @@ def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int | None:
 
 
 def status(pipeline: Pipeline) -> Record:
-    """Versions from the newest to the oldest, the current one, and what the last refresh said."""
+    """Versions from newest to oldest, the current one, and the report of the last refresh."""
     versions = Versions(pipeline.publish)
     records = [versions.record(number) for number in reversed(versions.numbers())]
     return {
@@ -177,7 +177,7 @@ def status(pipeline: Pipeline) -> Record:
 
 
 def last(versions: Versions) -> Record | None:
-    """What the last refresh that did something said."""
+    """The report of the last refresh that did something."""
     try:
         found: Record = json.loads((versions.state / LAST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -191,16 +191,16 @@ def failed_last(pipeline: Pipeline) -> bool:
 
 
 def remember(pipeline: Pipeline, said: Record) -> None:
-    """Keep what a refresh said, for `status`."""
+    """Save the report of a refresh, for `status`."""
     state = Versions(pipeline.publish).state
-    # What it says is told elsewhere as well.
+    # The report is also shown elsewhere.
     with contextlib.suppress(WriteError):
         if state.is_dir():
             write_text(state / LAST, json.dumps(said, ensure_ascii=False, indent=2) + "\n")
 
 
 def check_force(force: Sequence[str]) -> None:
-    """Raise `UsageError` for a name that is no gate."""
+    """Raise `UsageError` for a name that is not a gate."""
     for name in force:
         if name not in GATES:
             raise UsageError(f"--force {name}: no such gate; gates are {', '.join(GATES)}")
@@ -222,12 +222,12 @@ def _looked_at(pipeline: Pipeline, versions: Versions, fingerprints: Fingerprint
 
 
 def _is_of(record: Record, pipeline: Pipeline, sources: Sequence[Source]) -> bool:
-    """Whether a version is what these inputs make now; of remote ones nothing is known."""
+    """Whether a version matches these inputs; for remote inputs this is not known."""
     return record["key"] == key_of(pipeline, sources) and all(source.sha256 for source in sources)
 
 
 def _base(versions: Versions, newest: Record | None) -> Record | None:
-    """The version that a new one is measured by: the one in use, which after a rollback is not the newest."""
+    """The version that a new one is compared with: the one in use, which after a rollback is not the newest."""
     current = versions.current
     return versions.record(current) if current in versions.numbers() and versions.is_released else newest
 

@@ -1,7 +1,7 @@
-"""Inputs as segments: stretches of files that were read once, known by what is in them.
+"""Inputs as segments: stretches of files that are read once and identified by their content.
 
-A file that grew by appended lines is its old segments and a new one. Segments end behind a newline, so that a last line that is only
-half there is a segment of its own. Each is known by the digest of its file up to its end, and names the one before it.
+If lines are appended to a file, it consists of its old segments and a new one. Segments end after a newline, so an incomplete last line is
+a separate segment. Each is identified by the digest of its file up to its end, and names the previous one.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ class Segment:
     """A stretch of an input."""
 
     origin: str
-    """What the columns of its rollouts depend on beside its lines: options of reading, names, tasks that lie beside the file."""
+    """What the columns of its rollouts depend on besides its lines: reading options, names, task inputs next to the file."""
     before: str
-    """Digest of the file up to its first byte; empty for the first segment."""
+    """Digest of the file up to the start of the segment; empty for the first segment."""
     upto: str
-    """Digest of the file up to its end."""
+    """Digest of the file up to the end of the segment."""
     begin: int
     end: int
     number: int = -1
-    """Number in the store; -1: it has to be read."""
+    """Number in the store; -1 if it has to be read."""
     first: int = 0
-    """Smallest number of a row in the store."""
+    """Smallest row number in the store."""
     rows: int = 0
     """Lines that are not blank."""
     lines: int = 0
     """All lines."""
 
     def of(self, item: Input) -> Input:
-        """What is read of the input."""
+        """The input for reading this segment."""
         return replace(item, start=self.begin, end=self.end) if item.is_plain else item
 
 
 def origin_of(item: Input, style: Style, lookup: Lookup, task_inputs: str | None, fingerprints: Fingerprints) -> str:
-    """What the columns of an input's rollouts depend on beside its lines."""
+    """What the columns of an input's rollouts depend on besides its lines."""
     if task_inputs is not None:
         tasks = [fingerprints.of(found.path) for found in find_inputs(task_inputs)[0]]
     else:
@@ -59,7 +59,7 @@ def origin_of(item: Input, style: Style, lookup: Lookup, task_inputs: str | None
 
 
 def chain_of(item: Input, origin: str, known: Sequence[Segment], fingerprints: Fingerprints) -> list[Segment]:
-    """The segments of an input in their order, those of `known` where it has them. Raises `UnreadableError`."""
+    """The segments of an input in their order, from `known` if it has them. Raises `UnreadableError`."""
     by_end = {segment.upto: segment for segment in known if segment.origin == origin}
     digest = content_of(item, fingerprints)
     if found := _linked(digest, by_end):
@@ -68,7 +68,7 @@ def chain_of(item: Input, origin: str, known: Sequence[Segment], fingerprints: F
         return [Segment(origin, "", digest, 0, 0)]
     size = fingerprints.size(item.path)
     whole = _behind_last_newline(item.path, size)
-    # Half a line that was read before is the beginning of another one now.
+    # An incomplete line that was read before may now be the beginning of a longer one.
     ends = _behind_newlines(item.path, {segment.end for segment in by_end.values() if 0 < segment.end < size})
     digests = {**_digests(item.path, {*ends, whole} - {size}), size: digest}
     old: list[Segment] = []
@@ -81,7 +81,7 @@ def chain_of(item: Input, origin: str, known: Sequence[Segment], fingerprints: F
 
 
 def _linked(digest: str, by_end: Mapping[str, Segment]) -> list[Segment]:
-    """The known segments that lead to a digest, none if one is missing."""
+    """The chain of known segments that ends with a digest; empty if one is missing."""
     found: list[Segment] = []
     while digest:
         if digest not in by_end:
@@ -92,7 +92,7 @@ def _linked(digest: str, by_end: Mapping[str, Segment]) -> list[Segment]:
 
 
 def _behind_newlines(path: str, ends: Iterable[int]) -> set[int]:
-    """Those of the places that stand behind a newline."""
+    """Those of the offsets that come right after a newline."""
     with open(path, "rb", buffering=0) as file:
         return {end for end in ends if os.pread(file.fileno(), 1, end - 1) == b"\n"}
 

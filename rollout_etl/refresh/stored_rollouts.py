@@ -1,4 +1,4 @@
-"""Rollouts of which the narrow columns come from the store: lines are read where they are new, and for what was said."""
+"""Rollouts whose narrow columns come from the store; lines are read only if they are new, or for their messages."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from rollout_etl.refresh.store import COLUMNS, Store
 
 _PLACES = ("row", "source", "line")
 _CHUNK = 250_000
-"""Rows of the store that are brought into order at once."""
+"""Rows of the store that are sorted at a time."""
 
 
 class Held:
-    """The segments of a set of inputs, in their order, and what the store knows of them."""
+    """The segments of a set of inputs, in their order, and their rows in the store."""
 
     def __init__(self, store: Store, chains: Sequence[Sequence[Segment]], paths: Sequence[str]) -> None:
         self.store, self.paths = store, list(paths)
@@ -43,12 +43,12 @@ class Held:
         self._segments = pl.DataFrame(described, schema=dict.fromkeys(names, pl.Int64), orient="row")
 
     def rows(self, columns: Sequence[str], of: pl.Expr | None = None) -> Iterator[pl.DataFrame]:
-        """`columns` of the store, `row` and `line` as a scan of the inputs counts them, `source` and `origin` as numbers."""
+        """`columns` of the store, with `row` and `line` counted as in a scan of the inputs, `source` and `origin` as numbers."""
         asked = list(dict.fromkeys(["segment", "row", *(name for name in columns if name not in ("source", "origin"))]))
         for part in self._segments.with_columns(chunk=pl.col("from") // _CHUNK).partition_by("chunk", maintain_order=True):
             numbers = part["segment"]
             wanted = pl.col("segment").is_between(numbers.min(), numbers.max()) & pl.col("segment").is_in(numbers.implode()) & pl.col("row").is_not_null()
-            # Segments that are gone may be between the others.
+            # Removed segments may be between the others.
             kept = self.store.collected(self.store.scan().filter(wanted if of is None else wanted & of).select(asked))
             placed = kept.join(part, on="segment").with_columns(pl.col("row") + pl.col("shift"), pl.col("input").alias("source"))
             placed = placed.with_columns(pl.col("line") + pl.col("lines_before")) if "line" in asked else placed
@@ -56,7 +56,7 @@ class Held:
 
     @cached_property
     def account(self) -> Account:
-        """What became of the lines."""
+        """What happened to each line."""
         account = Account(read=int(self.bounds[-1]))
         for frame in self.rows(("row", "source", "line", "reason", "bad_text"), pl.col("reason").is_not_null()):
             account.quarantined += [BadLine(self.paths[source], line, reason, text, row, source) for row, source, line, reason, text in frame.iter_rows()]
@@ -66,7 +66,7 @@ class Held:
         return account
 
     def found(self, paths: Sequence[str]) -> dict[str, int]:
-        """In how many rollouts each field that the user named holds something."""
+        """In how many rollouts each field that the user named has a value."""
         if not paths:
             return {}
         holds = [pl.col("found").list.get(number, null_on_oob=True).sum().alias(path) for number, path in enumerate(paths)]
@@ -92,12 +92,12 @@ class StoredRollouts(Rollouts):
 
     def over(self, inputs: Sequence[Input]) -> Rollouts:
         """A reader of the lines of some of the inputs, or of ranges of them."""
-        # Of ranges the store knows nothing.
+        # The store has no information about ranges.
         plain = Rollouts((), style=self.style, lookup=self.lookup, task_inputs=self._tasks, threads=self._threads, memory=self._memory, inputs=self.inputs)
         return plain.over(inputs)
 
     def batches(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
-        """See `Rollouts.batches`: from the store where it has all the columns, from the lines otherwise."""
+        """See `Rollouts.batches`: from the store if it has all the columns, otherwise from the lines."""
         if not self.holds(columns):
             yield from super().batches(columns, rows, min_reward)
             return
@@ -127,7 +127,7 @@ class StoredRollouts(Rollouts):
 
 
 class Kept:
-    """What a refresh knows of rollouts that were read before."""
+    """The stored rollouts of earlier refreshes."""
 
     def __init__(self, folder: Path, fingerprints: Fingerprints, scratch: Path | None = None) -> None:
         self._store, self._fingerprints = Store(folder, scratch), fingerprints
@@ -139,7 +139,7 @@ class Kept:
         self, paths: Paths, *, style: Style | None = None, lookup: Lookup | None = None, task_inputs: str | None = None, threads: int | None = None,
         memory: int | None = None,
     ) -> Rollouts:
-        """As `Rollouts`; segments that are not in the store are read into it. Of remote files nothing is known, so they are read as ever."""
+        """Like `Rollouts`; segments that are not in the store are read into it. Remote files are not stored, so they are read as usual."""
         plain = Rollouts(paths, style=style, lookup=lookup, task_inputs=task_inputs, threads=threads, memory=memory)
         if any(item.is_remote for item in (*plain.inputs, *plain.task_inputs)):
             return plain
@@ -160,17 +160,17 @@ class Kept:
             number = max((of.number for of in self._segments), default=-1) + 1
             self._store.append(self._checked(SegmentReader(new, like, task_inputs, threads, number)))
             self._segments = self._store.segments()
-            # A segment without any line leaves no row, and says nothing.
+            # A segment without any line has no rows, and nothing to store.
             found = [[of for of in chain if of.number >= 0] for chain in chains()]
         self._used |= {of.number for chain in found for of in chain}
         return Held(self._store, found, [item.path for item in like.inputs])
 
     def _checked(self, reader: SegmentReader) -> Iterator[pl.DataFrame]:
         yield from reader.rows()
-        # What the store says of a digest must be true for good.
+        # The rows stored for a digest must stay valid.
         if moved := self._fingerprints.changed():
-            raise UnreadableError(f"{moved[0]} changed while it was read; nothing was published, refresh again")
+            raise UnreadableError(f"{moved[0]} changed while it was being read; nothing was published, refresh again")
 
     def tidy(self) -> None:
-        """Take segments out of the store that no input has any more."""
+        """Remove segments from the store that no input has any more."""
         self._store.remove(sorted({of.number for of in self._segments} - self._used))

@@ -1,10 +1,10 @@
-"""Versions of published training files, and the pointer to the one to use.
+"""Versions of published training files, and the pointer to the current one.
 
     training/
       current -> versions/000007        moved in one step: readers see one version or the other
-      versions/000007/sft.jsonl         training files, the run files and manifests beside them, a README
-      versions/000007/version.json      what the version was made of; written last, so a folder without it is none
-      .refresh/                         the lock, remembered fingerprints, what the last refresh did
+      versions/000007/sft.jsonl         training files with their run files and manifests, a README
+      versions/000007/version.json      what the version was made from; written last, so a folder without it is not a version
+      .refresh/                         the lock, remembered fingerprints, the report of the last refresh
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Versions:
         return self.folder / "versions" / f"{number:06}"
 
     def numbers(self) -> list[int]:
-        """Numbers of whole versions, from the oldest to the newest."""
+        """Numbers of complete versions, from oldest to newest."""
         return [number for number in self._all_numbers() if (self.path(number) / RECORD).is_file()]
 
     def _all_numbers(self) -> list[int]:
@@ -54,19 +54,19 @@ class Versions:
         return []
 
     def record(self, number: int) -> dict[str, Any]:
-        """What a version was made of. Raises `UnreadableError` for a record that is damaged."""
+        """The record of what a version was made from. Raises `UnreadableError` for a damaged record."""
         path = self.path(number) / RECORD
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UnreadableError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no JSON'}") from error
+            raise UnreadableError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not JSON'}") from error
         if not isinstance(found, dict) or not found.keys() >= _OF_RECORDS:
-            raise UnreadableError(f"cannot read {path}: it is not what a refresh writes; remove the folder of that version")
+            raise UnreadableError(f"cannot read {path}: it was not written by a refresh; remove the folder of that version")
         return found
 
     @property
     def current(self) -> int | None:
-        """The version that `current` names; None where it names none that is whole."""
+        """The version that `current` points to; None if it is not a complete version."""
         return self._named if self._named in self.numbers() else None
 
     @property
@@ -78,18 +78,18 @@ class Versions:
 
     @property
     def _released(self) -> int:
-        """The newest version that has been the one to use, 0 where none is known."""
+        """The newest version that has been current, 0 if none is known."""
         try:
             return int((self.state / _RELEASED).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return self._named or 0
 
     def begin(self) -> tuple[int, Path]:
-        """A number and an empty folder for a new version. What refreshes left that died goes."""
+        """A number and an empty folder for a new version. Removes what killed refreshes have left."""
         for number in self._all_numbers():
             if not (self.path(number) / RECORD).is_file():
                 shutil.rmtree(self.path(number), ignore_errors=True)
-        # A number that readers have met is not given again, though its version be gone.
+        # A number that readers have seen is not reused, even if its version is gone.
         number = max([*self._all_numbers(), self._released, self._named or 0]) + 1
         path = self.path(number)
         with plain_write_errors(path):
@@ -97,18 +97,18 @@ class Versions:
         return number, path
 
     def publish(self, number: int, record: dict[str, Any]) -> None:
-        """Make the version whole and the one to use."""
+        """Complete the version and make it current."""
         write_text(self.path(number) / RECORD, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
         self.release(number)
 
     def release(self, number: int) -> None:
-        """Make a whole version the one to use, and note that it was."""
+        """Make a complete version current, and record that it was."""
         self.point_to(number)
         write_text(self.state / _RELEASED, f"{number}\n")
 
     @property
     def is_released(self) -> bool:
-        """Whether there is one to use, and the newest has been it: it was not where a refresh died just before."""
+        """Whether there is a current version and the newest has been current: it has not if a refresh was killed just before that."""
         return self.current is not None and self._released >= max(self.numbers())
 
     def check(self, number: int) -> None:
@@ -117,7 +117,7 @@ class Versions:
             raise UsageError(f"there is no version {number}; there are {', '.join(map(str, self.numbers())) or 'none'}")
 
     def point_to(self, number: int) -> None:
-        """Make a version the one to use, in one step. Raises `UsageError` for one that is not there."""
+        """Make a version current, in one step. Raises `UsageError` if it does not exist."""
         self.check(number)
         staged = self.folder / f".{CURRENT}.{os.getpid()}"
         with plain_write_errors(self.folder / CURRENT):
@@ -127,17 +127,17 @@ class Versions:
             _sync(self.folder)
 
     def retire(self, keep: int, pinned: Collection[int]) -> list[int]:
-        """Remove the oldest versions but the last `keep`, the current one and pinned ones; the numbers that went."""
+        """Remove the oldest versions, except the last `keep`, the current one and pinned ones. Returns the removed numbers."""
         gone = [number for number in self.numbers()[:-keep] if number != self.current and number not in pinned]
         for number in gone:
-            # Without its record a version is none: what is left if this stops half-way goes next time.
+            # A folder without its record is not a version, so leftovers of an interrupted removal go next time.
             (self.path(number) / RECORD).unlink(missing_ok=True)
             shutil.rmtree(self.path(number), ignore_errors=True)
         return gone
 
     @contextlib.contextmanager
     def locked(self, wait: float = 0.0) -> Iterator[None]:
-        """Hold the folder. The system lets go when the process ends, however it ends. Raises `LockedError`."""
+        """Lock the folder. The system releases the lock when the process ends, however it ends. Raises `LockedError`."""
         with plain_write_errors(self.folder):
             self.state.mkdir(parents=True, exist_ok=True)
             lock = (self.state / "lock").open("a+")
@@ -149,17 +149,17 @@ class Versions:
                     break
                 except OSError as error:
                     if time.monotonic() >= until:
-                        raise LockedError(f"another refresh is at work on {self.folder}; --wait SECONDS waits for it") from error
+                        raise LockedError(f"another refresh is using {self.folder}; --wait SECONDS waits for it") from error
                     time.sleep(0.1)
             yield
 
 
 def link_if_same(new: Path, old: Path) -> None:
-    """Let two files that hold the same share their place on the disk."""
+    """Let two equal files share disk space."""
     if new.exists() and old.exists() and new.samefile(old):
         return
     staged = new.with_name(f".{new.name}.link")
-    # Where the file system has no links, the copy stays.
+    # If the file system has no links, the copy stays.
     with contextlib.suppress(OSError):
         staged.unlink(missing_ok=True)
         os.link(old, staged)
@@ -167,7 +167,7 @@ def link_if_same(new: Path, old: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that appears whole, and survives the machine."""
+    """Write a file that appears whole, and flush it to disk."""
     with StagedFile(path) as file:
         file.write(text.encode())
         file.finish()

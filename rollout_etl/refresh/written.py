@@ -1,4 +1,4 @@
-"""A pipeline file to start from, written by looking at the rollouts."""
+"""A pipeline file to start from, written after looking at the rollouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FILES = {"sft": "sft.jsonl", "dpo": "dpo.jsonl", "grpo": "grpo.jsonl"}
 
 
 def pipeline_for(inputs: Sequence[str], folder: Path, publish: str, max_bad_fraction: float) -> str:
-    """Text of a pipeline file that lies in `folder`. Raises `UsageError` and `UnreadableError` as a run does."""
+    """Text of a pipeline file for `folder`. Raises `UsageError` and `UnreadableError` as a run does."""
     rollouts = Rollouts(inputs)
     data = narrow(rollouts)
     rollouts.check_bad_fraction(max_bad_fraction)
@@ -27,19 +27,19 @@ def pipeline_for(inputs: Sequence[str], folder: Path, publish: str, max_bad_frac
     mean = "" if reward is None else f", mean reward {reward['mean']:.3g}"
     seen = f"{counted(len(data.rollouts), 'rollout')} in {counted(len(rollouts.inputs), 'file')}{mean}"
     paths = [_named_in(folder, path) for path in inputs]
-    head = f"""# What is made of which rollouts; `rollout-etl refresh` does it. Written for {seen}.
+    head = f"""# What `rollout-etl refresh` makes from which rollouts. Written for {seen}.
 
-# Files, folders and globs, as the command line takes them. ${{NAME}} is taken from the environment.
+# Files, folders and globs, as on the command line. ${{NAME}} is replaced from the environment.
 inputs = [{', '.join(map(_toml, paths))}]
-# Each refresh that finds something new makes a version here; {_toml(publish)[1:-1]}/current names the one to use.
+# Each refresh that finds something new makes a version here; {_toml(publish)[1:-1]}/current points to the one to use.
 publish = {_toml(publish)}
 keep-versions = 5
 
-# Options of all outputs, in the words of the command line.
+# Options of all outputs, named as on the command line.
 [options]
 max-bad-fraction = {max_bad_fraction}
 
-# A version is published only if it keeps these bounds.
+# A version is published only if it satisfies these bounds.
 [gates]
 min-rows = 1
 max-row-change = 0.5
@@ -49,13 +49,13 @@ max-row-change = 0.5
 """
     return head + "".join(_output(recipe, examples) for recipe, examples in _examples(found).items()) + """
 # [notify]
-# on-failure = "mail -s 'refresh failed' you@example.org"   # the report comes on standard input
+# on-failure = "mail -s 'refresh failed' you@example.org"   # the report is passed on standard input
 # prometheus = "/var/lib/node_exporter/rollout_etl.prom"
 """
 
 
 def _named_in(folder: Path, path: str) -> str:
-    """An input of the command line as a pipeline file in `folder` names it."""
+    """An input of the command line, as written in a pipeline file in `folder`."""
     named = None if os.path.exists(path) else NAMED.fullmatch(path)
     if named:
         return f"{named[1]}={_named_in(folder, named[2])}"
@@ -73,7 +73,7 @@ def _examples(found: dict[str, Any]) -> dict[str, int]:
 
 
 def _output(recipe: str, examples: int) -> str:
-    lines = [f"# About {examples:,} examples now." if examples else "# No examples now: remove the signs to have it all the same."]
+    lines = [f"# About {examples:,} examples now." if examples else "# No examples now: uncomment these lines to make it nevertheless."]
     body = ["[[output]]", f'file = "{_FILES[recipe]}"', f'recipe = "{recipe}"', 'target = "nemo-rl"   # or trl, verl, openrlhf']
     body += ["reward-threshold = 0.95"] if recipe == "sft" else ["min-gap = 0.2"] if recipe == "dpo" else []
     return "\n" + "\n".join(lines + (body if examples else [f"# {line}" for line in body])) + "\n"
