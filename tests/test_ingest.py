@@ -62,9 +62,9 @@ def test_keys_and_ground_truth_are_settled_when_ingesting(tmp_path: Path) -> Non
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1) and "to ingest" in refused.stderr
     assert json.loads(run("stats", "in", "--json", folder=tmp_path).stdout)["overall"]["all_groups"] == 2
     refused = run("stats", "in", "--group-by", "reward", folder=tmp_path)
-    assert (refused.returncode, "which settles it: leave --group-by reward out" in refused.stderr) == (2, True)
+    assert (refused.returncode, "which cannot be changed: leave --group-by reward out" in refused.stderr) == (2, True)
     refused = run("stats", "in", "rollouts.jsonl", folder=tmp_path)
-    assert (refused.returncode, "and other inputs were not" in refused.stderr) == (2, True)
+    assert (refused.returncode, "but other inputs were not" in refused.stderr) == (2, True)
 
 
 def test_recipes_use_what_was_settled(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_what_is_in_the_way(tmp_path: Path) -> None:
             ingest(demo, folder, database, max_bad_fraction=1.0)
     with pytest.raises(UsageError, match="is or holds an input"):
         ingest(tmp_path / "in", tmp_path / "in")
-    with pytest.raises(UsageError, match="is part of what was ingested: name the folder"):
+    with pytest.raises(UsageError, match="is part of an ingested folder: name the folder"):
         Rollouts(tmp_path / "in" / "part-00000.parquet")
     with pytest.raises(UnreadableError, match="1 of 49 lines are not rollouts"):
         ingest(demo, tmp_path / "in", max_bad_fraction=0.0)

@@ -128,7 +128,7 @@ def test_connections_that_break_are_taken_up_where_they_broke(name: str, fault: 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [("changing", "the file changed while it was read"), ("unnamed", f"the connection broke {len(LINES) - 20} bytes before the end"), ("gone", "HTTP 404 Not Found"),
+    [("changing", "the file changed while it was being read"), ("unnamed", f"the connection broke {len(LINES) - 20} bytes before the end"), ("gone", "HTTP 404 Not Found"),
      ("mute", f"the connection broke {len(LINES)} bytes before the end")],
 )
 def test_the_rest_of_another_file_is_not_taken(fault: str, reason: str, unsteady: str) -> None:
@@ -169,7 +169,7 @@ def test_urls_that_are_none(folder: Path, server: str) -> None:
     for url in ("http://[bad/a.jsonl", "file://[bad/a.jsonl", "a=http://[bad/a.jsonl"):
         with pytest.raises(UsageError, match=r"bad/a\.jsonl is no URL: Invalid IPv6 URL"):
             found(url)
-    with pytest.raises(UnreadableError, match="URLs are of file, http, https, s3"):
+    with pytest.raises(UnreadableError, match="supported URLs are file, http, https, s3"):
         found("ftp://host/a.jsonl")
     (folder / "with a spaß.jsonl").write_bytes(LINES)
     assert found(f"{server}/with a spaß.jsonl") == found(f"{server}/with%20a%20spa%C3%9F.jsonl") == found(f"{server}/a.jsonl")

@@ -122,7 +122,7 @@ def test_no_row_is_taken_where_tasks_cannot_be_told_apart(differing: dict[str, A
     output = tmp_path / "gym.jsonl"
     report = execute(Run(inputs=[str(path)], output=output, options=GrpoOptions(format="gym", agent_name="mine")))
     assert json.loads(output.read_bytes()) == task("q") | {"agent_ref": {"name": "mine" if "agent_ref" in differing else "a"}}
-    assert [warning for warning in report.warnings if warning.startswith("1 rollout(s) fit several task inputs")]
+    assert [warning for warning in report.warnings if warning.startswith("1 rollout(s) match several task inputs")]
     assert truths(path) == [("same", "task_inputs.answer")]
 
 

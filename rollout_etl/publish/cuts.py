@@ -1,4 +1,4 @@
-"""Cutting a stream of rows by size, at the same rows whatever frames they come in."""
+"""Cutting a stream of rows by size, at the same rows whatever frames they arrive in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import polars as pl
 
 
 class Cuts:
-    """Cuts rows into stretches of at most `limit` bytes, and `rows` rows; a row that is longer makes a stretch of its own."""
+    """Cuts rows into stretches of at most `limit` bytes, and `rows` rows; a longer row forms a stretch of its own."""
 
     def __init__(self, limit: int, rows: int | None = None) -> None:
         self._limit, self._rows = limit, rows

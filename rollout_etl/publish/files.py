@@ -32,7 +32,7 @@ class Written:
 
 @contextlib.contextmanager
 def plain_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn what the system says while `path` is written into one plain line."""
+    """Turn system errors while `path` is written into one plain line."""
     try:
         yield
     except OSError as error:
@@ -41,13 +41,13 @@ def plain_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def refuse_input(path: str | os.PathLike[str], inputs: Iterable[str | None], kind: str = "output") -> None:
-    """Raise `UsageError` where `path`, which a file of this `kind` is for, is one of `inputs` (None: not on this machine)."""
+    """Raise `UsageError` if `path`, the place for a file of this `kind`, is one of `inputs` (None: not on this machine)."""
     if os.path.realpath(path) in {os.path.realpath(local) for local in inputs if local is not None}:
         raise UsageError(f"{path} is an input; give the {kind} another name")
 
 
 class StagedFile:
-    """A file written beside its place and moved there on `publish`. Left without publishing, it goes."""
+    """A file that is written next to its place and moved there by `publish`. Without that, it is removed."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -55,7 +55,7 @@ class StagedFile:
         self._digest = hashlib.sha256()
         self._bytes = 0
         self._staged = staged_path(self.path)
-        # What is moved to the place of a device or a pipe would take it away from everybody.
+        # Moving a file to the place of a device or a pipe would replace it for everybody.
         if self.path.exists() and not self.path.is_file() and not self.path.is_dir():
             raise WriteError(f"cannot write {self.path}: it is not a regular file")
         with plain_write_errors(self.path):
@@ -68,7 +68,7 @@ class StagedFile:
     def write(self, *pieces: Any, rows: int = 0) -> None:
         """Append bytes (anything with the buffer protocol, not changed afterwards) that hold `rows` rows.
 
-        They are written by a thread, so an error may show at the next call.
+        A thread writes them, so an error may be raised by a later call.
         """
         views = [memoryview(piece).cast("B") for piece in pieces]
         self._bytes += sum(len(view) for view in views)
@@ -90,7 +90,7 @@ class StagedFile:
                 self._pending.popleft().result()
 
     def finish(self) -> Written:
-        """Bring the bytes to the disk and say what they are."""
+        """Flush the bytes to disk and describe the file."""
         self._settle(0)
         with plain_write_errors(self.path):
             os.fsync(self._file.fileno())
@@ -111,7 +111,7 @@ class StagedFile:
         self._staged.unlink(missing_ok=True)
         give_back(self._made)
 
-    # What pyarrow asks of a file to write Parquet into.
+    # The methods that pyarrow needs to write Parquet into a file.
     closed = False
 
     def tell(self) -> int:

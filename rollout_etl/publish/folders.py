@@ -25,7 +25,7 @@ def shard_name(number: int, suffix: str) -> str:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise `UsageError` for a folder that holds anything but shards: it would be lost."""
+    """Raise `UsageError` for a folder that holds anything but shards, which would be lost."""
     if path.is_dir():
         for entry in os.scandir(path):
             if not (SHARD.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)):
@@ -33,7 +33,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The shards of a folder, or the file itself. Raises `UsageError` for what is not there, and for a folder without shards."""
+    """The shards of a folder, or the file itself. Raises `UsageError` if it does not exist, and for a folder without shards."""
     if not path.is_dir():
         if not path.is_file():
             raise UsageError(f"no such file: {path}")
@@ -45,7 +45,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 class StagedFolder:
-    """A folder filled beside its place and moved there on `publish`, in one step where the system can. Left without publishing, it goes."""
+    """A folder that is filled next to its place and moved there by `publish`, in one step if the system can. Without that, it is removed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -57,7 +57,7 @@ class StagedFolder:
         hold(self._held)
 
     def publish(self) -> None:
-        """Move the folder to its place; what was there goes."""
+        """Move the folder to its place, replacing what was there."""
         with plain_write_errors(self.path):
             if not _exchanged(self.staged, self.path):
                 aside = self.staged.with_suffix(".replaced")
@@ -83,7 +83,7 @@ class StagedFolder:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Swap two paths in one step. False where one is not there, or the system or the file system has no such step (Linux has)."""
+    """Swap two paths in one step. False if one does not exist, or if the system or file system cannot do that (Linux can)."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:

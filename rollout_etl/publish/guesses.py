@@ -1,7 +1,7 @@
-"""What a JSON reader that guesses types would make of a JSONL file.
+"""How a JSON reader that guesses types would read a JSONL file.
 
-The reader of `datasets` (pyarrow's) fixes the type of every field by the first 10 MB of a file, and takes texts that all read as
-dates for timestamps. What comes later and does not fit stops it (`datasets/packaged_modules/json/json.py`, 5.2.0).
+The reader of `datasets` (pyarrow's) decides the type of every field by the first 10 MB of a file, and turns texts that all look like
+dates into timestamps. Later values of another type make it fail (`datasets/packaged_modules/json/json.py`, 5.2.0).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ FIRST_BLOCK = 10_000_000
 DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
 _TEXT_KEYS = ("content", "reasoning_content")
 _OTHER_KEYS = ('"reasoning_content":"', '"tool_calls":[', '"tool_call_id":"')
-"""Keys of messages beside role and content. Inside a text their quotes would be escaped."""
+"""Keys of messages besides role and content. Inside a text their quotes would be escaped."""
 
 
 def date_like(frame: pl.DataFrame, fields: Sequence[Field]) -> set[str]:
-    """Names of the text fields whose values all read as dates."""
+    """Names of the text fields whose values all look like dates."""
     texts = [field for field in fields if field.kind == "text"]
     found = frame.select(field.value.str.contains(f"^{DATE}$").all().alias(field.name) for field in texts)
     return {field.name for field in texts if found[field.name].item()}
 
 
 def _messages_date_like(frame: pl.DataFrame, fields: Sequence[Field]) -> set[str]:
-    """Names of the fields of messages in which all texts of a key read as dates."""
+    """Names of the fields of messages in which all texts of a key look like dates."""
     names = set()
     for field in fields:
         for key in _TEXT_KEYS if field.kind in ("json", "chat") else ():
@@ -41,28 +41,28 @@ def _messages_date_like(frame: pl.DataFrame, fields: Sequence[Field]) -> set[str
 
 
 class TypeGuesses:
-    """Looks at rows while they are written."""
+    """Inspects rows while they are written."""
 
     def __init__(self, fields: Sequence[Field], *, messages: bool = False, first: TypeGuesses | None = None) -> None:
-        """`first` is what the first shard of several looked like: its first block decides the types of all."""
+        """`first` holds the guesses of the first of several shards, whose first block decides the types of all."""
         self._fields = fields
         self._messages = messages
         self._undecided = {field.name for field in fields if field.kind == "text" or (messages and field.kind in ("json", "chat"))}
-        """Fields that held nothing but dates and nulls so far."""
+        """Fields that held only dates and nulls so far."""
         self.dates: set[str] = set()
-        """Those that held a date."""
+        """Those of them that held a date."""
         self.late: set[str] = set()
         """With `messages`: fields whose type changed after the first block, or may have."""
         self._bytes = 0 if first is None else FIRST_BLOCK
         self._early: dict[str, set[str]] = {field.name: set() for field in fields} if first is None else first._early
 
     def to_json(self) -> dict[str, Any]:
-        """What was seen, for a later run that takes the file over."""
+        """The state, for a later run that reuses the file."""
         return {"dates": sorted(self.dates), "late": sorted(self.late), "early": {name: sorted(traits) for name, traits in self._early.items()}}
 
     @classmethod
     def remembered(cls, seen: Mapping[str, Any]) -> TypeGuesses:
-        """What `to_json` told of a file."""
+        """The state that `to_json` saved."""
         guesses = cls(())
         guesses.dates, guesses.late = set(seen["dates"]), set(seen["late"])
         guesses._early = {name: set(traits) for name, traits in seen["early"].items()}
@@ -89,7 +89,7 @@ class TypeGuesses:
 
 
 def _traits(frame: pl.DataFrame, field: Field) -> set[str]:
-    """What decides the type that a reader gives a field."""
+    """Features that decide which type a reader gives a field."""
     if frame.is_empty() or field.kind == "struct":
         return set()
     traits = {"value": field.value.is_not_null().any()}

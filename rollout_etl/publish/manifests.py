@@ -1,4 +1,4 @@
-"""What a run says of the files that it wrote, read again."""
+"""Reading the manifests that runs wrote."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rollout_etl.read.inputs import MANIFEST_SUFFIX
 
 
 def _manifest_of(path: Path) -> dict[str, Any]:
-    """The manifest beside a training file or a folder of shards: a run's report. Empty where there is none."""
+    """The manifest next to a training file or a folder of shards, which is the report of a run. Empty if there is none."""
     beside = path.with_name(path.name + MANIFEST_SUFFIX)
     try:
         found = json.loads(beside.read_bytes()) if beside.is_file() else {}
@@ -21,13 +21,13 @@ def _manifest_of(path: Path) -> dict[str, Any]:
 
 
 def purpose_of(path: Path, target: str | None, recipe: str | None) -> tuple[str, str | None]:
-    """Trainer and recipe that a file or folder is for: as named here, else as its manifest says, else NeMo RL and None."""
+    """Trainer and recipe that a file or folder is for: as given, or as in its manifest, or else NeMo RL and None."""
     known = {name: value for name, value in _manifest_of(path).items() if isinstance(value, str)}
     return target or known.get("target") or "nemo-rl", recipe or known.get("recipe")
 
 
 def parts_of(output: Path) -> list[Path]:
-    """The other parts of an output that a run put beside it, as its manifests say, and that are still as they were written."""
+    """The other parts of an output that a run wrote next to it, according to its manifests, and that are unchanged since."""
     beside = sorted(output.parent.glob(f"{escape(output.stem)}.*{escape(output.suffix)}{MANIFEST_SUFFIX}"))
     found = [manifest.with_name(manifest.name.removesuffix(MANIFEST_SUFFIX)) for manifest in beside]
     return [path for path in found if path != output and _is_part(path, output)]
@@ -36,7 +36,7 @@ def parts_of(output: Path) -> list[Path]:
 def _is_part(path: Path, output: Path) -> bool:
     manifest = _manifest_of(path)
     outputs = manifest["outputs"] if isinstance(manifest.get("outputs"), list) else []
-    # Runs are told of paths in many ways: a name is the same in all. Shards are listed by their own, in the folder.
+    # Paths can be written in many ways, but the file name is the same in all. Shards are listed by name within the folder.
     wrote = {(Path(of["path"]), of.get("bytes")) for of in outputs if isinstance(of, dict) and isinstance(of.get("path"), str)}
     if not {output.name} & {name for of, _ in wrote for name in (of.name, of.parent.name)}:
         return False

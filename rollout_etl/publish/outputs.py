@@ -1,4 +1,4 @@
-"""Training rows on their way to an output: one file, or a folder of shards."""
+"""Writing training rows to an output: one file, or a folder of shards."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _GROUP_ROWS, _GROUP_BYTES = 50_000, 1 << 27
-"""A row group of Parquet is closed where either is reached."""
+"""A row group of Parquet is closed when either limit is reached."""
 _OTHER_FILES = 100
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """How rows are dealt out to shards: until one is full, row by row in turn, or where their content says so. One of the three is set."""
+    """How rows are distributed to shards: by size, in turn, or at content-defined boundaries. Exactly one of the three is set."""
 
     size: int | None = None
-    """Bytes of a shard: JSON lines as they are written, texts of Parquet before they are compressed. A longer row is a shard of its own."""
+    """Bytes of a shard: JSON lines as written, or texts before Parquet compresses them. A longer row is a shard of its own."""
     count: int | None = None
     rows: int | None = None
-    """Examples of a shard, about (see `rollout_etl.publish.shard_plan`)."""
+    """Approximate number of examples in a shard (see `rollout_etl.publish.shard_plan`)."""
 
     def __post_init__(self) -> None:
         ways = [name for name in ("size", "count", "rows") if getattr(self, name) is not None]
@@ -49,7 +49,7 @@ class Sharding:
 
 
 class Output(Protocol):
-    """Where the rows of one part go."""
+    """Where the rows of one part are written."""
 
     path: Path
 
@@ -58,14 +58,14 @@ class Output(Protocol):
         """Rows so far."""
 
     def append(self, frame: pl.DataFrame) -> None:
-        """Write the rows that `frame` makes."""
+        """Write the rows of `frame`."""
 
     @property
     def guesses(self) -> Sequence[TypeGuesses]:
-        """What a reader that guesses types would make of the JSON lines, file by file."""
+        """How a reader that guesses types would read the JSON lines, file by file."""
 
     def finish(self) -> list[Written]:
-        """Bring the bytes to the disk and say what they are."""
+        """Flush the bytes to disk and describe the files."""
 
     def publish(self) -> None:
         """Move everything to its place."""
@@ -79,7 +79,7 @@ class RowsFile:
     """A staged file of training rows, `.jsonl` or `.parquet` by its name."""
 
     def __init__(self, path: Path, fields: Sequence[Field], *, guessed_messages: bool = False, first: TypeGuesses | None = None, share: int = 1) -> None:
-        """A shard is told of the `first` one's guesses, and how many are written at the same time (`share`)."""
+        """A shard needs the guesses of the `first` one, and how many are written at the same time (`share`)."""
         if path.suffix not in (".jsonl", ".parquet"):
             raise UsageError(f"the output {path} must end with .jsonl or .parquet")
         self.path = path
@@ -112,7 +112,7 @@ class RowsFile:
         self._staged.rows += len(frame)
 
     def append_lines(self, frame: pl.DataFrame, lines: pl.Series) -> None:
-        """Write JSON lines, which `frame` made."""
+        """Write JSON lines that were made from `frame`."""
         self._guesses.look(frame, lines.str.len_bytes())
         if empty := lines.null_count():
             raise InternalError(f"{empty} rows came out empty: a bug in rollout-etl, please report it; nothing was published")
@@ -123,7 +123,7 @@ class RowsFile:
             return
         import pyarrow.parquet as pq
 
-        # In one piece: pages end where pieces do, and how rollouts came in is chance.
+        # In one piece: pages end where pieces end, and rollouts arrive in varying chunks.
         table = pa.concat_tables(self._group).combine_chunks()
         self._group = []
         with plain_write_errors(self.path):
@@ -146,7 +146,7 @@ class RowsFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # A writer that is left open writes its end when it is collected, into a file that is gone by then.
+        # An open writer would write its footer when it is garbage-collected, into a file that is gone by then.
         with contextlib.suppress(Exception):
             if self._parquet is not None:
                 self._parquet.close()
@@ -204,7 +204,7 @@ class ShardedRows:
         self._shards.append(RowsFile(path, self._fields, guessed_messages=self._guessed, first=first, share=share))
 
     def _close_next(self) -> None:
-        """Bring a full shard to the disk: files that are open are few, however many shards there are."""
+        """Finish a full shard, so that few files are open, however many shards there are."""
         if len(self._written) < len(self._shards):
             shard = self._shards[len(self._written)]
             self._written += shard.finish()
@@ -230,7 +230,7 @@ class ShardedRows:
 
 
 def _allow_open_files(count: int) -> None:
-    """Ask for as many open files as shards are written side by side, and some more, as far as the system lets a process ask."""
+    """Raise the limit of open files to the number of shards that are written side by side, and some more, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -238,6 +238,6 @@ def _allow_open_files(count: int) -> None:
 
 
 def text_bytes(frame: pl.DataFrame, fields: Sequence[Field]) -> pl.Series:
-    """Bytes of the texts that each row is made of."""
+    """Bytes of the texts in each row."""
     names = {name for field in fields for name in field.sources if frame.schema.get(name) == pl.String}
     return frame.with_columns(_bytes=pl.sum_horizontal(pl.lit(0), *(pl.col(name).str.len_bytes() for name in sorted(names))))["_bytes"]

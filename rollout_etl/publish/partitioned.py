@@ -1,4 +1,4 @@
-"""Parquet files of frames put apart by a number: each row group holds rows of one part, so that a part is read without the others."""
+"""Parquet files partitioned by a number: each row group holds rows of one part, so that a part can be read without the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PART = "_part"
 class PartitionedWriter:
     """A file that appears whole, with `facts` (JSON values) about it, when it is finished.
 
-    Rows of `held_bytes` are put apart together: a part that stands in many small frames is written in few pieces.
+    Rows of `held_bytes` are partitioned together, so that a part from many small frames is written in few pieces.
     """
 
     def __init__(self, path: Path, held_bytes: int = 0) -> None:
@@ -31,13 +31,13 @@ class PartitionedWriter:
         self._held_bytes = held_bytes
         self._held: list[pl.DataFrame] = []
         self._size = 0
-        # Two workers may make the same file when one was thought lost.
+        # Two workers may make the same file if one was wrongly thought lost.
         self._staged = path.with_name(f".{path.name}.{uuid4().hex}.partial")
         self._writer: pq.ParquetWriter | None = None
         self._parts: list[int] = []
 
     def append(self, frame: pl.DataFrame) -> None:
-        """Write rows; those of a part keep their order."""
+        """Write rows; the rows of a part keep their order."""
         self._held.append(frame)
         self._size += int(frame.estimated_size())
         if self._size >= self._held_bytes:
@@ -54,7 +54,7 @@ class PartitionedWriter:
                 self._parts.append(int(part))
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Bring the file to its place. Without rows it has facts alone."""
+        """Move the file to its place. Without rows it has only facts."""
         self._put_apart()
         with plain_write_errors(self.path):
             if self._writer is None:
@@ -65,14 +65,14 @@ class PartitionedWriter:
             os.replace(self._staged, self.path)
 
     def _open(self, schema: pa.Schema) -> None:
-        # Every row group is read as a whole, once: nothing is gained by dictionaries and statistics.
+        # Every row group is read as a whole, once, so dictionaries and statistics would not help.
         self._writer = pq.ParquetWriter(self._staged, schema, compression="lz4", use_dictionary=False, write_statistics=False)
 
     def _write(self, table: pa.Table) -> None:
         if self._writer is None:
             self._open(table.schema)
         assert self._writer is not None
-        # A row group is a part's, however many rows it has.
+        # A row group belongs to one part, however many rows it has.
         self._writer.write_table(table, row_group_size=max(len(table), 1))
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The parts of one output: one for each side of a split, in the order of the input or shuffled."""
+"""The parts of one output: one for each part of a split, in the order of the input or shuffled."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from rollout_etl.publish.partitioned import PartitionedWriter
 
 BUCKETS = 16
-"""A shuffle holds one bucket of the rows at a time in memory; so many, where nothing else is asked for."""
+"""Default number of buckets of a shuffle, which holds one bucket of rows in memory at a time."""
 _HELD_BYTES = 1 << 26
 
 
 class Parts:
-    """Staged outputs by the name of their part. Frames say where rows go: `part` (String), `place` (UInt64) in a shuffled order."""
+    """Staged outputs by the name of their part. Columns of frames say where rows go: `part` (String), `place` (UInt64) in a shuffled order."""
 
     def __init__(self, files: Mapping[str, Output], *, shuffled: bool = False, buckets: int = BUCKETS) -> None:
         self.files = dict(files)
@@ -35,16 +35,16 @@ class Parts:
 
     @property
     def main(self) -> Output:
-        """The first one, which has the name of the output."""
+        """The first part, which has the name of the output."""
         return next(iter(self.files.values()))
 
     @property
     def rows(self) -> dict[str, int]:
-        """Rows of each part; known once `settle` was called."""
+        """Rows of each part; known after `settle`."""
         return {name: file.rows for name, file in self.files.items()}
 
     def append(self, frame: pl.DataFrame) -> None:
-        """Write rows, or keep them aside until all are there to be shuffled."""
+        """Write rows, or set them aside until all are there to be shuffled."""
         if not self._shuffled:
             self._write(frame)
             return
@@ -58,7 +58,7 @@ class Parts:
         self._aside.append(frame.with_columns((pl.col("place") // self._width).cast(pl.Int64).alias(PART)))
 
     def settle(self) -> None:
-        """Write what was kept aside, in its order."""
+        """Write the rows that were set aside, in their shuffled order."""
         if self._aside is None:
             return
         from rollout_etl.publish.partitioned import PartitionedFile
@@ -82,7 +82,7 @@ class Parts:
 
 
 class Tally(Parts):
-    """Counts the rows of each part, and writes none."""
+    """Counts the rows of each part without writing them."""
 
     def __init__(self, names: Iterable[str]) -> None:
         super().__init__({})
@@ -100,5 +100,5 @@ class Tally(Parts):
 
 
 def part_path(output: Path, part: str) -> Path:
-    """Where a part goes: `train.jsonl` for the first, `train.val.jsonl` for the one named `val`."""
+    """Path of a part: `train.jsonl` for the first, `train.val.jsonl` for the one named `val`."""
     return output.with_name(f"{output.stem}.{part}{output.suffix}")

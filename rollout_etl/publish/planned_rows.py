@@ -1,4 +1,4 @@
-"""Training rows on their way to shards that were planned, beside shards that are taken over from an earlier run."""
+"""Writing training rows to planned shards, next to shards that are reused from an earlier run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rollout_etl.publish.shard_plan import SHARD, Shard
 
 
 class PlannedRows:
-    """A staged folder of shards. Frames say by `SHARD` which one their rows go to, in order; those that get none are taken over, or empty."""
+    """A staged folder of shards. The column `SHARD` says which shard a row goes to, in order; shards without rows are reused, or empty."""
 
     def __init__(self, path: Path, fields: Sequence[Field], shards: Sequence[Shard], suffix: str, *, guessed_messages: bool = False) -> None:
         self.path = path
@@ -33,7 +33,7 @@ class PlannedRows:
 
     @property
     def rows(self) -> int:
-        """Rows so far, those of shards that are taken over among them."""
+        """Rows so far, including those of reused shards."""
         return sum(shard.rows for shard in self._shards if shard.earlier) + self._written
 
     @property
@@ -42,12 +42,12 @@ class PlannedRows:
 
     @property
     def guesses(self) -> Sequence[TypeGuesses]:
-        """What a reader that guesses types would make of the JSON lines, file by file."""
+        """How a reader that guesses types would read the JSON lines, file by file."""
         taken_over = [TypeGuesses.remembered(shard.guesses) for shard in self._shards if shard.earlier and shard.guesses]
         return [*taken_over, *(guesses for _, guesses in self._made.values()), *(self._open[1].guesses if self._open else ())]
 
     def append(self, frame: pl.DataFrame) -> None:
-        """Write the rows that `frame` makes."""
+        """Write the rows of `frame`."""
         for (number,), rows in frame.partition_by(SHARD, as_dict=True, maintain_order=True).items():
             if self._open is None or self._open[0] != number:
                 self._close()
@@ -56,7 +56,7 @@ class PlannedRows:
             self._open[1].append(rows)
 
     def _first_guesses(self) -> TypeGuesses | None:
-        """What the first shard looked like: its first block decides the types of all."""
+        """The guesses of the first shard, whose first block decides the types of all."""
         first = next((shard for shard in self._shards if shard.rows), None)
         if self._first is None and first is not None and first.earlier and first.guesses:
             self._first = TypeGuesses.remembered(first.guesses)
@@ -65,7 +65,7 @@ class PlannedRows:
         return self._first
 
     def _close(self) -> None:
-        """Bring a whole shard to the disk: one file is open at a time, however many shards there are."""
+        """Finish a complete shard, so that one file is open at a time, however many shards there are."""
         if self._open is not None:
             number, file = self._open
             (written,) = file.finish()
@@ -77,7 +77,7 @@ class PlannedRows:
             self._open = None
 
     def finish(self) -> list[Written]:
-        """Bring the bytes to the disk, number the shards that have rows, and say what they are."""
+        """Flush the bytes to disk, number the shards that have rows, and describe the files."""
         self._close()
         found: list[Written] = []
         with plain_write_errors(self.path):
@@ -106,7 +106,7 @@ class PlannedRows:
 
 
 def _link(old: Path, new: Path) -> None:
-    """Let two names share a place on the disk, or copy where the file system has no links."""
+    """Link two names to the same file, or copy it if the file system has no links."""
     with contextlib.suppress(OSError):
         os.link(old, new)
         return

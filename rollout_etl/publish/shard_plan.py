@@ -1,8 +1,8 @@
-"""Shards cut where their content says so, and taken over from an earlier run where nothing in them changed.
+"""Shards with content-defined boundaries, which are reused from an earlier run if nothing in them changed.
 
-An example closes its shard when a number made of it is small, so that examples that come or go in the middle change one shard, not
-all that follow. The fingerprint of a shard is made of all that decides on its bytes; with the counts that went with it, a shard of a
-fingerprint that is known need not be made again.
+An example closes its shard if a number computed from it is small, so that adding or removing examples in the middle changes one shard,
+not all that follow. The fingerprint of a shard covers everything that its bytes depend on. A shard with a known fingerprint need not be
+made again; its counts are stored with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHARD, EXAMPLE = "_shard", "_example"
 
 
 def content_cuts(keys: npt.NDArray[np.uint64], rows: int) -> list[int]:
-    """Where shards end: some `rows` examples each, from half as many to twice as many but for the last. `keys` are random numbers."""
+    """Where shards end: about `rows` examples each, from half to twice as many, except for the last. `keys` are random numbers."""
     closing = np.flatnonzero(keys < np.uint64(((1 << 64) - 1) // max(rows // 2, 1)))
     least, ends, start = max(rows // 2, 1), list[int](), 0
     while start < len(keys):
@@ -38,11 +38,11 @@ def content_cuts(keys: npt.NDArray[np.uint64], rows: int) -> list[int]:
 
 @dataclass
 class Shard:
-    """A shard and what is counted in it."""
+    """A shard and its counts."""
 
     fingerprint: str
     file: str | None = None
-    """Where it lies, seen from the folder of the run; None for one without rows."""
+    """Its path relative to the folder of the run; None for one without rows."""
     rows: int = 0
     bytes: int = 0
     sha256: str = ""
@@ -52,14 +52,14 @@ class Shard:
     dropped_at: list[int] = field(default_factory=list)
     """Numbers of the examples that were dropped."""
     counts: dict[str, int] = field(default_factory=dict)
-    """What the recipe counts of the rows."""
+    """Counts of the recipe for the rows."""
     guesses: dict[str, Any] = field(default_factory=dict)
-    """What a reader that guesses types makes of it (see `TypeGuesses`)."""
+    """How a reader that guesses types reads it (see `TypeGuesses`)."""
     earlier: Path | None = None
-    """The file that it is taken over from."""
+    """The file that it is reused from."""
 
     def to_json(self) -> dict[str, Any]:
-        """What a later run asks for."""
+        """What a later run needs."""
         return {name: value for name, value in asdict(self).items() if name != "earlier"}
 
 
@@ -71,7 +71,7 @@ class EarlierShards:
         self._known = {record["fingerprint"]: record for record in records}
 
     def of(self, fingerprint: str) -> Shard | None:
-        """The shard of that fingerprint, where its file is still there."""
+        """The shard with that fingerprint, if its file still exists."""
         record = self._known.get(fingerprint)
         if record is None:
             return None
@@ -82,7 +82,7 @@ class EarlierShards:
 
 
 class ShardPlan:
-    """The shards of a run, part by part, before anything is fetched for them."""
+    """The planned shards of a run, part by part, before anything is fetched for them."""
 
     def __init__(self, rows: int, earlier: EarlierShards | None) -> None:
         self._rows, self._earlier = rows, earlier
@@ -90,14 +90,14 @@ class ShardPlan:
         self._made: set[tuple[str, int]] = set()
 
     def forget_earlier(self) -> None:
-        """Make all shards anew."""
+        """Make all shards again."""
         self._earlier = None
 
     def numbered(self, examples: pl.DataFrame, key: str, about: Sequence[str], settings: str, chained: bool) -> pl.DataFrame:
         """`examples` with `SHARD` and `EXAMPLE`, in their order, part after part.
 
-        `key` is a column of random numbers (UInt64), `about` names columns that decide on rows beside `settings`; all of them numbers.
-        With `chained`, a shard depends on the first one of its part as well.
+        `key` is a column of random numbers (UInt64); `about` names the columns, all numeric, that rows depend on besides `settings`.
+        With `chained`, a shard also depends on the first one of its part.
         """
         found = [examples.head(0).with_columns(pl.lit(0, dtype=pl.Int64).alias(name) for name in (SHARD, EXAMPLE))]
         for part, frame in _parts(examples):
@@ -129,7 +129,7 @@ class ShardPlan:
         return numbered.join(dropped, left_on=[_part(numbered), SHARD, EXAMPLE], right_on=["_part", SHARD, EXAMPLE], how="anti", maintain_order="left")
 
     def count(self, judged: pl.DataFrame, counts: Mapping[str, pl.Expr]) -> None:
-        """Add examples with the column `rule`; `counts` are asked of those that no rule drops."""
+        """Add examples with the column `rule`; `counts` are evaluated for those that no rule drops."""
         of = [_part(judged).alias("_part"), pl.col(SHARD)]
         for name, number, rule, at in judged.filter(pl.col("rule").is_not_null()).group_by(*of, "rule").agg(pl.col(EXAMPLE)).iter_rows():
             shard = self.parts[name][number]
@@ -149,7 +149,7 @@ class ShardPlan:
             yield from (shard for number, shard in enumerate(shards) if (name, number) not in self._made)
 
     def counted(self) -> tuple[int, Counter[str], Counter[str]]:
-        """Of the shards that are taken over: examples, those dropped by rule, and what the recipe counts of the others."""
+        """Counts of the reused shards: examples, those dropped by rule, and the recipe's counts of the others."""
         dropped, counts = Counter[str](), Counter[str]()
         for shard in self.taken_over:
             dropped.update(shard.dropped)
@@ -170,7 +170,7 @@ def _parts(examples: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
 
 
 def _fingerprints(examples: pl.DataFrame, about: Sequence[str], ends: Sequence[int], settings: str) -> Iterator[str]:
-    """What decides on the bytes of each shard, as a digest."""
+    """A digest of everything that the bytes of each shard depend on."""
     columns = [np.ascontiguousarray(_numbers(examples[name])) for name in about]
     start = 0
     for end in ends:
@@ -182,7 +182,7 @@ def _fingerprints(examples: pl.DataFrame, about: Sequence[str], ends: Sequence[i
 
 
 def _numbers(values: pl.Series) -> npt.NDArray[Any]:
-    """Numbers with null as one of its own."""
+    """Numbers, with null as a number of its own."""
     if values.dtype == pl.Float64:
         return values.fill_null(float("nan")).to_numpy()
     return values.cast(pl.Int64).fill_null(-1).to_numpy() if values.dtype != pl.UInt64 else values.fill_null(0).to_numpy()

@@ -1,4 +1,4 @@
-"""The place beside an output where it is made: who is at work there, what the dead have left, which folders were made for it."""
+"""The temporary place next to an output where it is made: locks, leftovers of killed runs, and folders that were made for it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rollout_etl.errors import LockedError
 
 
 def staged_path(path: Path) -> Path:
-    """Where `path` is made: beside its place, under a name that says which process is at it."""
+    """Where `path` is made: next to its place, under a name with the number of the process."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def make_room(path: Path) -> list[Path]:
-    """Make the folders above `path`, and remove what runs left that died; the folders that were made, the innermost first.
+    """Make the folders above `path`, and remove leftovers of killed runs. Returns the new folders, the innermost first.
 
-    Raises `LockedError` where another run is making `path`.
+    Raises `LockedError` if another run is making `path`.
     """
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,23 +32,23 @@ def make_room(path: Path) -> list[Path]:
             continue
         if _is_held(entry.path):
             raise LockedError(f"another run is writing {path}; wait for it, or give the output another name")
-        # What was replaced may be all there is of an output.
+        # The replaced folder may be the only copy of an output.
         if not _is_running(int(match[1])) and (entry.name.endswith(".partial") or path.exists()):
-            # Another run may be tidying up at the same time.
+            # Another run may be cleaning up at the same time.
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
     return made
 
 
 def give_back(made: Iterable[Path]) -> None:
-    """Remove those of the folders that `make_room` made in which there is nothing."""
+    """Remove the folders that `make_room` made, if they are empty."""
     with contextlib.suppress(OSError):
         for folder in made:
             folder.rmdir()
 
 
 def hold(descriptor: int) -> None:
-    """Tell other runs, for as long as the file or folder is open, that somebody is at work on it. File systems without locks tell nobody."""
+    """Lock the file or folder for as long as it is open, so that other runs notice. Some file systems have no locks."""
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

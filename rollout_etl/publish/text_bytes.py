@@ -1,4 +1,4 @@
-"""The bytes of texts, to be written as they lie in memory."""
+"""The bytes of texts, for writing them straight from memory."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import polars as pl
 import pyarrow as pa
 
 _INLINE = 12
-"""Arrow keeps texts of so many bytes inside of their views."""
+"""Arrow keeps texts of up to this many bytes inside their views."""
 _PIECE_ROWS = 64
-"""Texts that lie together; where they are fewer at a time, a copy is cheaper."""
+"""Smallest number of adjacent texts; for fewer, a copy is cheaper."""
 
 
 def bytes_of(texts: pl.Series) -> list[memoryview]:
-    """The bytes of all texts, none of them null, one after another: pieces of what Polars holds where it can be written as it lies, else a copy."""
+    """The bytes of all texts, none of them null, one after another: pieces of Polars' memory if possible, otherwise a copy."""
     arrow = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     if len(arrow) == 0:
         return []
     _, views, *buffers = arrow.buffers()
-    # As Arrow lays a view out: length, first four bytes, number of the buffer, position in it.
+    # The layout of a view in Arrow: length, first four bytes, number of the buffer, position in it.
     size, _, buffer, start = np.frombuffer(views, dtype=np.int32).reshape(-1, 4)[arrow.offset : arrow.offset + len(arrow)].T
     ends = start.astype(np.int64) + size
     firsts = np.append(0, np.flatnonzero((buffer[1:] != buffer[:-1]) | (start[1:] != ends[:-1])) + 1)

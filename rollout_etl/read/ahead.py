@@ -1,4 +1,4 @@
-"""Working ahead: frames are made by threads while earlier ones are still used, and brought back into their order."""
+"""Working ahead: threads make frames while earlier ones are still in use, and the frames are put back into order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEPTH = 2
 
 
 def read_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items in their order, up to `_DEPTH` of them made in advance. What the iterator raises is raised here."""
+    """The items in their order, with up to `_DEPTH` of them made in advance. Errors of the iterator are raised here."""
     made: queue.Queue[object] = queue.Queue(maxsize=_DEPTH)
     failure: list[BaseException] = []
     unwanted = threading.Event()
@@ -57,9 +57,9 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 class RowOrder:
-    """Puts frames into the order of their column `row`: threads finish when they like.
+    """Puts frames into the order of their column `row`, because threads finish in any order.
 
-    Rows count up from 0 without a gap, or are those of `rows`, sorted.
+    Rows count from 0 without gaps, or are those of `rows`, which are sorted.
     """
 
     def __init__(self, rows: np.ndarray | None = None) -> None:
@@ -75,7 +75,7 @@ class RowOrder:
         return int(self._rows[self._released])
 
     def released(self, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """What can go out now that `frame` has come in: all rows up to the first that is still missing."""
+        """The rows that can be returned after `frame` has arrived: all up to the first that is still missing."""
         together = pl.concat([*self._waiting, frame]) if self._waiting else frame
         together = together if together["row"].is_sorted() else together.sort("row")
         found = together["row"].to_numpy()
@@ -89,10 +89,10 @@ class RowOrder:
             yield together[:ready]
 
     def forget_waiting(self) -> None:
-        """Drop rows that did not go out: they are read again."""
+        """Drop rows that were not returned: they are read again."""
         self._waiting = []
 
     def check_complete(self) -> None:
-        """Nothing may be left over, and of `rows` nothing may be missing: `UnreadableError` otherwise."""
+        """Raise `UnreadableError` if rows are left over, or if some of `rows` are missing."""
         if self._waiting or (self._rows is not None and self._released != len(self._rows)):
-            raise UnreadableError(f"the input changed while it was read: row {self.next_row} is not where it was")
+            raise UnreadableError(f"the input changed while it was being read: row {self.next_row} is not where it was")

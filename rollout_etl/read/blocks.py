@@ -10,7 +10,7 @@ import numpy as np
 BLOCK_BYTES = 1 << 21
 """Small enough to stay in the processor's cache, large enough that Python's share is small."""
 _GRAIN = 1 << 18
-"""Memory comes in multiples of so many bytes: what was freed is used again only for what is no larger, and fresh memory costs more than reading."""
+"""Memory is allocated in multiples of this size: freed memory is only reused for blocks that are not larger, and new memory costs more than reading."""
 _LONGEST_LINE = (1 << 31) - 1
 
 
@@ -44,7 +44,7 @@ def blocks(stream: Stream) -> Iterator[np.ndarray]:
 
 
 def _last_newline(block: np.ndarray, start: int) -> int:
-    """Position of the last newline at or after `start`, -1 without one. Looked for from the end: lines are shorter than blocks."""
+    """Position of the last newline at or after `start`, -1 without one. Searched from the end, because lines are shorter than blocks."""
     end, step = len(block), 1 << 14
     while end > start:
         low = max(start, end - step)
@@ -72,7 +72,7 @@ def offsets_of(block: np.ndarray) -> np.ndarray:
 
 
 def blank_lines(block: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Positions of lines that hold nothing but white space. Few lines start with white space, so few are looked at."""
+    """Positions of lines that hold only white space. Few lines start with white space, so few are checked."""
     starts = block[offsets[:-1]]
     suspects = np.flatnonzero((starts == 10) | (starts == 13) | (starts == 32) | (starts == 9))
     blank = [i for i in suspects if not block[offsets[i] : offsets[i + 1]].tobytes().strip(b" \t\r\n")]

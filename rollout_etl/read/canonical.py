@@ -1,4 +1,4 @@
-"""The SQL of the canonical table, for the columns and the style that are asked for."""
+"""The SQL of the canonical table, for the requested columns and style."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _MACROS = ("json.sql", "units.sql", "fold.sql", "plain.sql", "fields.sql")
 
 @dataclass(frozen=True)
 class Style:
-    """How what was said is written down as chat messages. The keys of a rollout do not depend on it."""
+    """How chat messages are written. The keys of a rollout do not depend on it."""
 
     think: Literal["keep", "strip", "move"] = "keep"
-    """`<think>` text in answers: left, taken out, or moved to `reasoning_content`."""
+    """`<think>` text in answers: kept, removed, or moved to `reasoning_content`."""
     arguments: Literal["object", "string"] = "object"
-    """Arguments of a tool call: a JSON object, or that object as text. What is no object stays the text it was."""
+    """Arguments of a tool call: a JSON object, or that object as text. Arguments that are not an object stay text."""
     tool_calls: Literal["nested", "flat"] = "nested"
     """`{"id", "type", "function": {"name", "arguments"}}`, or `{"name", "arguments"}`."""
     developer: Literal["developer", "system"] = "developer"
     """Role name of developer messages."""
     whole_rows: bool = False
-    """Rows go out whole: each is searched for what JSON does not have, so that every pass repairs the same."""
+    """Rows are written whole, so each is searched for invalid JSON, and every pass repairs the same."""
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -43,14 +43,14 @@ class Style:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Where a rollout's ground truth and its group are found, when not by the usual order."""
+    """Where to find the ground truth and the group of a rollout, instead of the usual order."""
 
     ground_truth_field: str | None = None
     group_by: tuple[str, ...] = ()
 
     @classmethod
     def spelt(cls, ground_truth_field: str | None, group_by: str | None) -> Lookup:
-        """As options spell it: the fields of a group with commas between them."""
+        """As in options: the fields of a group separated by commas."""
         return cls(ground_truth_field, () if group_by is None else tuple(name.strip() for name in group_by.split(",")))
 
     @property
@@ -110,7 +110,7 @@ def _ground_truth_again(lookup: Lookup) -> str:
 
 
 def _styled(units: str, kinds: str, think: str) -> str:
-    """SQL for units with something in them, reasoning in the text treated as asked."""
+    """SQL for units that are not empty, with reasoning in the text treated as the style says."""
     if think == "keep":
         return f"CASE WHEN regexp_matches({kinds}, '[ErX]') THEN with_content({units}) ELSE {units} END"
     return f"with_content({_THINK[think]}({units}))"
@@ -131,10 +131,10 @@ def macros(style: Style) -> str:
 
 
 def _accounting(columns: Sequence[str], whole_rows: bool) -> str:
-    """What the reader needs to account for every line: rows that are no rollouts, or that hold what JSON does not have, come with their text.
+    """What the reader needs to account for every line: rows that are not rollouts, or that hold invalid JSON, come with their text.
 
-    What writers are known to leave is looked for in every row. What hardly any writer does (see `is_lax`) is looked for where it would
-    reach a file as it stands: in tools, media, arguments that came out as no object, and in rows that go out whole.
+    Damage that writers are known to produce is searched for in every row. Rarer damage (see `is_lax`) is only searched for where it would
+    be written unchanged: in tools, media, arguments that are not an object, and in rows that are written whole.
     """
     looks = ["contains(text, 'NaN')", "contains(text, 'Infinity')", *(f"contains({kinds}, '{kind}')" for kinds in ("prompt_kinds", "completion_kinds") for kind in "cM")]
     looks += ["coalesce(is_lax(tools), false)"] if {"tools", "prompt_key", "task_key"}.intersection(columns) else []
@@ -151,9 +151,9 @@ def rollouts_query(
 ) -> str:
     """The query that turns `lines` (row, source, line, text) into canonical columns, plus those of `_accounting`.
 
-    `source` is the number of the file here; `namespaces` holds a name for each file, part of the keys. Messages and texts are null where
-    the condition `only` (on the parsed row `x`) does not hold: what is dropped need not be written out. A query that is not `tolerant` is faster and fails on lines
-    that are no JSON. `seen` are fields that rows probably have.
+    `source` is the number of the file here; `namespaces` holds a name for each file, part of the keys. Messages and texts are null if
+    the condition `only` (on the parsed row `x`) is false: dropped rollouts need no messages. A query that is not `tolerant` is faster and
+    fails on lines that are not JSON. `seen` are fields that rows probably have.
     """
     seen = seen if seen is not None and looks_at_fields(columns) else SeenFields()
     ground_truth, origin = _ground_truth(lookup) if _GROUND_TRUTH.intersection(columns) else ("NULL::VARCHAR", "NULL::VARCHAR")
@@ -194,5 +194,5 @@ def looks_at_fields(columns: Sequence[str]) -> bool:
 
 
 def _filled(sql: str, fillings: Mapping[str, str]) -> str:
-    """`sql` with what stands in double braces replaced, in one pass: what is filled in is never searched."""
+    """`sql` with names in double braces replaced, in one pass, so that inserted text is never searched."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: fillings[match[1]], sql)

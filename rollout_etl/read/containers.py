@@ -1,4 +1,4 @@
-"""Files whose rows are no lines, a JSON array or Parquet: DuckDB reads them, and gives each row as JSON."""
+"""Files whose rows are not lines, a JSON array or Parquet: DuckDB reads them and returns each row as JSON."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rows_of(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
 
 
 def _fetched_rows(item: Input) -> Iterator[tuple[np.ndarray, pa.StringArray]]:
-    """Rows of a file that is fetched first: DuckDB needs an extension for URLs, which not every machine can install."""
+    """Rows of a file that is downloaded first: DuckDB needs an extension for URLs, which not every machine can install."""
     from rollout_etl.read import remote
 
     with tempfile.TemporaryDirectory(prefix="rollout-etl-") as folder:
@@ -57,7 +57,7 @@ def _json_array(item: Input) -> Iterator[pa.StringArray]:
             yield texts
             read += len(texts)
     except OSError:
-        # One escape that stands for no character, and DuckDB reads nothing of the array. As a line of its own, its row can be repaired.
+        # A single invalid escape makes DuckDB fail on the whole array. As a separate line, the row can be repaired.
         rows = None if item.local_path is None else _array_of(item.local_path)
         if rows is None:
             raise
@@ -65,7 +65,7 @@ def _json_array(item: Input) -> Iterator[pa.StringArray]:
 
 
 def _array_of(path: str) -> list[Any] | None:
-    """The elements of a JSON array, None where it is none."""
+    """The elements of a JSON array, None if it is not one."""
     try:
         found = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError):
@@ -100,10 +100,10 @@ def _value(name: str, given: str, dtype: str) -> str:
     if name in _NESTED and dtype == "VARCHAR":
         return f"CASE WHEN regexp_matches({column}, '^\\s*[\\[{{]') AND json_valid({column}) THEN {column}::JSON ELSE to_json({column}) END"
     if "STRUCT(" in dtype:
-        # Arrow fills a struct with what other rows have: schemas of tools would hold the properties of all other tools, as null.
+        # Arrow fills a struct with the keys of other rows: schemas of tools would hold the properties of all other tools, as null.
         return f"json_strip_nulls(to_json({column}))"
     if name in _INDICES and dtype in ("DOUBLE", "FLOAT"):
-        # What is missing in one row makes numbers of the others floats, where pandas wrote the file.
+        # If pandas wrote the file, a missing value in one row turns the integers of the others into floats.
         return f"CASE WHEN {column} = floor({column}) THEN {column}::BIGINT END"
     return column
 

@@ -1,4 +1,4 @@
-"""The database that lines are read with: opened once for a scan, asked one query for each pass."""
+"""The database for reading lines: opened once per scan, with one query for each pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def opened(style: Style, threads: int | None) -> duckdb.DuckDBPyConnection:
 
 def streamed(database: duckdb.DuckDBPyConnection, lines: pa.RecordBatchReader | pa.Table, query: str, rows: int) -> pa.RecordBatchReader:
     """Batches of some `rows` of what `query` makes of `lines`, while they come."""
-    # Scans may be under way side by side, or given up half-way: each has a connection of its own.
+    # Scans may run side by side, or be abandoned, so each has a connection of its own.
     connection = database.cursor()
     connection.register("lines", lines)
     # A relation plans its query for the names of its columns, and again to run it: a tenth of a second each.

@@ -1,4 +1,4 @@
-"""What the first lines of the first files tell of all."""
+"""Estimates about all inputs from the first lines of the first files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FILES, _LINES, _NAMED_LINES = 8, 10, 100
 
 
 class Glimpse:
-    """A look at the beginnings of some inputs, taken when it is first asked for."""
+    """The beginnings of some inputs, read when first needed."""
 
     def __init__(self, inputs: Sequence[Input]) -> None:
         self._inputs = inputs
 
     @cached_property
     def _starts(self) -> list[tuple[float, list[bytes]]]:
-        """Of the first files, the bytes of a row, judged by their first batch, and the first lines."""
+        """For the first files, the bytes per row, estimated from their first batch, and the first lines."""
         batches = (batch for item in self._inputs[:_FILES] for batch in islice(line_batches([item]), 1))
         return [(batch.nbytes / batch.num_rows, _texts(batch, _LINES)) for batch in batches]
 

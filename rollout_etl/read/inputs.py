@@ -1,4 +1,4 @@
-"""Paths, folders, globs and URLs to the files that are read, in a fixed order."""
+"""From paths, folders, globs and URLs to the files that are read, in a fixed order."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Input:
 
     path: str
     stored: Stored | None = None
-    """The ingested folder that holds the file's lines: the file itself is not opened."""
+    """The ingested folder that holds the lines of the file; the file itself is not opened."""
     number: int = 0
-    """Which of the folder's sources it is."""
+    """The number of the source in that folder."""
     name: str | None = None
     """`NAME` of `NAME=PATH`: the `task_name` of its rollouts, and part of their keys."""
     start: int = 0
     end: int | None = None
-    """Only the lines between these bytes of the file, where it is read in ranges; None: to its end."""
+    """If the file is read in ranges, only the lines between these bytes; None: to its end."""
 
     @property
     def is_remote(self) -> bool:
@@ -45,19 +45,19 @@ class Input:
 
     @property
     def local_path(self) -> str | None:
-        """Where the file lies on this machine, None where it does not."""
+        """The path of the file on this machine, None for a remote file."""
         if self.path.lower().startswith("file://"):
             return unquote(urlsplit(self.path).path)
         return None if self.is_remote else self.path
 
     @property
     def is_plain(self) -> bool:
-        """Whether the lines stand in a file of this machine as they are read, so that each has a place in it."""
+        """Whether the file is local and uncompressed, so that each line has a byte offset in it."""
         return self.stored is None and not self.is_remote and self.suffix == ".jsonl"
 
     @property
     def _file(self) -> str:
-        """The path without the query of a URL; in the name of a file `?` is a sign as any other."""
+        """The path without the query of a URL; in the name of a local file `?` has no special meaning."""
         return self.path.split("?")[0] if _URL.match(self.path) else self.path
 
     @property
@@ -83,7 +83,7 @@ class Input:
 
     @property
     def task_inputs(self) -> str | None:
-        """Path of the materialized inputs that lie beside the file, or that were ingested with it."""
+        """Path of the materialized inputs next to the file, or that were ingested with it."""
         if self.stored is not None:
             beside_then = self.stored.sources[self.number].task_inputs
             return None if beside_then is None else os.path.join(self.stored.folder, beside_then)
@@ -94,7 +94,7 @@ class Input:
 
 
 def _is_sidecar(path: str) -> bool:
-    """Whether a file is what NeMo Gym writes beside rollouts, by its name."""
+    """Whether a file is one of those that NeMo Gym writes next to rollouts, by its name."""
     return bool(_SIDECAR.search(Input(path).stem))
 
 
@@ -104,7 +104,7 @@ def _is_own(path: str) -> bool:
         return True
     if any(os.path.exists(f"{one}{MANIFEST_SUFFIX}") for one in (path, os.path.dirname(path))):
         return True
-    # What cannot be read is told when it is.
+    # A file that cannot be read is reported when it is read.
     with contextlib.suppress(OSError):
         return path.lower().endswith((".json", ".jsonl")) and os.path.isfile(path) and begins_as(path, "quarantine", "profile")
     return False
@@ -122,19 +122,19 @@ def _in_folder(folder: str) -> list[str]:
 
 
 def each_path(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
-    """One path or several, as texts. Raises `UsageError` for what is no path."""
+    """One or several paths, as texts. Raises `UsageError` for a value that is not a path."""
     given = [paths] if isinstance(paths, str | os.PathLike) else paths
     if not isinstance(given, Iterable):
-        raise UsageError(f"inputs are a path or a list of paths, not {given!r}")
+        raise UsageError(f"inputs must be a path or a list of paths, not {given!r}")
     found = list(given)
     for path in found:
         if not isinstance(path, str | os.PathLike):
-            raise UsageError(f"an input is {path!r}, which is no path")
+            raise UsageError(f"the input {path!r} is not a path")
     return [os.fspath(path) for path in found]
 
 
 def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[list[Input], list[str]]:
-    """The files behind `paths`, each once, and notes on what was left out. `NAME=PATH` names the task of what is behind the path.
+    """The files of `paths`, each once, and notes on files that were left out. With `NAME=PATH`, the rollouts get NAME as their task name.
 
     Raises `UsageError` for a path that does not exist or holds nothing to read.
     """
@@ -179,7 +179,7 @@ def _add(found: dict[str, Input], key: str, item: Input) -> None:
 
 
 def searched_note(paths: Iterable[str], output: str | os.PathLike[str]) -> list[str]:
-    """A note for an output in a folder that is searched for inputs, and that a search would take for rollouts."""
+    """A note for an output in a folder that is searched for inputs, if a later search would read it as rollouts."""
     place = os.path.realpath(output)
     for folder in [folder for _, folder in map(_named, paths) if os.path.isdir(folder) and not is_stored(folder)]:
         if place.lower().endswith(SUFFIXES) and place.startswith(os.path.join(os.path.realpath(folder), "")):
@@ -191,7 +191,7 @@ Stamp = tuple[int, int, int]
 
 
 def stamps_of(inputs: Iterable[Input]) -> dict[str, Stamp]:
-    """Size, time and number of the files of this machine, by which a change shows."""
+    """Size, time and inode of local files, to notice changes."""
     return {path: stamp for item in inputs if item.stored is None and (path := item.local_path) is not None and (stamp := _stamp(path)) is not None}
 
 
@@ -200,7 +200,7 @@ def check_stamps(stamps: Mapping[str, Stamp]) -> None:
     for path, stamp in stamps.items():
         found = _stamp(path)
         if found != stamp:
-            raise UnreadableError(f"{path} {'is gone' if found is None else 'changed'} while it was read; run again when it is written")
+            raise UnreadableError(f"{path} {'disappeared' if found is None else 'changed'} while it was being read; run again when it is complete")
 
 
 def _stamp(path: str) -> Stamp | None:
@@ -212,18 +212,18 @@ def _stamp(path: str) -> Stamp | None:
 
 
 def _named(path: str) -> tuple[str | None, str]:
-    """Name and path of `NAME=PATH`; a path that exists as it stands has no name."""
+    """Name and path of `NAME=PATH`; if the whole text is an existing path, it has no name."""
     match = None if os.path.exists(path) else NAMED.fullmatch(path)
     return (match[1], match[2]) if match else (None, path)
 
 
 def _expand(path: str) -> tuple[list[str], list[str]]:
-    """Files that are named, and files that a search came upon."""
+    """Files that are named explicitly, and files that were found by searching."""
     if _URL.match(path):
         try:
             urlsplit(path)
         except ValueError as error:
-            raise UsageError(f"{path} is no URL: {error}") from error
+            raise UsageError(f"{path} is not a URL: {error}") from error
         return [path], []
     if os.path.isdir(path):
         return [], _in_folder(path)
@@ -231,7 +231,7 @@ def _expand(path: str) -> tuple[list[str], list[str]]:
         if not os.path.isfile(path):
             raise UsageError(f"{path} is not a regular file: rollouts are read more than once, so save a pipe to a file first")
         if path.endswith(".parquet") and is_stored(os.path.dirname(path)):
-            raise UsageError(f"{path} is part of what was ingested: name the folder {os.path.dirname(path) or '.'}")
+            raise UsageError(f"{path} is part of an ingested folder: name the folder {os.path.dirname(path) or '.'}")
         if not os.access(path, os.R_OK):
             raise UnreadableError(f"cannot read {path}: permission denied")
         return [path], []
@@ -247,4 +247,4 @@ def _note(left_out: Sequence[str], what: str, way_out: str = "name a file") -> l
     if not left_out:
         return []
     shown = ", ".join(os.path.basename(p) for p in left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-    return [f"left out {len(left_out)} {what}: {shown} ({way_out} to read it all the same)"]
+    return [f"left out {len(left_out)} {what}: {shown} ({way_out} to read it nevertheless)"]

@@ -24,13 +24,13 @@ def scan_rollouts(
     group_by: str | Sequence[str] = (),
     max_bad_fraction: float = 0.01,
 ) -> pl.LazyFrame:
-    """Rollouts of files, folders, globs or URLs as the canonical table: one row per rollout, the columns of `SCHEMA`.
+    """The rollouts of files, folders, globs or URLs as the canonical table: one row per rollout, with the columns of `SCHEMA`.
 
     Nothing is read before the frame is collected, and then only the columns that are used. `prompt`, `completion`, `tools`,
     `ground_truth`, `metrics` and `extra` are JSON text. `reward` is Float64, null when missing or not a finite number.
 
-    Raises `UsageError` for paths that do not exist, and, when collected, `UnreadableError` for files that cannot be read or
-    when more than `max_bad_fraction` of the lines are not rollouts.
+    Raises `UsageError` for paths that do not exist. When collected, raises `UnreadableError` for files that cannot be read, or
+    if more than `max_bad_fraction` of the lines are not rollouts.
     """
     check_arguments(scan_rollouts, locals())
     check_fraction("max_bad_fraction", max_bad_fraction)

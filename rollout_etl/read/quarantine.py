@@ -1,4 +1,4 @@
-"""Lines that are no rollouts, kept with file, line number, reason and text."""
+"""Lines that are not rollouts, kept with file, line number, reason and text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that is no rollout."""
+    """A line that is not a rollout."""
 
     source: str
     line: int
@@ -28,15 +28,15 @@ class BadLine:
 
 @dataclass
 class Account:
-    """Where every line of a scan went: `read == len(quarantined) + rollouts`."""
+    """What happened to every line of a scan: `read == len(quarantined) + rollouts`."""
 
     read: int = 0
     rollouts: int = 0
     quarantined: list[BadLine] = field(default_factory=list)
     repairs: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
-    """Rows that were repaired, and of which damage."""
+    """Rows that were repaired, and their kind of damage."""
     found: Counter[str] = field(default_factory=Counter)
-    """Rollouts in which a field that the user named holds something."""
+    """Number of rollouts in which a field that the user named has a value."""
 
     @property
     def bad_fraction(self) -> float:

@@ -1,4 +1,4 @@
-"""Files behind URLs as lines: bytes where the scheme gives bytes, so that bad lines are told apart as in files of this machine."""
+"""Lines of files behind URLs. If the scheme gives bytes, bad lines are recognised as in local files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIMEOUT_SECONDS = 60
 PAUSES = (0.3, 1.0, 3.0)
 """Seconds to wait before each further try."""
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""Answers that a server may take back a little later."""
+"""HTTP status codes after which another try may succeed."""
 
 
 def opened(url: str) -> Any:
@@ -31,15 +31,15 @@ def opened(url: str) -> Any:
     if scheme in ("http", "https"):
         return io.BufferedReader(_Body(url), 1 << 20)
     if scheme not in _STORES:
-        raise OSError(f"URLs are of file, http, https, {', '.join(_STORES)}; save the file to this machine first")
+        raise OSError(f"supported URLs are file, http, https, {', '.join(_STORES)}; save the file to this machine first")
     return None
 
 
 class _Body(io.RawIOBase):
-    """What stands behind a URL. A connection that breaks is taken up where it broke, if the server sends ranges of the same file."""
+    """The content of a URL. A broken connection is resumed if the server sends ranges of the same file."""
 
     def __init__(self, url: str) -> None:
-        # Spaces and letters that are not ASCII, as people copy them from a browser.
+        # URLs copied from a browser may contain spaces and letters that are not ASCII.
         self._url = quote(url, safe="%/:?#[]@!$&'()*+,;=~")
         self._at = self._stalls = 0
         self._answer = self._asked()
@@ -53,7 +53,7 @@ class _Body(io.RawIOBase):
         while True:
             try:
                 count = self._answer.readinto(buffer)
-                # A connection that breaks looks like an end to `http.client`.
+                # To `http.client`, a broken connection looks like the end.
                 if count or not len(buffer) or self._length is None or self._at == self._length:
                     self._at += count
                     self._stalls = 0 if count else self._stalls
@@ -64,14 +64,14 @@ class _Body(io.RawIOBase):
             self._go_on(reason)
 
     def _go_on(self, reason: str) -> None:
-        """Ask for the rest. Raises `OSError` where there is no way to be sure that it is the rest of the same file."""
+        """Request the rest. Raises `OSError` if it may not be the rest of the same file."""
         self._answer.close()
         self._stalls += 1
         if self._version is None or self._stalls > len(PAUSES):
             raise OSError(reason)
         self._answer = self._asked({"Range": f"bytes={self._at}-", "If-Range": self._version})
         if _version(self._answer) != self._version:
-            raise OSError("the file changed while it was read")
+            raise OSError("the file changed while it was being read")
         if self._answer.status != http.client.PARTIAL_CONTENT:
             raise OSError(reason)
 
@@ -100,7 +100,7 @@ class _Body(io.RawIOBase):
 
 
 def _version(answer: http.client.HTTPResponse) -> str | None:
-    """What tells one state of the file from another; weak tags do not."""
+    """The tag or time that identifies a state of the file; weak tags do not."""
     tag = answer.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
 

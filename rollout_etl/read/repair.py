@@ -1,4 +1,4 @@
-"""The second look at lines that did not come out as rollouts: repaired where that is safe, otherwise told apart by reason."""
+"""The second look at lines that did not come out as rollouts: repair them if that is safe, otherwise find the reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 _BOM = "\ufeff"
 _ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL)
-# Strings are matched first, so that nothing inside them is taken for a number or a comma.
+# Strings are matched first, so that their content is never mistaken for a number or a comma.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TOKENS = re.compile(
     rf"(?P<string>{_STRING})|(?P<bracket>[\[\]{{}}])|(?P<comma>(?<=[^\s,:\[{{])\s*,(?=\s*[\]}}]))"
@@ -23,7 +23,7 @@ _ROLLOUT_FIELDS = {"responses_create_params", "response", "output", "messages", 
 
 
 class SecondLook(NamedTuple):
-    """What became of a line: `text` where it may be a rollout, repaired or as it was, and the `reason` for its quarantine where it is none."""
+    """The result for a line: its `text` (repaired or unchanged) if it may be a rollout, and the `reason` for its quarantine if it is not."""
 
     text: str | None
     reason: str
@@ -31,7 +31,7 @@ class SecondLook(NamedTuple):
 
 
 def look_again(line: bytes) -> SecondLook:
-    """Repair a line, or say why it is no rollout."""
+    """Repair a line, or say why it is not a rollout."""
     try:
         text = line.decode("utf-8").strip(" \t\r\n")
     except UnicodeDecodeError as error:
@@ -44,14 +44,14 @@ def look_again(line: bytes) -> SecondLook:
     if paired != text:
         text = paired
         damage.append("lone_surrogate")
-    # Most lines that come here are sound JSON, or none at all; going through all tokens takes long.
+    # Most of these lines are either valid JSON or not JSON at all, and checking all tokens is slow.
     text, more = _mended(text) if _SUSPECT.search(text) else (text, [])
     may_be_rollout, reason = _judged(text)
     return SecondLook(text if may_be_rollout else None, reason, (*damage, *more))
 
 
 def _mended(text: str) -> tuple[str, list[str]]:
-    """A line without the numbers and commas that JSON does not have, and what was wrong with it."""
+    """A line without the numbers and commas that JSON does not allow, and the kind of damage."""
     depth, key = 0, ""
     damage: dict[str, None] = {}
 
@@ -77,12 +77,12 @@ def _mended(text: str) -> tuple[str, list[str]]:
 
 
 def _is_deep(text: str) -> bool:
-    """Whether a hundred brackets close in a row: other readers of JSON give up there."""
+    """Whether a hundred brackets close in a row, where other JSON readers give up."""
     return text.count("]") + text.count("}") >= 100 and _DEEP.search(_NOT_CLOSING.sub("", text)) is not None
 
 
 def _judged(text: str) -> tuple[bool, str]:
-    """Whether a text may be a rollout, and why it is none if it turns out to be none."""
+    """Whether a text may be a rollout, and the reason if it turns out not to be one."""
     try:
         value = json.loads(text, parse_int=len, parse_float=len)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Bad lines of a frame: repaired and read again, or counted and kept in the account."""
+"""Bad lines of a frame: repaired and read again, or counted and recorded."""
 
 from __future__ import annotations
 

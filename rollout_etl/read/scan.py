@@ -48,7 +48,7 @@ class Rollouts:
         memory: int | None = None,
         inputs: Sequence[Input] | None = None,
     ) -> None:
-        """`memory` is how many bytes a pass may hold; without it, what is fastest. `inputs` are files that were found before; `paths` name them otherwise."""
+        """`memory` limits the bytes that a pass may hold; without it, speed decides. `inputs` are files that were found already, in place of `paths`."""
         self.inputs, self.notes = find_inputs(paths) if inputs is None else (list(inputs), [])
         self.style = style or Style()
         self.lookup = settled(self.inputs, lookup or Lookup())
@@ -63,16 +63,16 @@ class Rollouts:
         self._task_inputs = TaskInputs(self, task_inputs)
         self._stamps = stamps_of(self.inputs)
         self.glimpse = Glimpse(self.inputs)
-        """What the beginnings of the inputs tell."""
+        """Estimates from the beginnings of the inputs."""
 
     def check_unchanged(self) -> None:
-        """Raise `UnreadableError` for a file that is no longer what it was when this reader was made."""
+        """Raise `UnreadableError` for a file that has changed since this reader was made."""
         check_stamps(self._stamps)
 
     def over(self, inputs: Sequence[Input]) -> Rollouts:
         """A reader of some of the inputs, or of ranges of them; rows count from 0 there, and the lines of a range from 1."""
         part = Rollouts((), inputs=inputs, style=self.style, lookup=self.lookup, threads=self._threads, memory=self._memory)
-        # What is costly to make is shared.
+        # Share what is expensive to make.
         part.__dict__ |= {name: getattr(self, name) for name in ("_database", "glimpse", "_stamps")}
         part._is_part = True
         part._task_inputs = self._task_inputs.over(part)
@@ -84,7 +84,7 @@ class Rollouts:
     def batches(self, columns: Sequence[str], rows: np.ndarray | None = None, min_reward: float | None = None) -> Iterator[pl.DataFrame]:
         """Frames of `columns`, rows in the order of the files; with `rows` (sorted row numbers), only those rows.
 
-        With `min_reward`, messages and texts of rollouts under it are null: they need not be written out.
+        With `min_reward`, messages and texts of rollouts under it are null, because they are not needed.
         """
         with Stage("read" if rows is None else "fetch", self.total_bytes, told=not self._is_part) as stage:
             for frame in stage.waiting(self._batches(columns, rows, min_reward, stage)):
@@ -108,10 +108,10 @@ class Rollouts:
             self.account = account
         elif account.rollouts != len(rows):
             self.check_unchanged()
-            raise UnreadableError("the input changed while it was read: rollouts of the first pass are none in the second")
+            raise UnreadableError("the input changed while it was being read: rollouts of the first pass are not rollouts in the second")
 
     def check_bad_fraction(self, limit: float) -> None:
-        """Raise `UnreadableError` when more than `limit` of the lines that were read are no rollouts."""
+        """Raise `UnreadableError` if more than `limit` of the lines that were read are not rollouts."""
         account = self.account
         if account is not None and account.bad_fraction > limit:
             first = account.quarantined[0]
@@ -121,27 +121,27 @@ class Rollouts:
             )
 
     def holds(self, columns: Iterable[str]) -> bool:
-        """Whether these columns come without reading lines, so that it pays to decide on them first."""
+        """Whether these columns are available without reading lines, so that it pays to decide with them first."""
         return False
 
     @property
     def task_inputs(self) -> list[Input]:
-        """The files that ground truth is looked up in besides."""
+        """The task inputs in which ground truth is also looked up."""
         return self._task_inputs.inputs
 
     @property
     def lacks_task_inputs(self) -> bool:
-        """Whether there are none for some of the files."""
+        """Whether some of the files have no task inputs."""
         return self._task_inputs.missing
 
     @property
     def warnings(self) -> list[str]:
-        """What reading has brought up so far."""
+        """Warnings from reading so far."""
         return self._task_inputs.warnings
 
     @property
     def total_bytes(self) -> int | None:
-        """Bytes of all lines, where the files tell."""
+        """Bytes of all lines, if known."""
         if any(item.local_path is None or item.stored is not None or item.suffix != ".jsonl" for item in self.inputs):
             return None
         return sum((os.path.getsize(item.path) if item.end is None else item.end) - item.start for item in self.inputs if os.path.exists(item.path))
@@ -158,7 +158,7 @@ class Rollouts:
         failure: list[Exception] = []
 
         def guarded(first_row: int) -> Iterator[pa.RecordBatch]:
-            # DuckDB turns what a generator raises into its own error; the first cause is what users need.
+            # DuckDB wraps errors of a generator in its own; users need the first cause.
             try:
                 yield from self._lines(rows, first_row, lambda size: stage.advance(bytes=size))
             except Exception as error:
@@ -202,7 +202,7 @@ class Rollouts:
         return streamed(self._database, lines, query, self._batch_rows())
 
     def _batch_rows(self) -> int:
-        """Rows of a batch: some 32 MB of lines."""
+        """Rows of a batch: about 32 MB of lines."""
         size = _BATCH_BYTES if self._memory is None else min(_BATCH_BYTES, self._memory // 64)
         return int(min(max(size / self.glimpse.bytes_per_rollout, 16), 20_000))
 

@@ -1,4 +1,4 @@
-"""What rollouts do not carry, from the inputs of their run: ground truth, and the whole row as a prompt for Gym.
+"""Values that rollouts lack, from the inputs of their run: ground truth, and the whole row as a prompt for Gym.
 
 The verify step drops fields that its response class does not declare, so they often stand only in the input dataset, or in
 `<stem>_materialized_inputs.jsonl`, which `gym eval run` writes beside the rollouts.
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 _TRUTH = ("ground_truth", "ground_truth_text", "ground_truth_origin")
 _TOLD_BY = {**dict.fromkeys(_TRUTH, "truth_at"), "agent_name": "agent_at", "gym_row": "row_at"}
-"""What says which input tells a column (see `Matcher.matched`)."""
+"""For each column, the column with the number of the matching input (see `Matcher.matched`)."""
 _ADDED_BY_RUNS = r'"_ng_[a-z_]+":(?:"[^"\\]*"|[^",{}\[\]]*),?'
 
 
 class _Table(NamedTuple):
-    """Inputs that were read: what they tell, and what finds them."""
+    """Inputs that were read: their values, and the matcher that finds them."""
 
     told: pl.DataFrame
     matcher: Matcher
@@ -46,22 +46,22 @@ class TaskInputs:
         self._unsure: Counter[tuple[str, ...]] = Counter()
 
     def over(self, rollouts: Rollouts) -> TaskInputs:
-        """The same for a part of the inputs. Parts of the same files share what was read, and what was counted."""
+        """The look-up for a part of the inputs. Parts of the same files share what was read and counted."""
         part = TaskInputs(rollouts, self._path)
         part._tables, part._unsure = self._tables, self._unsure
         return part
 
     @property
     def missing(self) -> bool:
-        """Whether some of the rollouts have none."""
+        """Whether some of the rollouts have no task inputs."""
         return len(self._sidecars) < len(self._rollouts.inputs)
 
     @property
     def warnings(self) -> list[str]:
-        """A line on the rollouts that several inputs fit which do not agree, as far as they were looked up here."""
+        """A warning about rollouts that match several inputs with different values, as far as they were looked up here."""
         unsure = max(self._unsure.values(), default=0)
-        way = "nothing was taken from where these differ; give rollouts and inputs the same _ng_task_index or task_id"
-        return [f"{unsure} rollout(s) fit several task inputs: {way}"] if unsure else []
+        way = "values in which these differ were not used; give rollouts and inputs the same _ng_task_index or task_id"
+        return [f"{unsure} rollout(s) match several task inputs: {way}"] if unsure else []
 
     def _looked_up_in(self, names: tuple[str, ...]) -> _Table:
         sidecars = tuple(self._sidecars.items())
@@ -128,7 +128,7 @@ class TaskInputs:
 
 
 def _table(sidecars: tuple[tuple[str, str], ...], style: Style, lookup: Lookup, names: tuple[str, ...]) -> _Table:
-    """What the inputs tell of `names`. `sidecars` are sources, each with its inputs."""
+    """The values of the inputs for `names`. `sidecars` are sources, each with its inputs."""
     from rollout_etl.read.scan import Rollouts
 
     inputs = Rollouts(list(dict.fromkeys(path for _, path in sidecars)), style=style, lookup=lookup)
@@ -139,9 +139,9 @@ def _table(sidecars: tuple[tuple[str, str], ...], style: Style, lookup: Lookup, 
         table = table.with_columns(ground_truth_origin=pl.format("task_inputs.{}", "ground_truth_origin"))
     # Repeats of a task differ in what the run adds to each, and in how answers are drawn.
     rest = pl.col("extra").str.replace_all(_ADDED_BY_RUNS, "").hash() if "extra" in wanted else pl.lit(0, dtype=pl.UInt64)
-    # Of repeated inputs the first that tells.
+    # The first of repeated inputs that has a value.
     table = table.with_columns(rest=rest).sort(pl.col("ground_truth").is_null(), maintain_order=True)
-    # A folder or a pattern stands for its files.
+    # A folder or a pattern means its files.
     files = {path: [item.path for item in find_inputs(path)[0]] for path in dict.fromkeys(path for _, path in sidecars)}
     looked_in = [(source, file) for source, path in sidecars for file in files[path]]
     sources = pl.DataFrame(looked_in, schema={"source": pl.String, "inputs": pl.String}, orient="row")

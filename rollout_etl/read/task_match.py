@@ -1,7 +1,7 @@
-"""Which task inputs a rollout was made from, by what both sides tell of the task.
+"""Finding the task inputs that a rollout was made from.
 
-By `_ng_task_index` where both have it, else by prompt; among the inputs of the rollout's own agent before those that name none. Where several
-inputs fit, prompt and task fields tell them apart; what those that are left do not agree on is told by none.
+They are matched by `_ng_task_index` if both sides have it, else by prompt; inputs of the rollout's own agent come before those that name
+none. If several inputs match, prompt and task fields decide among them. Values in which the remaining inputs differ are not used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FOUND: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 class Matcher:
-    """Finds inputs, given as a frame of `KEYS`, `ground_truth`, and `rest`, a number made of what else tells tasks apart."""
+    """Finds inputs, given as a frame of `KEYS`, `ground_truth`, and `rest`, a hash of everything else that distinguishes tasks."""
 
     def __init__(self, inputs: pl.DataFrame) -> None:
         self._fields = [name for name in TASK_FIELDS if inputs["task_fields"].struct.field(name).null_count() < len(inputs)]
@@ -30,16 +30,16 @@ class Matcher:
         self._grouped: dict[tuple[str, bool, tuple[str, ...]], pl.DataFrame] = {}
 
     def matched(self, rollouts: pl.DataFrame) -> pl.DataFrame:
-        """For each of `rollouts` (`KEYS`) the numbers of the inputs that tell its ground truth, its agent and its Gym row.
+        """For each of `rollouts` (`KEYS`) the numbers of the inputs that give its ground truth, its agent and its Gym row.
 
-        `truth_differs` and `row_differs` say that several inputs fit that tell different ones.
+        `truth_differs` and `row_differs` say that several matching inputs give different values.
         """
         left = rollouts.with_row_index("rollout").unnest("task_fields")
         found = [pl.DataFrame(schema={"rollout": pl.UInt32, **_FOUND})]
         for by in ("task_index", "prompt_key"):
             for of in (_OWN, _NAMELESS, _ALL):
                 for indexed in (True, False):
-                    # An index that the inputs have as well is not passed over for a prompt.
+                    # If the inputs have the index too, it takes precedence over the prompt.
                     asked = left.filter(pl.col("agent_name").is_null() == (of == _ALL), pl.col("task_index").is_not_null() == indexed)
                     if len(asked) and (indexed or by == "prompt_key"):
                         match = self._by_index(asked, of) if by == "task_index" else self._told_apart(asked, of, indexed, ["source", "prompt_key"])
@@ -49,7 +49,7 @@ class Matcher:
         return numbers.join(pl.concat(found), on="rollout", how="left", maintain_order="left")
 
     def _by_index(self, asked: pl.DataFrame, of: str) -> pl.DataFrame:
-        """An index is believed where its inputs agree; where they do not, prompt and task fields choose among them."""
+        """Inputs by index. If those with the same index differ, prompt and task fields decide among them."""
         on = ["source", "task_index"]
         first = self._joined(asked, of, False, on)
         unsure = asked.join(first.filter(pl.col("truth_differs") | pl.col("row_differs")).select("rollout"), on="rollout", how="semi")
@@ -59,24 +59,24 @@ class Matcher:
         return pl.concat([first.join(second, on="rollout", how="anti"), second])
 
     def _told_apart(self, asked: pl.DataFrame, of: str, bare: bool, on: list[str]) -> pl.DataFrame:
-        """Inputs that agree with each rollout in every task field that it has, and inputs have at all."""
+        """Inputs that agree with each rollout in every task field that it has and that inputs can have."""
         has = pl.concat_str(pl.lit(""), *(pl.when(pl.col(name).is_not_null()).then(pl.lit(f"{name},")).otherwise(pl.lit("")) for name in self._fields))
         parts = asked.with_columns(has=has).partition_by("has", as_dict=True, include_key=False)
         return pl.concat(self._joined(part, of, bare, [*on, *str(names).split(",")[:-1]]) for (names,), part in parts.items())
 
     def _joined(self, asked: pl.DataFrame, of: str, bare: bool, on: Sequence[str]) -> pl.DataFrame:
-        """The rollouts for which there are inputs. `bare`: among inputs without an index."""
+        """The rollouts that have inputs. `bare`: only among inputs without an index."""
         on = (*on, "agent_name") if of == _OWN else tuple(on)
         if (of, bare, on) not in self._grouped:
             self._grouped[of, bare, on] = self._agreed(of, bare, on)
         return asked.select("rollout", *on).join(self._grouped[of, bare, on], on=on, how="inner", maintain_order="left").select("rollout", *_FOUND)
 
     def _agreed(self, of: str, bare: bool, on: Sequence[str]) -> pl.DataFrame:
-        """Inputs that are alike in `on`, and what they agree on."""
+        """Inputs with the same `on`, and the values on which they agree."""
         inputs = self._inputs.filter(pl.col("agent_name").is_null()) if of == _NAMELESS else self._inputs
         inputs = inputs.filter(pl.col("task_index").is_null()) if bare else inputs
         at, truth, agent = pl.col("at"), pl.col("ground_truth"), pl.col("agent_name")
-        # Of a task that stands there again, one without ground truth tells no other one.
+        # If a task occurs again without ground truth, that is not a different ground truth.
         truths = pl.when(pl.col("prompt_key").n_unique() > 1).then(truth.n_unique()).otherwise(truth.drop_nulls().n_unique())
         agents = agent.drop_nulls().n_unique()
         rows = pl.struct("prompt_key", "agent_name", "rest").n_unique()

@@ -24,9 +24,9 @@ from rollout_etl.stats.terminal import number, share, signed
 WIDTH = 340
 _HEIGHT = 190
 NAME = 60
-"""Characters of a name that are shown."""
+"""Characters of a name to show."""
 _BARS = 12
-"""Names that a chart of bars shows."""
+"""Number of names in a bar chart."""
 _POINTS = 300
 _BINS = 10
 _LABEL = {"fill": "var(--muted)", "fontSize": 11}
@@ -51,7 +51,7 @@ class Figure:
 
 
 def figures(found: dict[str, Any], data: Narrow) -> list[Figure]:
-    """The charts that there is something to draw for."""
+    """The charts for which there is data."""
     return list(_figures(found, data))
 
 
@@ -87,7 +87,7 @@ def _data(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
 
 
 def _columns(rows: Sequence[dict[str, Any]], title: str, colour: str = "var(--accent)") -> str:
-    """Upright bars of `count` by `label`, in the order of the rows, with their counts on top."""
+    """Vertical bars of `count` by `label`, in the order of the rows, with their counts on top."""
     base = alt.Chart(_data(rows)).encode(
         x=alt.X("label:N", sort=None, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         y=alt.Y("count:Q", title=None, axis=alt.Axis(format="~s", tickCount=4)),
@@ -97,7 +97,7 @@ def _columns(rows: Sequence[dict[str, Any]], title: str, colour: str = "var(--ac
 
 
 def _rows(rows: Sequence[dict[str, Any]], domain: tuple[float, float] | None = None) -> str:
-    """Lying bars of `value` by `label`, in the order of the rows; each has its own `colour` and says what is `shown`."""
+    """Horizontal bars of `value` by `label`, in the order of the rows; each has its own `colour` and says what is `shown`."""
     scale = alt.Scale(domain=domain) if domain else alt.Scale()
     base = alt.Chart(_data(rows)).encode(
         # Room for the widest label: the page's font may be wider than the one that charts are measured with.
@@ -130,12 +130,12 @@ def _outcomes(groups: dict[str, Any]) -> Figure:
         {"label": label, "value": groups["shares"][name], "colour": colour, "shown": f"{groups[name]:,} ({share(groups['shares'][name])})"}
         for label, (name, colour) in kinds.items()
     ]
-    says = f"{groups['several']:,} groups of several attempts; where rewards are equal there is nothing to learn"
+    says = f"{groups['several']:,} groups with several attempts; if rewards are equal, there is nothing to learn"
     return Figure("Outcomes of groups", says, _rows(rows, (0, 1.35)))
 
 
 def _group_rates(sound: pl.DataFrame, success: float) -> Figure:
-    """How many groups are solved how often: never and always stand apart, since they teach nothing."""
+    """How many groups are solved how often; never and always are separate, because those groups teach nothing."""
     solved = group_table(scoped(sound, "overall"), success).filter(pl.col("n") > 1).select(rate=pl.col("c") / pl.col("n"))["rate"]
     inner = binned(solved.filter((solved > 0) & (solved < 1)), UNIT_EDGES)
     fifths = dict(zip(("1-19", "20-39", "40-59", "60-79", "80-99"), inner, strict=True))
@@ -203,7 +203,7 @@ def _tools(tools: Sequence[dict[str, Any]]) -> Figure:
 def _trend(trend: Sequence[dict[str, Any]]) -> Figure:
     shown = {"mean reward": ("mean", "var(--accent)"), "success rate": ("success_rate", "var(--good)"), "equal groups": ("no_spread", "var(--quiet)")}
     stems = [Path(point["inputs"][0]).name.split(".")[0] for point in trend]
-    # The places tell files of one name apart.
+    # The positions distinguish files with the same name.
     order = [f"{place} {one_line(stem, 14)}" for place, stem in enumerate(stems, start=1)]
     rows = [
         {"at": order[place], "value": point[name], "of": label}

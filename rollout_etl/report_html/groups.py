@@ -24,22 +24,22 @@ from rollout_etl.stats.narrow import Narrow
 
 GROUPS = 60
 ATTEMPTS = 8
-"""Attempts of a group that are shown; the pair is always among them."""
+"""Attempts of a group to show; the pair is always among them."""
 _CHARS, _FEWEST_CHARS = 4000, 60
-"""Characters of a text that are shown; fewer where a single group would fill the page."""
+"""Characters of a text to show; fewer if a single group would fill the page."""
 _PARTS = 2000
-"""Parts of a conversation that are shown."""
+"""Parts of a conversation to show."""
 _NAME = 200
-"""Characters of the name of a role or a tool that are shown."""
+"""Characters of the name of a role or tool to show."""
 _BYTES = 5_000_000
-"""Bytes of all texts together, as they stand in the page."""
+"""Bytes of all texts together, escaped as in the page."""
 _MARKUP, _HEAD = 120, 80
 """Bytes that the page adds to a part, and characters that it shows of one that is folded."""
 _FETCHED = ("row", "source", "line", "attempt", "reward", "task_name", "agent_name", "prompt_key", "prompt_text", "response_text", "prompt", "completion")
 
 
 class Message(NamedTuple):
-    """What one role said."""
+    """A message of one role."""
 
     role: str
     parts: list[Part]
@@ -47,7 +47,7 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Attempt:
-    """A rollout: where it stands, its reward, whether it is `chosen` or `rejected`, and the rule by which `dpo` leaves it out."""
+    """A rollout: its position, its reward, whether it is `chosen` or `rejected`, and the rule by which `dpo` drops it."""
 
     place: str
     number: int | None
@@ -72,14 +72,14 @@ class Group:
 
 @dataclass
 class Sample:
-    """The groups that are shown, `of` how many."""
+    """The groups to show, and `of` how many they are drawn."""
 
     of: int
     groups: list[Group] = field(default_factory=list)
 
 
 def sample(data: Narrow, rollouts: Rollouts, success: float) -> Sample:
-    """Draw groups and fetch what was said in them: two passes over the lines, of which few are parsed."""
+    """Draw groups and fetch their messages: two passes over the lines, only a few of which are parsed."""
     drawn = _drawn(data.rollouts, success)
     result = Sample(data.rollouts["group"].n_unique())
     if drawn.is_empty():
@@ -109,7 +109,7 @@ def _drawn(rollouts: pl.DataFrame, success: float) -> pl.DataFrame:
     """`group`, `outcome` and `place` (the order of the page) of the groups that are shown."""
     sound = pl.col("reward").filter(pl.col("is_sound"))
     solved = (sound >= success - TOLERANCE).sum()
-    # Those that were solved by some come first: they are what there is to learn from.
+    # Groups solved by some attempts come first, because they are the ones to learn from.
     outcome = pl.when(pl.col("n") == 0).then(3).when(pl.col("c") == 0).then(2).when(pl.col("c") == pl.col("n")).then(1).otherwise(0)
     found = rollouts.group_by("group").agg(n=sound.len(), c=solved, size=pl.len(), prompt=pl.col("prompt").first(), row=pl.col("row").first())
     ranked = found.with_columns(outcome=outcome).sort(pl.col("size") == 1, "prompt", "row").with_columns(turn=pl.int_range(pl.len()).over("outcome"))
@@ -122,7 +122,7 @@ def _fetched(rollouts: Rollouts, columns: Any, rows: pl.Series) -> pl.DataFrame:
 
 
 def _first_group(members: pl.DataFrame, said: dict[int, dict[str, Any]]) -> Group:
-    """The group that is shown however large it is: its texts are cut shorter until it fits."""
+    """The group that is shown whatever its size: its texts are cut shorter until it fits."""
     chars = _CHARS
     while _size(group := _group(members, said, chars)) > _BYTES and chars > _FEWEST_CHARS:
         chars //= 4
@@ -140,7 +140,7 @@ def _group(members: pl.DataFrame, said: dict[int, dict[str, Any]], chars: int = 
         )
         for row, mark, rule in zip(rows, shown["mark"], shown["rule"], strict=True)
     ]
-    # Sides that say the same are no pair (the rule identical_sides of dpo).
+    # Equal sides are not a pair (the rule identical_sides of dpo).
     if [attempt.mark for attempt in attempts[:2]] == ["chosen", "rejected"] and rows[0]["response_text"] == rows[1]["response_text"]:
         attempts = [*(replace(attempt, mark="", rule="identical_sides") for attempt in attempts[:2]), *attempts[2:]]
     return Group(
@@ -168,7 +168,7 @@ def _messages(text: str | None, chars: int) -> Iterator[Message]:
 
 
 def _size(group: Group) -> int:
-    """Bytes of a group in the page, about: texts once they are escaped, with what stands around them."""
+    """Approximate bytes of a group in the page: its escaped texts and the markup around them."""
     messages = [*group.prompt, *(message for attempt in group.attempts for message in attempt.messages)]
     shown = (text for message in messages for part in message.parts for text in (part.text, part.text[:_HEAD], part.label))
     return sum(len(escape(text).encode()) for text in shown) + _MARKUP * sum(1 + len(message.parts) for message in messages)

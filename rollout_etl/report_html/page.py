@@ -1,4 +1,4 @@
-"""The report as one HTML file without scripts: nothing in it can run, and nothing in it asks a network for anything."""
+"""The report as one HTML file without scripts and network requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEEDED = ("altair", "vl_convert", "jinja2")
 
 
 def check_place(path: Path, inputs: Sequence[Input]) -> None:
-    """Raise `UsageError` where a report cannot be written: over an input, over a folder, or without the libraries that draw it."""
+    """Raise `UsageError` if a report cannot be written: over an input, over a folder, or without the libraries that draw it."""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError("--html needs libraries that are not installed: pip install '.[report]' in a checkout of rollout-etl")
