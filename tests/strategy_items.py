@@ -97,6 +97,7 @@ text_parts: Strategy = some({"annotations": st.just([]), "logprobs": st.none()},
     st.fixed_dictionaries({"type": st.just("refusal"), "refusal": texts}),
     st.just({"type": "output_text", "text": None}),
     st.none(),
+    texts,
 )
 media_parts: Strategy = st.sampled_from(
     (
@@ -136,7 +137,7 @@ calls: Strategy = some(
 )
 plain_calls: Strategy = some({}, type=st.just("function_call"), name=names, arguments=arguments, call_id=ids)
 results: Strategy = some(
-    {"call_id": maybe_ids, "name": names}, type=st.just("function_call_output"), output=texts | part_lists | media_lists | values
+    {"call_id": maybe_ids, "name": names}, type=st.just("function_call_output"), output=texts | part_lists | media_lists | media_parts | values
 )
 plain_results: Strategy = some({}, type=st.just("function_call_output"), output=texts, call_id=ids)
 reasonings: Strategy = some(
@@ -145,7 +146,11 @@ reasonings: Strategy = some(
 )
 plain_reasonings: Strategy = texts.map(lambda text: {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": text}]})
 unknown_items: Strategy = st.sampled_from(
-    (None, {}, {"type": "web_search_call", "id": "ws_1", "status": "completed"}, {"type": "mcp_call", "name": "f", "arguments": "{}"}, 5, "text")
+    (
+        None, {}, {"type": "web_search_call", "id": "ws_1", "status": "completed"}, {"type": "web_search_call", "status": None, "id": "ws_2"},
+        {"type": "mcp_call", "name": "f", "arguments": "{}"}, {"type": "custom_tool_call_output", "output": ["text"]}, 5, "text", "other",
+        {"type": "computer_call_output", "call_id": "c1", "output": {"type": "computer_screenshot", "image_url": "data:image/png;base64,AA=="}},
+    )
 )
 plain_items: Strategy = plain_messages | plain_messages | plain_calls | plain_results | plain_reasonings
 items: Strategy = plain_items | assistant_messages | other_messages | calls | results | reasonings | unknown_items

@@ -75,6 +75,33 @@ def test_what_a_tool_gave_back(tmp_path: Path, output: Any, text: str) -> None:
     assert not found["has_media"]
 
 
+@pytest.mark.parametrize("where", ["input", "output"])
+@pytest.mark.parametrize("kind", ["function_call_output", "computer_call_output"])
+def test_a_screenshot_is_media(tmp_path: Path, kind: str, where: str) -> None:
+    shown = {"type": kind, "call_id": "c", "output": {"type": "computer_screenshot", "image_url": "data:image/png;base64,AA=="}}
+    row = rollout(CALL, shown, answer()) if where == "output" else rollout(answer()) | {"responses_create_params": {"input": [QUESTION, CALL, shown]}}
+    assert read(tmp_path, row, "has_media") == {"has_media": True}
+
+
+@pytest.mark.parametrize("parts", [["1 + ", "1"], ["1 + ", {"type": "input_text", "text": "1"}]])
+def test_parts_that_are_texts(tmp_path: Path, parts: list[Any]) -> None:
+    row = rollout({"type": "reasoning", "summary": ["so", "then"]}, {"type": "message", "role": "assistant", "content": parts})
+    row["responses_create_params"] = {"input": [{"role": "user", "content": parts}]}
+    found = read(tmp_path, row, "prompt_text", "completion")
+    assert found["prompt_text"] == "1 + 1"
+    assert json.loads(found["completion"]) == [{"role": "assistant", "reasoning_content": "so\n\nthen", "content": "1 + 1"}]
+
+
+def test_items_of_unknown_kinds_tell_prompts_apart(tmp_path: Path) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    items = [{"type": "item_reference", "id": "a"}, {"type": "item_reference", "id": "b"}, {"status": None, "id": "a", "type": "item_reference"}]
+    path.write_text("".join(json.dumps(rollout(answer()) | {"responses_create_params": {"input": [QUESTION, item]}}) + "\n" for item in items))
+    [frame] = Rollouts(str(path)).batches(["task_key", "prompt_key", "messages_key"])
+    for keys in frame.iter_columns():
+        first, second, third = keys
+        assert first != second and first == third
+
+
 def test_a_result_and_its_call_without_types(tmp_path: Path) -> None:
     row = rollout({"call_id": "c", "name": "f", "arguments": "{}"}, {"call_id": "c", "output": "r"}, answer())
     assert completion(tmp_path, row) == completion(tmp_path, rollout(CALL, {"type": "function_call_output", "call_id": "c", "output": "r"}, answer()))

@@ -9,7 +9,7 @@ from typing import Any
 from rollout_etl.read.canonical import Style
 
 from .jsontext import Object, dumps
-from .units import Unit, part_texts
+from .units import Unit, said_texts
 
 _ROLE_OF_KIND = {"U": "user", "S": "system", "D": "developer"}
 
@@ -76,7 +76,7 @@ class Conversation:
             if isinstance(entry, Unit) and entry.kind == "U":
                 return str(entry.value)
             if isinstance(entry, Unit) and entry.kind == "M" and entry.name == "user":
-                return "".join(part_texts(entry.value))
+                return "".join(said_texts(entry.value))
         return None
 
     def answer(self) -> str | None:

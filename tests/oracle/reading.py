@@ -16,7 +16,7 @@ from .folding import fold
 from .jsontext import Number, Object, dumps, get, parse_damaged
 from .keys import lower_half, md5, printed, statics, task_key
 from .recorded import Recorded, first_filled, recorded, shape
-from .units import Unit, as_text, is_blank, is_empty, items_of, kinds, said, said_in_completion, styled, thought_apart
+from .units import Unit, as_text, is_blank, is_empty, items_of, kinds, said_in_completion, said_prompt, styled, thought_apart
 
 _ROLLOUT_KEYS = ("responses_create_params", "response", "output", "messages", "reward", "_ng_rollout_index", "_ng_failure_class")
 
@@ -37,7 +37,8 @@ def canonical(
     metadata = metadata_of(get(x, "responses_create_params", "metadata"))
     origin = ground_truth_origin(x, lookup)
     ground_truth = None if origin is None else get(x, *origin.split("."))
-    prompt_key = md5(said(found.prompt), tools, metadata).hex()
+    asked = said_prompt(found.prompt, items_of(found.input))
+    prompt_key = md5(asked, tools, metadata).hex()
     reward = number_of(get(x, "reward"))
     return {
         "source": source,
@@ -49,7 +50,7 @@ def canonical(
         "attempt": count_of(get(x, "_ng_rollout_index")),
         "task_key": task_key(x, text, namespace, lookup, found, metadata, prompt_key, ground_truth),
         "prompt_key": prompt_key,
-        "messages_key": md5(said(found.prompt)).hex(),
+        "messages_key": md5(asked).hex(),
         "completion_key": lower_half(md5(said_in_completion(found.completion), as_text(get(x, "response", "id")))),
         "prompt": prompt.messages(style),
         "completion": shown.messages(style),
@@ -117,7 +118,7 @@ def ground_truth_origin(x: Object, lookup: Lookup) -> str | None:
 
 def has_media(x: Object, found: Recorded) -> bool:
     units = found.prompt + found.completion
-    given = any(unit.kind == "O" and isinstance(unit.value, list) for unit in units)
+    given = any(unit.kind in "OX" and isinstance(unit.value, list) for unit in units)
     return "M" in kinds(units) or given or get(x, "responses_create_params", "metadata", "audio_url") is not None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .jsontext import Object, dumps, get, parse
+from .jsontext import Object, dumps, get, parse, print_string
 
 TEXT_PARTS = ("text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text")
 _MEDIA = ("input_image", "image_url", "image", "computer_screenshot", "input_audio", "input_video", "video_url", "audio_url", "input_file")
@@ -23,7 +23,7 @@ class Unit:
 
     kind: str
     value: Any = None
-    """The text; of a call the arguments as an object, of an invalid call as text; of a media message, and of a result with media, its content."""
+    """The text; of a call the arguments as an object, of an invalid call as text; of a media message, and of any result with media, its content."""
     id: str | None = None
     name: Any = None
     """Of calls and results. Of a media message the role."""
@@ -56,6 +56,17 @@ def said(units: list[Unit]) -> str:
     return "\x1f".join(_said(unit) for unit in units)
 
 
+def said_prompt(units: list[Unit], items: list[Any]) -> str:
+    """The same for a prompt, and then every item that was not understood, whole."""
+    unknown = [item for item in items if _unit(item, "user").kind == "X"] if "X" in kinds(units) else []
+    return "\x1f".join([said(units), *(_sorted_fields(item) if isinstance(item, Object) else dumps(item) for item in unknown)])
+
+
+def _sorted_fields(item: Object) -> str:
+    fields = [f"{print_string(key)}:{dumps(value)}" for key, value in item.first_pairs() if value is not None]
+    return "{" + ",".join(sorted(fields, key=str.encode)) + "}"
+
+
 def said_in_completion(units: list[Unit]) -> str:
     """The same for completions: words as they are, with their length in bytes before them."""
     return "\x1f".join(f"{unit.kind}{len(unit.value.encode())}:{unit.value}" if unit.kind in ("A", "R") else _said(unit) for unit in units)
@@ -63,7 +74,7 @@ def said_in_completion(units: list[Unit]) -> str:
 
 def _said(unit: Unit) -> str:
     if unit.kind == "X":
-        return "X"
+        return "X" if unit.value is None else f"X{dumps(unit.value)}"
     if unit.kind == "M":
         return f"M{unit.name}{dumps(unit.value)}"
     name = dumps(unit.name) if unit.kind in ("C", "c", "O") and unit.name is not None else ""
@@ -109,13 +120,13 @@ def _unit(item: Any, speaker: str) -> Unit:
     if kind == "function_call_output" or role == "tool" or (kind is None and role is None and item.get("output") is not None):
         return _result(item)
     if kind == "message" or (kind is None and (role is not None or item.get("content") is not None)):
-        return _message(item.get("content"), speaker if role is None else role)
-    return Unit("X")
+        return _message(item.get("content"), speaker if role is None else role, item.get("output"))
+    return Unit("X", _media_of(item.get("output")))
 
 
-def _message(content: Any, role: str) -> Unit:
+def _message(content: Any, role: str, output: Any) -> Unit:
     if role not in _KIND_OF_ROLE:
-        return Unit("X")
+        return Unit("X", _media_of(output))
     if holds_media(content):
         return Unit("M", content, name=role)
     text = content_text(content)
@@ -124,7 +135,7 @@ def _message(content: Any, role: str) -> Unit:
 
 def _reasoning(item: Object) -> Unit:
     content = item.get("content")
-    texts = part_texts(item.get("summary")) + ([content] if isinstance(content, str) else part_texts(content))
+    texts = said_texts(item.get("summary")) + ([content] if isinstance(content, str) else said_texts(content))
     text = "\n\n".join(text for text in texts if text != "")
     return Unit("r" if is_blank(text) else "R", text)
 
@@ -156,13 +167,20 @@ def _result(item: Object) -> Unit:
 
 
 def _result_value(output: Any) -> Any:
-    """Lists of texts are joined, lists with media stay as they came, any other list is data: JSON, as text."""
+    """Lists of text parts are joined, media stay as they came, in a list, any other list is data: JSON, as text."""
+    media = _media_of(output)
+    if media is not None:
+        return media
     if not isinstance(output, list):
         return content_text(output)
-    if any(as_text(get(part, "type")) in _MEDIA for part in output):
-        return output
     texts = part_texts(output)
     return "".join(texts) if len(texts) == len(output) else dumps(output)
+
+
+def _media_of(output: Any) -> list[Any] | None:
+    """What a tool gave back, as a list, if it holds an image, audio, video or a file."""
+    parts = output if isinstance(output, list) else [output]
+    return parts if any(as_text(get(part, "type")) in _MEDIA for part in parts) else None
 
 
 def call_id(item: Object) -> str | None:
@@ -195,6 +213,11 @@ def part_texts(parts: Any) -> list[str]:
     return texts
 
 
+def said_texts(parts: Any) -> list[str]:
+    """The same for the content of a message, where a part may be a text itself."""
+    return [text for part in (parts if isinstance(parts, list) else []) for text in ([part] if isinstance(part, str) else part_texts([part]))]
+
+
 def content_text(content: Any) -> str:
     """The content of a message as text: parts are joined as they stand."""
     if content is None:
@@ -202,7 +225,7 @@ def content_text(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(part_texts(content))
+        return "".join(said_texts(content))
     return dumps(content)
 
 

@@ -18,11 +18,19 @@ CREATE OR REPLACE MACRO part_texts(parts) AS list_transform(
     json_transform(parts, '[{"text":"JSON","refusal":"JSON"}]'), lambda p: coalesce(p.text, p.refusal)::VARCHAR
 );
 
+-- The same for the content of a message, where a part may be a text itself. What a tool gave back is no such content: there, a list of texts is data.
+CREATE OR REPLACE MACRO said_texts(parts) AS CASE
+    WHEN list_contains(json_type(parts, '$[*]'), 'VARCHAR') THEN list_transform(
+        json_extract(parts, '$[*]'), lambda p: CASE WHEN is_string(p::VARCHAR) THEN p::VARCHAR ELSE part_texts(json_array(p))[1] END
+    )
+    ELSE part_texts(parts)
+END;
+
 -- Content of a message as one JSON string. Parts are joined without a separator, as the Responses API's output_text does.
 CREATE OR REPLACE MACRO content_text(content) AS CASE
     WHEN content IS NULL THEN '""'
     WHEN is_string(content::VARCHAR) THEN content::VARCHAR
-    WHEN starts_with(content::VARCHAR, '[') THEN joined(part_texts(content), '')
+    WHEN starts_with(content::VARCHAR, '[') THEN joined(said_texts(content), '')
     ELSE to_json(content::VARCHAR)::VARCHAR
 END;
 
@@ -32,11 +40,14 @@ CREATE OR REPLACE MACRO holds_media(content) AS starts_with(content::VARCHAR, '[
     lambda p: p.type NOT IN ('text', 'input_text', 'output_text', 'refusal', 'summary_text', 'reasoning_text')
 )) > 0;
 
--- A tool result as one JSON string. Lists of texts are joined, lists with media stay as they came, any other list is data: its JSON is the text.
-CREATE OR REPLACE MACRO shows_media(parts) AS len(list_filter(json_transform(parts, '[{"type":"VARCHAR"}]'), lambda p: p.type IN (
+-- A tool result as one JSON string. Lists of text parts are joined, media stay as they came, in a list, anything else is data: its JSON is the text.
+CREATE OR REPLACE MACRO names_media(kind) AS kind IN (
     'input_image', 'image_url', 'image', 'computer_screenshot', 'input_audio', 'audio_url', 'input_video', 'video_url', 'input_file'
-))) > 0;
+);
+CREATE OR REPLACE MACRO shows_media(parts) AS len(list_filter(json_transform(parts, '[{"type":"VARCHAR"}]'), lambda p: names_media(p.type))) > 0;
+CREATE OR REPLACE MACRO is_media(output) AS coalesce(starts_with(output::VARCHAR, '{') AND names_media(json_extract_string(output, '/type')), false);
 CREATE OR REPLACE MACRO result_text(output) AS CASE
+    WHEN is_media(output) THEN concat('[', output, ']')
     WHEN NOT coalesce(starts_with(output::VARCHAR, '['), false) THEN content_text(output)
     WHEN shows_media(output) THEN output::VARCHAR
     WHEN len(list_filter(part_texts(output), lambda s: NOT coalesce(is_string(s), false))) = 0 THEN joined(part_texts(output), '')

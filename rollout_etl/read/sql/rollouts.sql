@@ -49,7 +49,7 @@ answered AS (
 ),
 -- What a macro repeats is planned anew: units of any kind are made in one place for both sides.
 spoken AS (
-    SELECT * EXCLUDE (input, output),
+    SELECT * EXCLUDE (output),
         CASE WHEN json_type(output, '$[0]') = 'ARRAY' THEN CASE WHEN repeat_each_other(output) THEN '+transitions' ELSE '+diverging_transitions' END ELSE '' END AS transitions,
         coalesce(starts_with(input, '"'), false) AS string_input,
         NOT input_listed AND input IS NULL AS input_empty,
@@ -133,7 +133,9 @@ folded AS (
         CASE WHEN NOT wanted THEN NULL WHEN simple_prompt THEN asked ELSE question_of(p3) END AS question,
         CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN to_json(last_text)::VARCHAR ELSE answer_of(c3, ck2) END AS answer,
         CASE WHEN NOT wanted THEN NULL WHEN simple_completion THEN last_text ELSE json_extract_string(answer_of(c3, ck2), '$') END AS answer_text,
-        CASE WHEN simple_prompt THEN concat('S' || briefed || chr(31), 'U', asked) ELSE said(prompt_units) END AS said_prompt,
+        CASE WHEN simple_prompt THEN concat('S' || briefed || chr(31), 'U', asked)
+            WHEN contains(prompt_kinds, 'X') THEN array_to_string(list_concat([said(prompt_units)], unknown_items(CASE WHEN input_listed THEN input ELSE item_list(input) END, 'user')), chr(31))
+            ELSE said(prompt_units) END AS said_prompt,
         tools_of(coalesce(filled(x.responses_create_params.tools), filled(x.response.tools), filled(x.tools))) AS tools,
         metadata_of(x.responses_create_params.metadata) AS metadata,
         {{ground_truth}} AS ground_truth,

@@ -2,7 +2,7 @@
 --   k  kind     A assistant text   E the same, empty   R reasoning   r reasoning without readable text
 --               C tool call        c tool call whose arguments are no JSON object, or that has no name
 --               O tool result      U user   S system   D developer   M any message with media   X not understood
---   t  JSON     the text as a JSON string (C: the arguments as an object, M and O with media: the content list as it came)
+--   t  JSON     the text as a JSON string (C: the arguments as an object, M, and O and X with media: the content list as it came)
 --   id, name    of calls and results, as JSON strings; for M the name is the role
 
 -- Chat messages hold text, reasoning and calls at once: one item for each.
@@ -43,15 +43,15 @@ END;
 
 CREATE OR REPLACE MACRO unit_text(x, k) AS CASE k
     WHEN 'R' THEN joined(list_concat(
-        coalesce(part_texts(CASE WHEN starts_with(x.summary::VARCHAR, '[') THEN x.summary END), []),
-        coalesce(part_texts(CASE WHEN starts_with(x.content::VARCHAR, '[') THEN x.content END), []),
+        coalesce(said_texts(CASE WHEN starts_with(x.summary::VARCHAR, '[') THEN x.summary END), []),
+        coalesce(said_texts(CASE WHEN starts_with(x.content::VARCHAR, '[') THEN x.content END), []),
         CASE WHEN is_string(x.content::VARCHAR) THEN [x.content::VARCHAR] ELSE [] END
     ), '\n\n')
     WHEN 'C' THEN CASE WHEN is_name(x.name::VARCHAR) THEN coalesce(arguments_object(x.arguments), to_json(x.arguments)::VARCHAR)
         ELSE to_json(coalesce(arguments_object(x.arguments), x.arguments))::VARCHAR END
     WHEN 'O' THEN result_text(coalesce(x.output, x.content))
     WHEN 'M' THEN x.content::VARCHAR
-    WHEN 'X' THEN NULL
+    WHEN 'X' THEN CASE WHEN is_media(x.output) OR (starts_with(x.output::VARCHAR, '[') AND shows_media(x.output)) THEN result_text(x.output) END
     ELSE content_text(x.content)
 END;
 
@@ -169,11 +169,16 @@ CREATE OR REPLACE MACRO kinds(units) AS array_to_string(list_transform(units, la
 
 CREATE OR REPLACE MACRO said_by(role_kind, json_text) AS struct_pack(k := role_kind, t := json_text, id := NULL::VARCHAR, name := NULL::VARCHAR);
 
--- Whether a tool gave back an image, audio, video or a file.
-CREATE OR REPLACE MACRO gives_media(units) AS list_contains(list_transform(units, lambda u: u.k = 'O' AND starts_with(u.t, '[')), true);
+-- Whether a tool gave back an image, audio, video or a file, known or not.
+CREATE OR REPLACE MACRO gives_media(units) AS list_contains(list_transform(units, lambda u: u.k IN ('O', 'X') AND starts_with(u.t, '[')), true);
 
 -- The text that keys are made of: what was said and done, without ids. Of completions, words are taken as they are, with their length before them.
 CREATE OR REPLACE MACRO said(units) AS array_to_string(list_transform(units, lambda u: concat(u.k, u.name, u.t)), chr(31));
+-- Of what is not understood, the whole item: it may be all that tells two tasks apart.
+CREATE OR REPLACE MACRO unknown_items(items, speaker) AS list_transform(
+    list_filter(list_zip(json_extract(items, '$[*]')::VARCHAR[], json_transform(items, '{{items}}')), lambda y: kind(y[2], speaker) = 'X'),
+    lambda y: CASE WHEN starts_with(y[1], '{') THEN object_of(list_filter(entries_of(y[1]), lambda e: e.value IS NOT NULL)) ELSE y[1] END
+);
 CREATE OR REPLACE MACRO with_length(t) AS strlen(t)::VARCHAR || ':' || t;
 CREATE OR REPLACE MACRO said_in_completion(units) AS array_to_string(list_transform(units, lambda u:
     CASE WHEN u.k IN ('A', 'R') THEN concat(u.k, with_length(json_extract_string(u.t, '$'))) ELSE concat(u.k, u.name, u.t) END
@@ -199,7 +204,7 @@ END));
 
 -- The text of the last user message, and that of the assistant message that ends the completion.
 CREATE OR REPLACE MACRO question_of(units) AS list_transform(list_filter(units, lambda u: u.k = 'U' OR (u.k = 'M' AND u.name = 'user'))[-1:], lambda u:
-    CASE u.k WHEN 'M' THEN joined(part_texts(u.t::JSON), '') ELSE u.t END)[1];
+    CASE u.k WHEN 'M' THEN joined(said_texts(u.t::JSON), '') ELSE u.t END)[1];
 CREATE OR REPLACE MACRO answer_of(units, ks) AS CASE
     WHEN ends_with(ks, 'AA') THEN joined(list_transform(units[-length(regexp_extract(ks, 'A+$')):], lambda u: u.t), '\n\n')
     WHEN ends_with(ks, 'A') THEN units[-1].t
