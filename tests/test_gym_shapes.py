@@ -10,7 +10,7 @@ import pytest
 
 from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.scan import Rollouts
-from rollout_etl.recipes.options import DpoOptions, SftOptions
+from rollout_etl.recipes.options import DpoOptions, GrpoOptions, SftOptions
 from rollout_etl.run.execute import Run, execute
 
 QUESTION = {"role": "user", "content": "What is 1 + 1?"}
@@ -186,6 +186,27 @@ def test_a_prompt_of_tools_alone(tmp_path: Path) -> None:
     execute(Run(inputs=[str(path)], output=tmp_path / "pairs.jsonl", options=options, config=False))
     [pair] = map(json.loads, (tmp_path / "pairs.jsonl").read_text().splitlines())
     assert [message["role"] for message in pair["context"]] == ["system"]
+
+
+@pytest.mark.parametrize(
+    ("row", "kept"),
+    [
+        pytest.param({"responses_create_params": {"input": []}}, False, id="empty"),
+        pytest.param({"responses_create_params": {"input": "1 + 1?"}}, True, id="a text"),
+        pytest.param({"responses_create_params": {"input": None}}, False, id="null"),
+        pytest.param({"responses_create_params": {}}, False, id="missing"),
+        pytest.param({"responses_create_params": {"input": []}, "messages": [QUESTION]}, False, id="the prompt stands elsewhere"),
+        pytest.param({"responses_create_params": None, "output": [answer()]}, False, id="output alone"),
+        pytest.param({"responses_create_params": None, "response": {"output_text": "2"}}, False, id="text of a response alone"),
+        pytest.param({"responses_create_params": None, "response": None, "messages": [QUESTION]}, False, id="messages alone"),
+    ],
+)
+def test_rows_that_gym_takes(tmp_path: Path, row: dict[str, Any], kept: bool) -> None:
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text(json.dumps(rollout(answer()) | row if "output" not in row else row | {"reward": 1.0}) + "\n")
+    options = GrpoOptions(format="gym", agent_name="an agent")
+    report = execute(Run(inputs=[str(path)], output=tmp_path / "rows.jsonl", options=options, config=False))
+    assert (report.written, dict(report.dropped)) == ((1, {}) if kept else (0, {"missing_input": 1}))
 
 
 def test_a_dot_that_is_part_of_a_name(tmp_path: Path) -> None:

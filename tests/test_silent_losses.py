@@ -119,9 +119,10 @@ def test_tasks_of_several_prompts_are_told_of(tmp_path: Path) -> None:
     [
         ([rollout("u", [], 0.0, answer="a"), rollout("v", [], 0.0, answer="a"), rollout("w", [said("x")], 0.0)], ["grpo"], "empty_answer 2, missing_ground_truth 1); rows need"),
         ([rollout([], [said("x")], 0.0)], ["grpo", "--format", "gym", "--agent-name", "a"], "add --keep missing_input"),
+        ([rollout([], [said("x")], 0.0), rollout("v", [said("x")], 0.0)], ["grpo", "--format", "gym", "--agent-name", "a"], "1 of 2 rollouts have no input: "),
         ([rollout("u", [*called("1", x=1), said("a")], 0.0)], ["rm"], "need --format preference (nemo-rl) or --as messages"),
     ],
-    ids=["answers", "input", "rm"],
+    ids=["answers", "input", "some input", "rm"],
 )
 def test_what_cost_most_is_named_with_the_way_out(rollouts: list[dict[str, Any]], command: list[str], told: str, tmp_path: Path) -> None:
     assert any(told in warning for warning in made(tmp_path, rollouts, *command)[1]["warnings"])

@@ -37,6 +37,7 @@ _TASK_KEY = f"""CASE
 END"""
 _SAID = "CASE WHEN simple_completion THEN concat('R' || with_length(thought) || chr(31), 'A', with_length(last_text)) ELSE said_in_completion(completion_units) END"
 _INSTRUCTIONS = "CASE WHEN x.responses_create_params.instructions IS NOT NULL AND is_string(filled(x.responses_create_params.instructions)) THEN '+instructions' ELSE '' END"
+# `+no_input` marks rows of a prompt that stands elsewhere, or of none, where their name does not say so: they are no prompts for Gym.
 _SHAPE = f"""CASE WHEN plain_input AND plain_output THEN 'response' ELSE CASE
     WHEN x.response.output IS NOT NULL THEN
         CASE WHEN x.responses_create_params IS NOT NULL THEN 'response' WHEN x.messages IS NOT NULL THEN 'messages' ELSE 'response_only' END
@@ -47,7 +48,12 @@ _SHAPE = f"""CASE WHEN plain_input AND plain_output THEN 'response' ELSE CASE
 END
 || CASE WHEN coalesce(len(x.response.output), 0) = 0 AND x.output IS NOT NULL THEN CASE WHEN len(json_extract(text, '$.output[*].role')) > 0 AND len(json_extract(text, '$.output[*].type')) = 0 THEN '+chat' ELSE '' END ELSE '' END
 || CASE WHEN string_input THEN '+string_input' ELSE '' END
-|| CASE WHEN x.responses_create_params IS NOT NULL AND input_empty THEN '+empty_input' ELSE '' END
+|| CASE
+    WHEN x.responses_create_params IS NULL THEN CASE WHEN x.response.output IS NULL AND (x.output IS NOT NULL OR (x.messages IS NULL) = (len(output_all) > 0)) THEN '+no_input' ELSE '' END
+    WHEN input_empty THEN '+empty_input'
+    WHEN NOT input_listed AND x.messages IS NOT NULL THEN CASE WHEN filled(json_extract(text, '$.responses_create_params.input')) IS NULL THEN '+no_input' ELSE '' END
+    ELSE ''
+END
 || transitions END
 || {_INSTRUCTIONS}"""
 

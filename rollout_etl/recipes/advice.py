@@ -69,6 +69,8 @@ def _warnings(report: Report, options: AnyOptions) -> list[str]:
             return [_no_pairs(report, options)]
     elif report.written == 0:
         return [_no_prompts(report, options)] if isinstance(options, GrpoOptions) else ["no answers: no rollout was kept" + _largest(report.dropped, options)]
+    if isinstance(options, GrpoOptions) and (empty := report.dropped.get("missing_input", 0)):
+        return [f"{empty} of {empty + report.kept} rollouts have no input: {_WAYS_TO_PROMPTS['missing_input']}"]
     missing = report.dropped.get(_NO_TRUTH, 0)
     if missing > _MANY_WITHOUT_TRUTH * (missing + report.kept):
         return [f"{missing} of {missing + report.kept} rollouts have no ground truth: {_WAYS_TO_TRUTH}"]

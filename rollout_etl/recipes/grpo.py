@@ -40,7 +40,7 @@ def rules(options: GrpoOptions, cannot_hold: Sequence[str] | None = None) -> lis
             defaults.append("missing_ground_truth")
             fixed.append("missing_ground_truth")
     else:
-        extra.append(Rule("missing_input", pl.col("shape").str.contains(r"empty_input|no_prompt|messages|response_only"),
+        extra.append(Rule("missing_input", pl.col("shape").str.contains(r"empty_input|no_input|no_prompt|messages|response_only"),
                           "responses_create_params.input is missing or empty"))
         if options.agent_name is None:
             extra.append(_MISSING_AGENT)

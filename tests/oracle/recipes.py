@@ -65,7 +65,7 @@ def dropped_by(row: Row, options: AnyOptions) -> str | None:
     if isinstance(options, SftOptions) and row["reward"] < options.reward_threshold - SLACK:
         return "below_threshold"
     if isinstance(options, GrpoOptions) and options.format == "gym":
-        if any(mark in row["shape"] for mark in ("empty_input", "no_prompt", "messages", "response_only")):
+        if any(mark in row["shape"] for mark in ("empty_input", "no_input", "no_prompt", "messages", "response_only")):
             return "missing_input"
         if options.agent_name is None and row["agent_name"] is None:
             return "missing_agent"

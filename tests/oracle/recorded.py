@@ -79,8 +79,7 @@ def shape(x: Object, found: Recorded) -> str:
         name += "+chat"
     if isinstance(found.input, str):
         name += "+string_input"
-    if has_params and found.input is None:
-        name += "+empty_input"
+    name += input_mark(x, found, name.partition("+")[0])
     if isinstance(found.output, list) and isinstance(found.output[0], list):
         texts = [dumps(transition) for transition in found.output]
         name += "+transitions" if all(later.startswith(before[:-1]) for before, later in pairwise(texts)) else "+diverging_transitions"
@@ -88,6 +87,15 @@ def shape(x: Object, found: Recorded) -> str:
     if isinstance(instructions, str) and not is_blank(instructions):
         name += "+instructions"
     return name
+
+
+def input_mark(x: Object, found: Recorded, name: str) -> str:
+    """What a row for Gym would lack: an input of its own, whether the prompt stands elsewhere or nowhere."""
+    if get(x, "responses_create_params") is None:
+        return "+no_input" if name in ("output", "response_text", "no_response") else ""
+    if found.input is None:
+        return "+empty_input"
+    return "+no_input" if is_empty(get(x, "responses_create_params", "input")) else ""
 
 
 def has_key(item: Any, key: str) -> bool:
