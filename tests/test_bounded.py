@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from rollout_etl.curate.options import Curation
+from rollout_etl.engines.local import Local
 from rollout_etl.errors import ExitCode, LockedError, RolloutETLError, UnreadableError, UsageError
 from rollout_etl.progress import Stage
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, KtoOptions, PpoOptions, RmOptions, SftOptions
@@ -66,6 +68,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         paths.append(folder / f"{agent.split()[0]}.jsonl")
         paths[-1].write_text("\n".join(lines) + "\n")
     return paths
+
+
+def test_rollouts_that_fit_several_task_inputs_are_told_of_by_tasks_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that goes to another process takes nothing back but its file."""
+    path = tmp_path / "run.jsonl"
+    rows = [rollout(task, attempt, agent="math agent") for task in range(20) for attempt in range(3)]
+    unsure = [{name: value for name, value in row.items() if name not in ("_ng_task_index", "expected_answer")} for row in rows[:6]]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*unsure, *rows[6:]]))
+    tasks = [{"responses_create_params": row["responses_create_params"], "expected_answer": truth} for row in unsure[::3] for truth in ("a", "b")]
+    (tmp_path / "run_materialized_inputs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tasks))
+    elsewhere = lambda self, task, arguments: (pickle.loads(pickle.dumps(task))(*each) for each in arguments)  # noqa: E731
+    monkeypatch.setattr(Local, "run", elsewhere)
+    (tmp_path / "out").mkdir()
+    report = execute(Run(inputs=[str(path)], output=tmp_path / "out" / "rows.jsonl", options=GrpoOptions(), memory_limit=10_000, temp_dir=tmp_path / "out"))
+    assert [warning for warning in report.warnings if warning.startswith("6 rollout(s) fit several task inputs")]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in ("copies", "even sample", "split", "balance", "upsampling")])

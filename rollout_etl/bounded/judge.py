@@ -154,6 +154,7 @@ class BoundedJudge(Judge):
             for rows in self._engine.run(one.run, [(number, self._spans[number]) for number in left]):
                 stage.advance(rows=rows)
         files = [PartitionedFile(path) for path in paths]
+        self.rollouts.unsure = max(self.rollouts.unsure, sum(file.facts.get("unsure", 0) for file in files))
         self.lines_before += sum(file.facts.get("read", 0) for number, file in enumerate(files) if number not in set(left))
         return files
 

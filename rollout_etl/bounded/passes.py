@@ -60,7 +60,8 @@ class Pass:
         with PartitionedWriter(self.path(number), self.held_bytes) as file:
             for frame in self._frames(judge, span):
                 file.append(frame)
-            file.finish(_facts(judge, self.ranges[number]) if self.kind == "judged" else {})
+            counted = _facts(judge, self.ranges[number]) if self.kind == "judged" else {}
+            file.finish({**counted, "unsure": judge.rollouts.unsure})
         return judge.report.read
 
     def _frames(self, judge: Judge, span: Span) -> Iterator[pl.DataFrame]:

@@ -55,6 +55,8 @@ class Rollouts:
         if lookup is not None and self.lookup != lookup:
             self.notes.append(f"as when they were ingested: {self.lookup.spelling}")
         self.account: Account | None = None
+        self.unsure = 0
+        """Rollouts that several task inputs fit which do not agree: as many as one pass met at most."""
         self._threads = threads
         self._memory = memory
         self._only = "true"
@@ -103,7 +105,10 @@ class Rollouts:
             if named:
                 kept = kept.with_columns(task_name=pl.coalesce(pl.col("source").replace_strict(named, default=None, return_dtype=pl.String), "task_name"))
             kept = kept.with_columns(pl.col("source").replace_strict(dict(enumerate(self._paths)), return_dtype=pl.String)) if "source" in wanted else kept
-            yield self._task_inputs.filled(kept, columns).select(columns)
+            filled, unsure = self._task_inputs.filled(kept, columns)
+            account.unsure += unsure
+            self.unsure = max(self.unsure, account.unsure)
+            yield filled.select(columns)
         if rows is None:
             self.account = account
         elif account.rollouts != len(rows):
@@ -137,7 +142,8 @@ class Rollouts:
     @property
     def warnings(self) -> list[str]:
         """Warnings from reading so far."""
-        return self._task_inputs.warnings
+        way = "values in which these differ were not used; give rollouts and inputs the same _ng_task_index or task_id"
+        return [f"{self.unsure} rollout(s) match several task inputs: {way}"] if self.unsure else []
 
     @property
     def total_bytes(self) -> int | None:

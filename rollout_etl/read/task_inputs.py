@@ -6,7 +6,6 @@ The verify step drops fields that its response class does not declare, so they o
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,25 +42,17 @@ class TaskInputs:
             find_inputs(path)
         self._path = path
         self._tables: dict[tuple[tuple[tuple[str, str], ...], tuple[str, ...]], _Table] = {}
-        self._unsure: Counter[tuple[str, ...]] = Counter()
 
     def over(self, rollouts: Rollouts) -> TaskInputs:
-        """The look-up for a part of the inputs. Parts of the same files share what was read and counted."""
+        """The look-up for a part of the inputs. Parts of the same files share what was read."""
         part = TaskInputs(rollouts, self._path)
-        part._tables, part._unsure = self._tables, self._unsure
+        part._tables = self._tables
         return part
 
     @property
     def missing(self) -> bool:
         """Whether some of the rollouts have no task inputs."""
         return len(self._sidecars) < len(self._rollouts.inputs)
-
-    @property
-    def warnings(self) -> list[str]:
-        """A warning about rollouts that match several inputs with different values, as far as they were looked up here."""
-        unsure = max(self._unsure.values(), default=0)
-        way = "values in which these differ were not used; give rollouts and inputs the same _ng_task_index or task_id"
-        return [f"{unsure} rollout(s) match several task inputs: {way}"] if unsure else []
 
     def _looked_up_in(self, names: tuple[str, ...]) -> _Table:
         sidecars = tuple(self._sidecars.items())
@@ -89,18 +80,18 @@ class TaskInputs:
         looked_up = self._looked_up(columns)
         return [*KEYS, *looked_up] if looked_up else []
 
-    def filled(self, frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-        """`frame` with ground truth from the inputs where the rollout has none, and with their Gym rows."""
+    def filled(self, frame: pl.DataFrame, columns: Sequence[str]) -> tuple[pl.DataFrame, int]:
+        """`frame` with ground truth from the inputs where the rollout has none, and with their Gym rows; and how many rollouts fit several
+        inputs that do not agree."""
         names = self._looked_up(columns)
         if not names:
-            return frame
+            return frame, 0
         told, matcher = self._looked_up_in(tuple(names))
         match = matcher.matched(frame.select(KEYS))
         missing = frame["ground_truth"].is_null() if "ground_truth" in names else pl.lit(False)
         differs = (pl.col("truth_differs") & missing) | (pl.col("row_differs") if "gym_row" in names else False)
-        self._unsure[tuple(names)] += int(match.select(differs.sum()).item() or 0)
         found = frame.with_columns(told[name].gather(match[_TOLD_BY[name]]).alias(f"{name}_input") for name in names)
-        return found.with_columns(self._chosen(names)).select(frame.columns)
+        return found.with_columns(self._chosen(names)).select(frame.columns), int(match.select(differs.sum()).item() or 0)
 
     def _looked_up(self, columns: Sequence[str]) -> list[str]:
         if not self._sidecars:

@@ -20,6 +20,8 @@ _FOUND: dict[str, pl.DataType | type[pl.DataType]] = {
     "truth_at": pl.UInt32, "agent_at": pl.UInt32, "row_at": pl.UInt32, "truth_differs": pl.Boolean, "row_differs": pl.Boolean,
 }
 
+_NOTHING = pl.DataFrame(schema={"rollout": pl.UInt32, **_FOUND})
+
 
 class Matcher:
     """Finds inputs, given as a frame of `KEYS`, `ground_truth`, and `rest`, a hash of everything else that distinguishes tasks."""
@@ -35,16 +37,11 @@ class Matcher:
         `truth_differs` and `row_differs` say that several matching inputs give different values.
         """
         left = rollouts.with_row_index("rollout").unnest("task_fields")
-        found = [pl.DataFrame(schema={"rollout": pl.UInt32, **_FOUND})]
-        for by in ("task_index", "prompt_key"):
+        found = []
+        for match in (self._by_index, self._by_prompt):
             for of in (_OWN, _NAMELESS, _ALL):
-                for indexed in (True, False):
-                    # If the inputs have the index too, it takes precedence over the prompt.
-                    asked = left.filter(pl.col("agent_name").is_null() == (of == _ALL), pl.col("task_index").is_not_null() == indexed)
-                    if len(asked) and (indexed or by == "prompt_key"):
-                        match = self._by_index(asked, of) if by == "task_index" else self._told_apart(asked, of, indexed, ["source", "prompt_key"])
-                        found.append(match)
-                        left = left.join(match, on="rollout", how="anti")
+                found.append(match(left.filter(pl.col("agent_name").is_null() == (of == _ALL)), of))
+                left = left.join(found[-1], on="rollout", how="anti")
         numbers = pl.DataFrame({"rollout": pl.int_range(len(rollouts), dtype=pl.UInt32, eager=True)})
         return numbers.join(pl.concat(found), on="rollout", how="left", maintain_order="left")
 
@@ -58,14 +55,21 @@ class Matcher:
         second = self._told_apart(unsure, of, False, [*on, "prompt_key"])
         return pl.concat([first.join(second, on="rollout", how="anti"), second])
 
+    def _by_prompt(self, asked: pl.DataFrame, of: str) -> pl.DataFrame:
+        """If the inputs have the index too, it takes precedence over the prompt."""
+        has_index, on = pl.col("task_index").is_not_null(), ["source", "prompt_key"]
+        return pl.concat([self._told_apart(asked.filter(has_index), of, True, on), self._told_apart(asked.filter(~has_index), of, False, on)])
+
     def _told_apart(self, asked: pl.DataFrame, of: str, bare: bool, on: list[str]) -> pl.DataFrame:
         """Inputs that agree with each rollout in every task field that it has and that inputs can have."""
         has = pl.concat_str(pl.lit(""), *(pl.when(pl.col(name).is_not_null()).then(pl.lit(f"{name},")).otherwise(pl.lit("")) for name in self._fields))
         parts = asked.with_columns(has=has).partition_by("has", as_dict=True, include_key=False)
-        return pl.concat(self._joined(part, of, bare, [*on, *str(names).split(",")[:-1]]) for (names,), part in parts.items())
+        return pl.concat([_NOTHING, *(self._joined(part, of, bare, [*on, *str(names).split(",")[:-1]]) for (names,), part in parts.items())])
 
     def _joined(self, asked: pl.DataFrame, of: str, bare: bool, on: Sequence[str]) -> pl.DataFrame:
         """The rollouts that have inputs. `bare`: only among inputs without an index."""
+        if asked.is_empty():
+            return _NOTHING
         on = (*on, "agent_name") if of == _OWN else tuple(on)
         if (of, bare, on) not in self._grouped:
             self._grouped[of, bare, on] = self._agreed(of, bare, on)
