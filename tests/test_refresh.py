@@ -209,6 +209,22 @@ def test_unchanged_files_share_their_place(folder: Path) -> None:
     assert first.samefile(second)
 
 
+@pytest.mark.parametrize(("pipeline", "name"), [(PIPELINE, "sft.jsonl"), (SHARDED, "shards/part-00001.parquet")])
+def test_damage_stays_where_it_is(pipeline: str, name: str, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A file of the version before that changed on the disk, but not its size, is not carried on."""
+    (folder / "pipeline.toml").write_text(pipeline)
+    (folder / "rollouts" / "night0.jsonl").write_bytes(lines(0, 120))
+    refreshed(folder)
+    file = (folder / "training" / "current").resolve() / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    # No new rows: each file comes out as it was.
+    (folder / "rollouts" / "night1.jsonl").write_bytes(lines(1, 4).replace(b'"reward": 1.0', b'"reward": 0.0'))
+    assert any(f"{file} is missing or damaged" in note for note in refreshed(folder).change.notes)
+    hold_equal_to_a_rebuild(folder, tmp_path_factory.mktemp("rebuilt"))
+
+
 def test_splits(folder: Path) -> None:
     """Both parts are published, with the run file that names them, and no prompt changes its side as data grows."""
     (folder / "pipeline.toml").write_text(PIPELINE.replace("reward-threshold = 0.5", "reward-threshold = 0.5\nval = 0.6"))

@@ -40,6 +40,15 @@ def plain_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise WriteError(f"cannot write {path}: {reason}; what was there before is untouched") from error
 
 
+def holds(path: Path, sha256: str) -> bool:
+    """Whether a file is there, readable, and what it was when it was written."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError:
+        return False
+
+
 def refuse_input(path: str | os.PathLike[str], inputs: Iterable[str | None], kind: str = "output") -> None:
     """Raise `UsageError` if `path`, the place for a file of this `kind`, is one of `inputs` (None: not on this machine)."""
     if os.path.realpath(path) in {os.path.realpath(local) for local in inputs if local is not None}:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rollout_etl.curate.split import TRAIN
+from rollout_etl.publish.files import holds
 
 SHARD, EXAMPLE = "_shard", "_example"
 """Columns of examples: the number of its shard within its part, and its own number within the shard. Int64."""
@@ -69,14 +70,18 @@ class EarlierShards:
     def __init__(self, folder: Path, records: Sequence[Mapping[str, Any]] = ()) -> None:
         self._folder = folder
         self._known = {record["fingerprint"]: record for record in records}
+        self.damaged: list[Path] = []
+        """Files that were asked for, and are not what they were when they were written."""
 
     def of(self, fingerprint: str) -> Shard | None:
-        """The shard with that fingerprint, if its file still exists."""
+        """The shard with that fingerprint, if its file is still what was written."""
         record = self._known.get(fingerprint)
         if record is None:
             return None
         path = None if record["file"] is None else self._folder / record["file"]
-        if path is not None and not (path.is_file() and path.stat().st_size == record["bytes"]):
+        # What was damaged on the disk would go from one version to the next; reading it costs far less than making it.
+        if path is not None and not holds(path, record["sha256"]):
+            self.damaged.append(path)
             return None
         return Shard(**record, earlier=path)
 

@@ -19,6 +19,7 @@ from rollout_etl import __version__
 from rollout_etl.curate import split
 from rollout_etl.curate.split import TRAIN
 from rollout_etl.errors import UnreadableError
+from rollout_etl.plain_text import counted
 from rollout_etl.publish.shard_plan import EarlierShards
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.refresh.card import CARD, card
@@ -43,11 +44,19 @@ class Built:
     folder: Path
     record: Record
     outcomes: list[Outcome] = field(default_factory=list)
+    damaged: list[Path] = field(default_factory=list)
+    """Files of the version before that are not what they were when they were written; none is used."""
 
     @property
     def failed(self) -> list[Outcome]:
         """Gates that prevent publishing the version."""
         return [outcome for outcome in self.outcomes if not outcome.passed and not outcome.forced]
+
+    @property
+    def notes(self) -> list[str]:
+        """What users should know of earlier versions."""
+        more = f" (and {counted(len(self.damaged) - 1, 'more file')} there)" if len(self.damaged) > 1 else ""
+        return [f"{self.damaged[0]}{more} is missing or damaged, and was made anew"] if self.damaged else []
 
 
 def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
@@ -121,8 +130,9 @@ def build(
         record["outputs"][output.file], reports[output.file] = _entry(folder, report), report
         if earlier and before_folder:
             for name, digest in record["outputs"][output.file]["files"].items():
-                if digest == earlier["files"].get(name):
-                    link_if_same(folder / name, before_folder / name)
+                if digest == earlier["files"].get(name) and not link_if_same(folder / name, before_folder / name, digest):
+                    built.damaged.append(before_folder / name)
+        built.damaged += [] if shards is None else [path for path in shards.damaged if path not in built.damaged]
     trained_on = [found.filter(pl.col("part") == TRAIN) for report in reports.values() if (found := report.prompts) is not None]
     for output in pipeline.outputs:
         seen = _seen(output, folder, reports[output.file], before, statistics, trained_on)

@@ -95,6 +95,7 @@ def _refreshed(pipeline: Pipeline, versions: Versions, run_of: RunOf, force: Seq
         base = _base(versions, before)
         base_folder = None if base is None else versions.path(base["version"])
         built = build(pipeline, sources, number, folder, base, base_folder, run_of, force, rollouts)
+        change.notes += built.notes
         if moved := fingerprints.changed():
             raise UnreadableError(f"{moved[0]} changed while it was being read; nothing was published, refresh again")
         done = _result(built, change, base, versions.current)

@@ -22,7 +22,7 @@ from typing import Any
 
 from rollout_etl.errors import LockedError, UnreadableError, UsageError
 from rollout_etl.own_files import REFRESH_STATE
-from rollout_etl.publish.files import StagedFile, plain_write_errors
+from rollout_etl.publish.files import StagedFile, holds, plain_write_errors
 
 RECORD = "version.json"
 CURRENT = "current"
@@ -154,16 +154,19 @@ class Versions:
             yield
 
 
-def link_if_same(new: Path, old: Path) -> None:
-    """Let two equal files share disk space."""
+def link_if_same(new: Path, old: Path, sha256: str) -> bool:
+    """Let two files with that SHA-256 share disk space. False if the old one has changed since it was written."""
     if new.exists() and old.exists() and new.samefile(old):
-        return
+        return True
+    if not holds(old, sha256):
+        return False
     staged = new.with_name(f".{new.name}.link")
     # If the file system has no links, the copy stays.
     with contextlib.suppress(OSError):
         staged.unlink(missing_ok=True)
         os.link(old, staged)
         os.replace(staged, new)
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
