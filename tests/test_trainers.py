@@ -75,7 +75,7 @@ def test_recipes_that_a_trainer_lacks(name: str, recipe: str, folder: Path) -> N
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "prompt"], 2, "is not FIELD=SOURCE"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "a=nope"], 2, "--map a=nope: no such source"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "a=input", "--map", "a=output"], 2, "the column 'a' twice"),
-        (["dpo", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "a=output"], 2, "name chosen.output or rejected.output"),
+        (["dpo", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--map", "a=output"], 2, "use chosen.output or rejected.output"),
         (["sft", "in.jsonl", "-o", "o.jsonl", "--target", "custom", "--as", "text", "--map", "a=messages"], 2, "is not available with --as text"),
         (["kto", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--low-threshold", "0.5"], 2, "must be less than --reward-threshold"),
         (["kto", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--max-bad-fraction", "1", "--reward-threshold", "-5"], 4, "labelled true, and KTO needs both"),
@@ -91,7 +91,7 @@ def test_recipes_that_a_trainer_lacks(name: str, recipe: str, folder: Path) -> N
         (["config", "grpo", "--train", "in.jsonl", "--reward-scale", "0,1:nan,inf"], 2, "--reward-scale 0,1:nan,inf: bounds must be finite"),
         (["config", "grpo", "--train", "in.jsonl", "--reward-scale", "math=0,1:-1,1"], 2, "a run file has one scale for all sources; write 0,1:-1,1"),
         (["config", "sft", "--train", "in.jsonl", "--reward-scale", "0,1:-1,1"], 2, "--reward-scale does not apply to sft"),
-        (["config", "ppo", "--target", "openrlhf", "--train", "in.jsonl", "--max-rollout-turns", "3"], 2, "--max-rollout-turns has no place"),
+        (["config", "ppo", "--target", "openrlhf", "--train", "in.jsonl", "--max-rollout-turns", "3"], 2, "--max-rollout-turns does not apply to ppo"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
