@@ -82,7 +82,7 @@ def test_rollouts_that_fit_several_task_inputs_are_told_of_by_tasks_elsewhere(tm
     monkeypatch.setattr(Local, "run", elsewhere)
     (tmp_path / "out").mkdir()
     report = execute(Run(inputs=[str(path)], output=tmp_path / "out" / "rows.jsonl", options=GrpoOptions(), memory_limit=10_000, temp_dir=tmp_path / "out"))
-    assert [warning for warning in report.warnings if warning.startswith("6 rollout(s) fit several task inputs")]
+    assert [warning for warning in report.warnings if warning.startswith("6 rollout(s) match several task inputs")]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in ("copies", "even sample", "split", "balance", "upsampling")])
