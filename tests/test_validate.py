@@ -178,7 +178,7 @@ def test_problems_are_counted_over_all_rows(tmp_path: Path) -> None:
         (["--val", "good.jsonl", "--recipe", "sft"], 2, "go together"),
         (["good.jsonl", "--recipe", "nope"], 2, "no recipe 'nope'"),
         (["good.jsonl", "--recipe", "kto"], 2, "NeMo RL has no KTO trainer"),
-        (["good.jsonl", "--recipe", "sft", "--target", "custom"], 2, "your own"),
+        (["good.jsonl", "--recipe", "sft", "--target", "custom"], 2, "rows that you define"),
         (["good.jsonl", "--recipe", "sft", "--chat-template"], 2, "--chat-template is for --target openrlhf"),
         (["good.jsonl", "--recipe", "prm", "--target", "verl"], 2, "knows no files for prm"),
         (["nope.jsonl", "--recipe", "sft"], 2, "no such file: nope.jsonl"),
