@@ -94,7 +94,7 @@ PROMPT = {"input": "q", "output": "a", "ground_truth": "1"}
         ([PROMPT] * 100, "# output_key: output", None, ""),
         ([PROMPT] * 100, "data_path: /no/such/file.jsonl", "FileNotFoundError", "/no/such/file.jsonl, which does not exist"),
         ([{"question": "q", "output": "a"}] * 100, "", "KeyError: 'input'", "columns are question, output"),
-        ([PROMPT] * 99 + [{"output": "a"}], "", "KeyError: 'input'", "in 1 rows (first: line 100)"),
+        ([PROMPT] * 99 + [{"output": "a", "ground_truth": "4"}], "", "KeyError: 'input'", "in 1 rows (first: line 100)"),
         ([PROMPT] * 99 + [{**PROMPT, "output": " "}], "", "Loss does not fall", "1 of 100 rows"),
         ([{"messages": [USER, TEXT_CALL, SAID]}] * 100, "", "Tool schema corruption", "arguments are text"),
         ([{"messages": [USER, SAID], "tools": []}] * 100, "use_preserving_dataset: false", "Tool schema corruption", "merges the schemas"),

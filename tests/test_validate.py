@@ -199,3 +199,47 @@ def test_command(tmp_path: Path, arguments: list[str], code: int, said: str) -> 
     if code in (0, 4):
         verdicts = json.loads(run("validate", *arguments, "--json", folder=tmp_path).stdout)
         assert any(verdict["problems"] for verdict in verdicts) == (code == 4)
+
+
+SAID = [{"role": "assistant", "content": "4"}]
+ASKED = [{"role": "user", "content": "2 + 2?"}]
+RANKED = {"context": ASKED, "completions": [{"rank": 0, "completion": SAID}, {"rank": 1, "completion": [{"role": "assistant", "content": "5"}]}]}
+CHAT = {"messages": [*ASKED, *SAID]}
+
+
+def _ranked(**second: Any) -> dict[str, Any]:
+    return RANKED | {"completions": [RANKED["completions"][0], {"rank": 1, "completion": [{"role": "assistant", "content": "5"}]} | second]}
+
+
+@pytest.mark.parametrize(
+    ("target", "recipe", "row", "problems"),
+    [
+        ("nemo-rl", "dpo", RANKED, []),
+        *[("nemo-rl", "dpo", _ranked(completion=value), ["completions"]) for value in (None, "", "5", 5, {})],
+        *[("nemo-rl", "dpo", _ranked(rank=value), ["rank"]) for value in (None, "1", 1.5, 0)],
+        *[("nemo-rl", "dpo", RANKED | {"completions": [RANKED["completions"][0], value]}, ["completions", "rank"]) for value in (None, "5", 5, [], {})],
+        ("nemo-rl", "grpo", {"input": "2 + 2?", "output": "4", "ground_truth": "4"}, []),
+        ("nemo-rl", "grpo", {"input": "2 + 2?", "output": "4"}, []),
+        *[("nemo-rl", recipe, {"input": "2 + 2?", "output": "4", "ground_truth": value}, ["truth"]) for recipe in ("grpo", "ppo") for value in (None, " ", 4, [4], {})],
+        *[("trl", "sft", CHAT | {"tools": value}, []) for value in (None, [], "[]", "null", json.dumps([{"type": "function", "function": {"name": "f"}}]))],
+        *[("trl", "sft", CHAT | {"tools": value}, ["type"]) for value in (5, True, {}, "", " ", "f", "{}")],
+        *[("trl", "sft", CHAT | {"tools": [{"type": "function", "function": value}]}, ["tools"]) for value in ({}, {"name": None}, {"name": 5}, {"name": " "}, "f")],
+        ("nemo-rl", "sft", CHAT | {"tools": [{"type": "function", "name": "f"}]}, []),
+        ("nemo-rl", "sft", CHAT | {"tools": [{"type": "function", "name": None}]}, ["tools"]),
+        *[
+            ("nemo-rl", "sft", {"messages": [*ASKED, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": value, "arguments": {}}}]}]}, found)
+            for value, found in (("f", []), (5, ["call"]), (["f"], ["call"]), (" ", ["call"]), (None, ["call"]))
+        ],
+    ],
+    ids=str,
+)
+def test_values_of_fields(tmp_path: Path, target: str, recipe: str, row: dict[str, Any], problems: list[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    assert sorted({problem.name for problem in validate(path, target, recipe).problems}) == problems
+
+
+def test_a_column_that_occurs_twice(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(CHAT)[:-1] + ', "messages": 5}\n')
+    assert [problem.name for problem in validate(path, "nemo-rl", "sft").problems] == ["duplicate_key"]

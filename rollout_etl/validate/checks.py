@@ -23,6 +23,7 @@ CREATE OR REPLACE MACRO role(m) AS coalesce(json_extract_string(m.role, '$'), ''
 CREATE OR REPLACE MACRO calls_of(ms) AS flatten(list_transform(ms, lambda m: CASE WHEN calls(m) THEN json_extract(m.tool_calls, '$[*]') ELSE []::JSON[] END));
 CREATE OR REPLACE MACRO args_of(c) AS coalesce(json_extract(c, '$.function.arguments'), json_extract(c, '$.arguments'));
 CREATE OR REPLACE MACRO name_of(c) AS coalesce(json_extract_string(c, '$.function.name'), json_extract_string(c, '$.name'));
+CREATE OR REPLACE MACRO is_name(v, path) AS coalesce(json_type(v, path) = 'VARCHAR' AND NOT blank(json_extract(v, path)), false);
 CREATE OR REPLACE MACRO inner_json(v) AS CASE WHEN json_valid(json_extract_string(v, '$')) THEN json_extract_string(v, '$')::JSON END;
 CREATE OR REPLACE MACRO object_args(a) AS CASE WHEN json_type(a) = 'VARCHAR' THEN inner_json(a) ELSE a END;
 CREATE OR REPLACE MACRO null_keys(a) AS list_filter(json_keys(CASE WHEN json_type(a) = 'OBJECT' THEN a END), lambda k: json_type(a, '/' || k) = 'NULL');
@@ -72,6 +73,8 @@ def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, 
             bare = f"""regexp_replace({part}::VARCHAR, '"(?:[^"\\\\]|\\\\.)*"', '""', 'g')"""
             yield Check("inexact_number", f"regexp_matches({bare}, {digits})", "holds a number with more digits than the loader's JSON reader keeps: use Parquet")
     yield from _special(layout, columns)
+    if container != ".parquet":
+        yield Check("duplicate_key", "len(json_keys(j)) <> len(list_distinct(json_keys(j)))", "a column occurs twice in the row, and readers differ in which one they use")
 
 
 def checks_together(layout: Layout, columns: list[str], container: str) -> Iterator[Check]:
@@ -81,7 +84,7 @@ def checks_together(layout: Layout, columns: list[str], container: str) -> Itera
         yield Check("one_label", f"bool_and({good})", "every label is true: KTO needs answers of both kinds")
         yield Check("one_label", f"NOT coalesce(bool_or({good}), false)", "every label is false: KTO needs answers of both kinds")
     if layout.guessed and container != ".parquet":
-        for name in (column.name for column in layout.columns if column.kind in ("text", "truth", "said") and column.name in columns):
+        for name in (column.name for column in layout.columns if column.kind in ("text", "truth", "verified", "said") and column.name in columns):
             dated = f"bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}'))"
             yield Check("dates", dated, f"every {name} looks like a date, which the loader's JSON reader turns into timestamps: use Parquet")
 
@@ -110,6 +113,11 @@ def _column(column: Column) -> Iterator[Check]:
         yield from _messages(name, f"inner_json({v})", column.part)
     elif column.kind == "tools_text":
         yield Check("type", f"{k} NOT IN ('VARCHAR', 'NULL') OR ({k} = 'VARCHAR' AND inner_json({v}) IS NULL)", f"{name} is not JSON text")
+    elif column.kind == "any_tools":
+        text = f"{k} = 'VARCHAR' AND coalesce(json_type(inner_json({v})), '') NOT IN ('ARRAY', 'NULL')"
+        yield Check("type", f"{k} NOT IN ('VARCHAR', 'ARRAY', 'NULL') OR ({text})", f"{name} is neither a list nor one as JSON text")
+    elif column.kind == "verified":
+        yield Check("truth", f"{k} <> 'VARCHAR' OR blank({v})", f"{name} is missing, blank or not text: every answer would get a reward of 0")
     elif column.kind == "tools":
         yield Check("type", f"{v} IS NOT NULL AND {k} <> 'ARRAY'", f"{name} is not a list (null and text are not lists)")
     elif column.kind == "flag":
@@ -171,7 +179,7 @@ def _calls(layout: Layout, present: list[Column], container: str, kinds: dict[st
     ms = "flatten([" + ", ".join(_listed(column) for column in spoken) + "])"
     found = f"calls_of({ms})"
     yield Check("call", f"len(list_filter({ms}, lambda m: kind_of(m.tool_calls) NOT IN ('ARRAY', 'NULL'))) > 0", "tool_calls is not a list")
-    yield Check("call", f"len(list_filter({found}, lambda c: coalesce(name_of(c), '') = '')) > 0", "a tool call has no name")
+    yield Check("call", f"len(list_filter({found}, lambda c: NOT is_name(c, '$.function.name') AND NOT is_name(c, '$.name'))) > 0", "a tool call has no name")
     yield Check("arguments", f"len(list_filter({found}, lambda c: coalesce(json_type(object_args(args_of(c))), '') <> 'OBJECT')) > 0", "arguments of a tool call are not an object")
     if layout.objects_only:
         yield Check("text_arguments", f"len(list_filter({found}, lambda c: json_type(args_of(c)) = 'VARCHAR' AND coalesce(json_type(object_args(args_of(c))), '') = 'OBJECT')) > 0", "arguments are text, which templates encode a second time")
@@ -190,8 +198,8 @@ def _calls(layout: Layout, present: list[Column], container: str, kinds: dict[st
     yield Check("null_argument", f"len({schemas}) > 0 AND len(list_filter({found}, lambda c: len(list_filter(null_keys(object_args(args_of(c))), lambda k: NOT list_contains({known}, concat(name_of(c), ' ', k)))) > 0)) > 0",
                 "a call has a null argument that its tool does not define: it was filled in by a struct type")
     if any(column.name == "tools" for column in present):
-        flat = " AND json_type(t, '$.name') IS NULL" if layout.flat_tools else ""
-        yield Check("tools", f"len(list_filter(json_extract({tools}, '$[*]'), lambda t: coalesce(json_type(t, '$.function'), '') <> 'OBJECT'{flat})) > 0", "tools must be {type, function}")
+        flat = " AND NOT is_name(t, '$.name')" if layout.flat_tools else ""
+        yield Check("tools", f"len(list_filter(json_extract({tools}, '$[*]'), lambda t: NOT is_name(t, '$.function.name'){flat})) > 0", "tools must be {type, function}, and the function needs a name")
 
 
 def _special(layout: Layout, columns: list[str]) -> Iterator[Check]:
@@ -203,7 +211,9 @@ def _special(layout: Layout, columns: list[str]) -> Iterator[Check]:
         two = value("completions")
         sides = [f"json_extract({two}, '$[{i}].completion')" for i in (0, 1)]
         yield Check("completions", f"coalesce(json_array_length({two}), 0) <> 2", "there are not exactly two completions")
-        yield Check("rank", f"json_extract({two}, '$[0].rank') = json_extract({two}, '$[1].rank') OR json_type({two}, '$[0].rank') NOT IN ('BIGINT', 'UBIGINT')", "ranks are equal, or not integers")
+        yield Check("completions", " OR ".join(f"kind_of({side}) <> 'ARRAY'" for side in sides), "a completion is not a list of messages")
+        ranks = [f"coalesce(json_type({two}, '$[{i}].rank'), '') NOT IN ('BIGINT', 'UBIGINT')" for i in (0, 1)]
+        yield Check("rank", f"json_extract({two}, '$[0].rank') = json_extract({two}, '$[1].rank') OR {' OR '.join(ranks)}", "ranks are equal, missing or not integers")
         yield Check("same_sides", f"{sides[0]} = {sides[1]}", "both completions are the same")
         for side in sides:
             yield from _messages("completions", side, "completion")

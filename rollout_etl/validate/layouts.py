@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "said", "messages", "json_messages", "tools_text", "tools", "flag", "number", "truth", "label", "numbers", "texts", "flags", "completions", "object", "any"]
+Kind = Literal["text", "said", "messages", "json_messages", "tools_text", "tools", "any_tools", "flag", "number", "truth", "verified", "label", "numbers", "texts", "flags", "completions", "object", "any"]
 Part = Literal["", "conversation", "prompt", "completion", "context"]
 
 
@@ -19,8 +19,8 @@ class Column:
 
     name: str
     kind: Kind
-    """`text`: text that is not blank; `truth`: text; `said`: text or messages, the same in all such columns of a row; `messages`: a list of
-    messages; `json_messages`: the same as JSON text; `tools`, `tools_text`: a list of tools, or one as JSON text; `completions`:
+    """`text`: text that is not blank; `truth`: text; `verified`: text that answers are verified against; `said`: text or messages, the same in all such columns of a row; `messages`: a list of
+    messages; `json_messages`: the same as JSON text; `tools`, `tools_text`: a list of tools, or one as JSON text; `any_tools`: either, or null; `completions`:
     NeMo RL's two ranked completions; `label`: true, false or a number; `texts`, `flags`, `numbers`: a list of them; `flag`, `number`,
     `object`, `any`."""
     part: Part = ""
@@ -68,7 +68,7 @@ def _said(**parts: Part) -> list[Column]:
     return [Column(name, "said", part) for name, part in parts.items()]
 
 
-_TRL_TOOLS = Column("tools", "any", required=False)
+_TRL_TOOLS = Column("tools", "any_tools", required=False)
 _TRL_RESERVED = ("text", "messages", "prompt", "completion", "chosen", "rejected", "label", "labels", "input_ids", "assistant_masks", "completion_mask", "seq_lengths",
                  "image", "images", "conversations", "chat_template_kwargs", "margin")
 _VERL_RESERVED = ("trace", "sampling_params", "trajectory", "raw_prompt", "index", "tools_kwargs", "interaction_kwargs", "dummy_tensor", "uid", "images",
@@ -90,7 +90,7 @@ _PREFERENCE = Layout("PreferenceDataset", [Column("context", "messages", "contex
 _RESPONSE = Layout("ResponseDataset", [Column("input", "text"), Column("output", "text")], guessed="dates")
 _GYM = Layout("NemoGymDataset", [Column("responses_create_params", "object"), Column("agent_ref", "object")], blank_lines=False, containers=(".jsonl",),
               refused=("response", "reward", "_ng_task_index", "_ng_rollout_index"))
-_NEMO_PROMPTS = [_GYM, _RESPONSE]
+_PROMPTS = Layout("ResponseDataset", [*_RESPONSE.columns, Column("ground_truth", "verified", required=False)], guessed="dates")
 _RLHF = Layout(
     "RLHFDataset",
     [Column("data_source", "text"), Column("prompt", "messages", "prompt"), Column("reward_model", "object"), Column("extra_info", "object", required=False),
@@ -120,8 +120,8 @@ LAYOUTS: dict[tuple[str, str], Sequence[Layout]] = {
     ],
     ("nemo-rl", "dpo"): [_PREFERENCE, _BINARY],
     ("nemo-rl", "rm"): [_PREFERENCE, _BINARY],
-    ("nemo-rl", "grpo"): _NEMO_PROMPTS,
-    ("nemo-rl", "ppo"): [_RESPONSE],
+    ("nemo-rl", "grpo"): [_GYM, _PROMPTS],
+    ("nemo-rl", "ppo"): [_PROMPTS],
     ("trl", "sft"): [
         _trl("messages", [Column("messages", "messages", "conversation")]),
         _trl("prompt and completion", _said(prompt="prompt", completion="completion")),
