@@ -26,12 +26,17 @@ CREATE OR REPLACE MACRO said_texts(parts) AS CASE
     ELSE part_texts(parts)
 END;
 
--- Content of a message as one JSON string. Parts are joined without a separator, as the Responses API's output_text does.
-CREATE OR REPLACE MACRO content_text(content) AS CASE
+-- What is no list as one JSON string: a text, nothing, or data, whose JSON is the text.
+CREATE OR REPLACE MACRO scalar_text(content) AS CASE
     WHEN content IS NULL THEN '""'
     WHEN is_string(content::VARCHAR) THEN content::VARCHAR
-    WHEN starts_with(content::VARCHAR, '[') THEN joined(said_texts(content), '')
     ELSE to_json(content::VARCHAR)::VARCHAR
+END;
+
+-- Content of a message as one JSON string. Parts are joined without a separator, as the Responses API's output_text does.
+CREATE OR REPLACE MACRO content_text(content) AS CASE
+    WHEN coalesce(starts_with(content::VARCHAR, '['), false) THEN joined(said_texts(content), '')
+    ELSE scalar_text(content)
 END;
 
 -- True where a part list holds something that is not text: image, audio, video, file.
@@ -45,14 +50,15 @@ CREATE OR REPLACE MACRO names_media(kind) AS kind IN (
     'input_image', 'image_url', 'image', 'computer_screenshot', 'input_audio', 'audio_url', 'input_video', 'video_url', 'input_file'
 );
 CREATE OR REPLACE MACRO shows_media(parts) AS len(list_filter(json_transform(parts, '[{"type":"VARCHAR"}]'), lambda p: names_media(p.type))) > 0;
-CREATE OR REPLACE MACRO is_media(output) AS coalesce(starts_with(output::VARCHAR, '{') AND names_media(json_extract_string(output, '/type')), false);
-CREATE OR REPLACE MACRO result_text(output) AS CASE
-    WHEN is_media(output) THEN concat('[', output, ']')
-    WHEN NOT coalesce(starts_with(output::VARCHAR, '['), false) THEN content_text(output)
-    WHEN shows_media(output) THEN output::VARCHAR
+CREATE OR REPLACE MACRO media_of(output) AS CASE
+    WHEN starts_with(output::VARCHAR, '[') AND shows_media(output) THEN output::VARCHAR
+    WHEN starts_with(output::VARCHAR, '{') AND names_media(json_extract_string(output, '/type')) THEN concat('[', output, ']')
+END;
+CREATE OR REPLACE MACRO result_text(output) AS coalesce(media_of(output), CASE
+    WHEN NOT coalesce(starts_with(output::VARCHAR, '['), false) THEN scalar_text(output)
     WHEN len(list_filter(part_texts(output), lambda s: NOT coalesce(is_string(s), false))) = 0 THEN joined(part_texts(output), '')
     ELSE to_json(output::VARCHAR)::VARCHAR
-END;
+END);
 
 -- What DuckDB reads although JSON has none, or other readers refuse it: NaN and Infinity in any case, numbers that no double holds,
 -- commas before a closing bracket, a hundred levels at once. Each is looked for outside of strings, which few texts need.

@@ -51,7 +51,7 @@ CREATE OR REPLACE MACRO unit_text(x, k) AS CASE k
         ELSE to_json(coalesce(arguments_object(x.arguments), x.arguments))::VARCHAR END
     WHEN 'O' THEN result_text(coalesce(x.output, x.content))
     WHEN 'M' THEN x.content::VARCHAR
-    WHEN 'X' THEN CASE WHEN is_media(x.output) OR (starts_with(x.output::VARCHAR, '[') AND shows_media(x.output)) THEN result_text(x.output) END
+    WHEN 'X' THEN media_of(x.output)
     ELSE content_text(x.content)
 END;
 
