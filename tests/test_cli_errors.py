@@ -141,6 +141,7 @@ def test_a_bad_option_is_told_what_was_meant(folder: Path) -> None:
         (["sft", "--format", "simple", "--tool-call-style", "flat"], "--tool-call-style has no effect without --format openai"),
         (["dpo", "--format", "preference", "--prompt-as", "text"], "--prompt-as has no effect without --format binary"),
         (["grpo", "--agent-name", "a"], "--agent-name has no effect without --format gym"),
+        (["grpo", "--format", "gym", "--no-ground-truth"], "--no-ground-truth has no effect without --format response"),
         (["sft", "--success", "0.9"], "--success has no effect without --where-group, --select shortest-correct or first-correct, or --extra pass_rate"),
         (["sft", "--seed", "5"], "--seed has no effect without --sample, --cap or --mix"),
         (["dpo", "--strategy", "ranked", "--seed", "5"], "--seed has no effect without --sample, --cap, --mix or a --strategy that draws pairs"),

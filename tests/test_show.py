@@ -44,10 +44,10 @@ def test_random_depends_on_the_seed_alone() -> None:
 
 
 def test_a_group_is_shown_whole() -> None:
-    first = run("show", DEMO, "-n", "1", *RELAXED).stdout
+    first = run("show", DEMO, *RELAXED).stdout
     key = re.search(r"group (\w{8})", first)
     assert key is not None
-    done = run("show", DEMO, "--group", key[1], "-n", "1", *RELAXED)
+    done = run("show", DEMO, "--group", key[1], *RELAXED)
     assert done.stdout.count(f"group {key[1]}") == 4 == len(rewards(done.stdout))
 
 
@@ -65,6 +65,10 @@ def test_a_task_index_is_no_beginning_of_a_key(tmp_path: Path) -> None:
         (["--where", "reward +"], 2, "--where reward +"),
         (["--where", "reward"], 2, "is not a condition"),
         (["--best", "--worst"], 2, "--best and --worst cannot be combined"),
+        (["--random", "2", "-n", "1"], 2, "-n says how many, and so does --random"),
+        (["--group", "1", "-n", "1"], 2, "-n says how many, and so does --group"),
+        (["--group", "1", "--random", "1"], 2, "--random and --group cannot be combined"),
+        (["--seed", "3"], 2, "--seed is for --random"),
         (["--where", "reward > 5"], 1, "0 of 0 matching rollouts, 48 read"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -105,7 +105,7 @@ def show(
     group: Annotated[
         str | None, typer.Option("--group", metavar="KEY", help="Show all attempts of a group, named by its task index or the start of its key.")
     ] = None,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of rollouts to show.")] = 5,
+    count: Annotated[int | None, typer.Option("-n", "--count", min=1, help="Number of rollouts to show.", show_default="5")] = None,
     chars: Annotated[int, typer.Option("--chars", min=0, help="Characters to show of each text; 0: all.")] = 500,
     group_by: o.GroupBy = None,
     max_bad_fraction: o.MaxBadFraction = 0.01,
@@ -118,6 +118,13 @@ def show(
         asked = [name for name, given in (("best", best), ("worst", worst), ("random", random is not None)) if given]
         if len(asked) > 1:
             raise UsageError(f"--{asked[0]} and --{asked[1]} cannot be combined")
+        # An option without effect would look like one that worked.
+        if count is not None and (random is not None or group is not None):
+            raise UsageError(f"-n says how many, and so does --{'random' if random is not None else 'group'}: leave -n out")
+        if random is not None and group is not None:
+            raise UsageError("--random and --group cannot be combined: a group is shown as a whole")
+        if seed and random is None:
+            raise UsageError("--seed is for --random")
         if group is not None and not group.strip():
             raise UsageError("--group is empty: name a task index, or the start of a key")
         rollouts = opened([*(inputs or []), *(input or [])], None, None, group_by, threads)
@@ -125,7 +132,7 @@ def show(
         from rollout_etl.stats.selection import Selection, pick
 
         order: Any = asked[0] if asked else "first"
-        picked = pick(rollouts, Selection(where=where, order=order, group=group, count=random or count, seed=seed))
+        picked = pick(rollouts, Selection(where=where, order=order, group=group, count=random or count or 5, seed=seed))
         rollouts.check_bad_fraction(max_bad_fraction)
         print_conversations(picked, chars)
         return ExitCode.DONE if len(picked.rollouts) else ExitCode.NOTHING_TO_WRITE

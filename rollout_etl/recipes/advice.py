@@ -25,7 +25,7 @@ _OF_STRATEGIES = {
 
 _OF_FORMATS: tuple[tuple[type[AnyOptions], str, str, str], ...] = (
     (SftOptions, "tool_call_style", "--format openai", "simple"), (DpoOptions, "prompt_as", "--format binary", "preference"),
-    (GrpoOptions, "agent_name", "--format gym", "response"),
+    (GrpoOptions, "agent_name", "--format gym", "response"), (GrpoOptions, "no_ground_truth", "--format response", "gym"),
 )
 """Options that only one format uses: options class, field, that format, and the other format."""
 
