@@ -42,7 +42,7 @@ def test_whatever_a_run_leaves_among_its_inputs_the_next_run_reads_the_same(here
     assert (here / "in" / "sft.jsonl").read_bytes() == before
     inputs, notes = find_inputs([here / "in"])
     assert [Path(item.path).name for item in inputs] == ["rollouts.jsonl"]
-    assert notes == ["left out 14 file(s) that rollout-etl wrote: asked.jsonl, bad.jsonl, profile.json, ... (name a file to read it all the same)"]
+    assert notes == ["left out 14 file(s) that rollout-etl wrote: asked.jsonl, bad.jsonl, profile.json, ... (name a file to read it nevertheless)"]
 
 
 def test_a_refresh_may_publish_among_its_inputs(here: Path) -> None:

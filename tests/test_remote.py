@@ -167,7 +167,7 @@ def test_containers_are_fetched(folder: Path, server: str) -> None:
 
 def test_urls_that_are_none(folder: Path, server: str) -> None:
     for url in ("http://[bad/a.jsonl", "file://[bad/a.jsonl", "a=http://[bad/a.jsonl"):
-        with pytest.raises(UsageError, match=r"bad/a\.jsonl is no URL: Invalid IPv6 URL"):
+        with pytest.raises(UsageError, match=r"bad/a\.jsonl is not a URL: Invalid IPv6 URL"):
             found(url)
     with pytest.raises(UnreadableError, match="supported URLs are file, http, https, s3"):
         found("ftp://host/a.jsonl")

@@ -94,7 +94,7 @@ def replace(path: Path) -> None:
     os.replace(other, path)
 
 
-@pytest.mark.parametrize(("change", "said"), [(Path.unlink, "in.jsonl"), (shorten, "changed while it was being read"), (garble, "changed while it was read"), (replace, "changed while it was read")])
+@pytest.mark.parametrize(("change", "said"), [(Path.unlink, "in.jsonl"), (shorten, "changed while it was being read"), (garble, "changed while it was being read"), (replace, "changed while it was being read")])
 def test_inputs_that_change_between_two_passes_are_named(
     change: Callable[[Path], None], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
