@@ -139,11 +139,11 @@ def _parquet(table: pa.Table) -> bytes:
 @pytest.mark.parametrize(
     ("name", "data", "code", "said"),
     [
-        ("cut.jsonl.gz", gzip.compress(SOUND)[:-20], 3, "cannot read cut.jsonl.gz"),
+        ("cut.jsonl.gz", gzip.compress(SOUND, mtime=0)[:-20], 3, "cannot read cut.jsonl.gz"),
         ("text.jsonl.gz", SOUND, 3, "cannot read text.jsonl.gz"),
         ("text.jsonl.zst", SOUND, 3, "cannot read text.jsonl.zst"),
         ("cut.parquet", _parquet(WRONG_TYPES)[:-10], 3, "cannot read cut.parquet"),
-        ("zipped.jsonl", gzip.compress(SOUND), 3, "zipped.jsonl"),
+        ("zipped.jsonl", gzip.compress(SOUND, mtime=0), 3, "zipped.jsonl"),
         ("text.json", b"no JSON", 3, "cannot read text.json"),
         ("cut.json", b'[{"reward": 1.0}, {"rew', 3, "cannot read cut.json"),
         ("empty.parquet", b"", 3, "cannot read empty.parquet"),
@@ -161,7 +161,7 @@ def test_damaged_files(name: str, data: bytes, code: int, said: str, tmp_path: P
     [
         ("empty.jsonl", b""),
         ("blank.jsonl", b"\n \r\n\t\n\n"),
-        ("empty.jsonl.gz", gzip.compress(b"")),
+        ("empty.jsonl.gz", gzip.compress(b"", mtime=0)),
         ("empty.json", b"[]"),
         ("nothing.parquet", _parquet(WRONG_TYPES.slice(0, 0))),
         ("wrong.parquet", _parquet(WRONG_TYPES)),
