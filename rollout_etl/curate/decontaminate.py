@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from rollout_etl.curate.options import Curation
+from rollout_etl.curate.options import check_options
 from rollout_etl.curate.words import ngrams, words
 from rollout_etl.errors import UnreadableError, UsageError
 
@@ -67,7 +67,7 @@ class Excluded:
 
 def without_prompts(rollouts: pl.LazyFrame, texts: pl.Series, size: int = 13) -> pl.LazyFrame:
     """The rollouts whose prompt is none of `texts` and shares no `size` consecutive words with any. Needs `prompt_text`."""
-    Curation(exclude_ngram=size)
+    check_options(exclude_ngram=size)
     if not isinstance(texts, pl.Series) or texts.dtype != pl.String:
         raise UsageError("texts must be a Series of String")
     excluded = Excluded.of(texts, size)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 import polars as pl
 
 from rollout_etl.curate.conditions import condition
-from rollout_etl.curate.options import Curation
+from rollout_etl.curate.options import check_options
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.stats.pass_at_k import share_of_failures
 
@@ -88,7 +88,7 @@ def where_group(rollouts: pl.LazyFrame, text: str, votes: pl.LazyFrame | None = 
 
     `votes` holds the rewards that count (columns `GROUP` and `reward`); without it, those of `rollouts` count.
     """
-    Curation(where_group=text, success=success)
+    check_options(where_group=text, success=success)
     wanted = group_condition(text)
     voting = (rollouts if votes is None else votes).select(*GROUP, "reward").drop_nulls("reward")
     chosen = group_table(voting, success, ks_of(wanted)).filter(wanted).select(GROUP)

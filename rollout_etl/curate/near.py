@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from rollout_etl.curate.groups import GROUP
-from rollout_etl.curate.options import Curation
+from rollout_etl.curate.options import check_options
 from rollout_etl.curate.select import TIES
 from rollout_etl.curate.words import ngrams, words
 from rollout_etl.errors import UsageError
@@ -170,7 +170,7 @@ def without_near_copies(rollouts: pl.LazyFrame, of: str = "near-response", thres
     if of not in TEXTS:
         raise UsageError(f"of={of!r} is unknown; it is one of {', '.join(TEXTS)}")
 
-    Curation(near=threshold)
+    check_options(near=threshold)
 
     def kept(frame: pl.DataFrame) -> pl.DataFrame:
         texts = frame.select("row", TEXTS[of])

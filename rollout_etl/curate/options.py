@@ -109,3 +109,8 @@ class Curation:
         return {
             f.name: list(value) if isinstance(value, tuple) else value for f in fields(self) if (value := getattr(self, f.name)) != f.default
         }
+
+
+def check_options(**given: Any) -> None:
+    """Raise `UsageError` for options that `Curation` refuses."""
+    Curation(**given)

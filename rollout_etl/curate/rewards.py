@@ -14,6 +14,7 @@ from rollout_etl.curate.groups import GROUP
 from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.errors import UsageError
+from rollout_etl.option_values import checked
 
 Advantage = Literal["grpo", "rloo", "max-rl"]
 EPSILON = 1e-4
@@ -123,7 +124,8 @@ def rescored(rollouts: pl.LazyFrame, reward: str | None = None, reward_scale: tu
 
     Needs `RESCORED_FROM`; also adds `CLAMPED` (Boolean).
     """
-    Curation(reward=reward, reward_scale=reward_scale)
+    # Runs call this for each batch, so the texts are parsed once below, and not here as well.
+    checked({"reward": reward, "reward_scale": reward_scale}, Curation)
     if reward is not None:
         value = formula(reward)
         names = [name for name in dict.fromkeys(value.meta.root_names()) if name.startswith("metrics.")]

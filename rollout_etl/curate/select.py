@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from rollout_etl.curate.groups import GROUP, SUCCESS
-from rollout_etl.curate.options import Curation
+from rollout_etl.curate.options import check_options
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.errors import UsageError
 
@@ -49,7 +49,7 @@ def selected(rollouts: pl.LazyFrame, select: str = "all", per_group: int | None 
     `best` takes the largest reward, `best-n=N` the N largest, `shortest-correct` the fewest characters and `first-correct` the first
     attempt among rewards of at least `success`; `all` takes all, or with `per_group` those with the largest rewards. `TIES` break ties.
     """
-    Curation(select=select, per_group=per_group, success=success)
+    check_options(select=select, per_group=per_group, success=success)
     order = order_of(select, per_group)
     if order.only_correct:
         rollouts = rollouts.filter(pl.col("reward") >= success - TOLERANCE)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from rollout_etl.curate.options import check_options
 from rollout_etl.curate.order import share
 from rollout_etl.errors import UsageError
-from rollout_etl.option_values import check_value
 
 KEY = "messages_key"
 TRAIN = "train"
@@ -41,7 +41,7 @@ def with_part(rollouts: pl.LazyFrame, split: str | None, stratify: bool = False)
     Needs `COLUMNS`. With `stratify`, the shares hold exactly within each task (`task_name`, else `agent_name`), and every part gets a
     prompt if the task has enough of them; a prompt can then change parts when others are added.
     """
-    check_value("split", split, str | None)
+    check_options(split=split)
     shares = parts(split)
     # Training comes last, so that a larger validation share takes prompts only from training.
     names = [name for name in shares if name != TRAIN] + [TRAIN]

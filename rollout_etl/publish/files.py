@@ -40,11 +40,16 @@ def plain_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise WriteError(f"cannot write {path}: {reason}; what was there before is untouched") from error
 
 
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's bytes. Raises `OSError`."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def holds(path: Path, sha256: str) -> bool:
     """Whether a file is there, readable, and what it was when it was written."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        return sha256_of(path) == sha256
     except OSError:
         return False
 

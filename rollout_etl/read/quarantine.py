@@ -38,9 +38,6 @@ class Account:
     found: Counter[str] = field(default_factory=Counter)
     """Number of rollouts in which a field that the user named has a value."""
 
-    unsure: int = 0
-    """Rollouts that several task inputs fit which do not agree."""
-
     @property
     def bad_fraction(self) -> float:
         return len(self.quarantined) / self.read if self.read else 0.0

@@ -94,7 +94,7 @@ class Rollouts:
                 yield frame
 
     def _batches(self, columns: Sequence[str], rows: np.ndarray | None, min_reward: float | None, stage: Stage) -> Iterator[pl.DataFrame]:
-        account = Account()
+        account, unsure = Account(), 0
         self._only = "true" if min_reward is None else _reaches(min_reward)
         named = {number: item.name for number, item in enumerate(self.inputs) if item.name is not None} if "task_name" in columns else {}
         wanted = list(dict.fromkeys([*columns, "row", *(["source"] if named else []), *self._task_inputs.needed_for(columns)]))
@@ -105,9 +105,9 @@ class Rollouts:
             if named:
                 kept = kept.with_columns(task_name=pl.coalesce(pl.col("source").replace_strict(named, default=None, return_dtype=pl.String), "task_name"))
             kept = kept.with_columns(pl.col("source").replace_strict(dict(enumerate(self._paths)), return_dtype=pl.String)) if "source" in wanted else kept
-            filled, unsure = self._task_inputs.filled(kept, columns)
-            account.unsure += unsure
-            self.unsure = max(self.unsure, account.unsure)
+            filled, several = self._task_inputs.filled(kept, columns)
+            unsure += several
+            self.unsure = max(self.unsure, unsure)
             yield filled.select(columns)
         if rows is None:
             self.account = account

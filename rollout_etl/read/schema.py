@@ -37,7 +37,7 @@ _TASK_KEY = f"""CASE
 END"""
 _SAID = "CASE WHEN simple_completion THEN concat('R' || with_length(thought) || chr(31), 'A', with_length(last_text)) ELSE said_in_completion(completion_units) END"
 _INSTRUCTIONS = "CASE WHEN x.responses_create_params.instructions IS NOT NULL AND is_string(filled(x.responses_create_params.instructions)) THEN '+instructions' ELSE '' END"
-# `+no_input` marks rows of a prompt that stands elsewhere, or of none, where their name does not say so: they are no prompts for Gym.
+# Gym needs a prompt in the input. `+no_input` marks rows that have it elsewhere, or nowhere, unless another part of the shape says so.
 _SHAPE = f"""CASE WHEN plain_input AND plain_output THEN 'response' ELSE CASE
     WHEN x.response.output IS NOT NULL THEN
         CASE WHEN x.responses_create_params IS NOT NULL THEN 'response' WHEN x.messages IS NOT NULL THEN 'messages' ELSE 'response_only' END

@@ -81,8 +81,8 @@ class TaskInputs:
         return [*KEYS, *looked_up] if looked_up else []
 
     def filled(self, frame: pl.DataFrame, columns: Sequence[str]) -> tuple[pl.DataFrame, int]:
-        """`frame` with ground truth from the inputs where the rollout has none, and with their Gym rows; and how many rollouts fit several
-        inputs that do not agree."""
+        """`frame` with ground truth from the inputs where the rollout has none, and with their Gym rows; and how many rollouts match
+        several inputs with different values."""
         names = self._looked_up(columns)
         if not names:
             return frame, 0

@@ -20,6 +20,7 @@ from rollout_etl.curate import split
 from rollout_etl.curate.split import TRAIN
 from rollout_etl.errors import UnreadableError
 from rollout_etl.plain_text import counted
+from rollout_etl.publish.files import sha256_of
 from rollout_etl.publish.shard_plan import EarlierShards
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.refresh.card import CARD, card
@@ -91,8 +92,7 @@ def _files_behind(path: str) -> list[str]:
 
 def _digest(path: str) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise UnreadableError(f"cannot read {path}: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rollout_etl.errors import UnreadableError
-from rollout_etl.publish.files import StagedFile
+from rollout_etl.publish.files import StagedFile, sha256_of
 from rollout_etl.read.inputs import Input, find_inputs
 from rollout_etl.read.stored import INDEX
 
@@ -50,8 +50,7 @@ class Fingerprints:
             stamp = _stamp(path)
             known = self._seen.get(path) or self._known.get(path)
             if known is None or known[0] != stamp:
-                with open(path, "rb") as file:
-                    known = (stamp, hashlib.file_digest(file, "sha256").hexdigest())
+                known = (stamp, sha256_of(path))
         except OSError as error:
             raise UnreadableError(f"cannot read {path}: {error.strerror}") from error
         self._seen[path] = known

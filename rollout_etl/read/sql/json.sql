@@ -18,7 +18,7 @@ CREATE OR REPLACE MACRO part_texts(parts) AS list_transform(
     json_transform(parts, '[{"text":"JSON","refusal":"JSON"}]'), lambda p: coalesce(p.text, p.refusal)::VARCHAR
 );
 
--- The same for the content of a message, where a part may be a text itself. What a tool gave back is no such content: there, a list of texts is data.
+-- The same for the content of a message, where a part may be a plain string. In a tool result, a list of strings is data.
 CREATE OR REPLACE MACRO said_texts(parts) AS CASE
     WHEN list_contains(json_type(parts, '$[*]'), 'VARCHAR') THEN list_transform(
         json_extract(parts, '$[*]'), lambda p: CASE WHEN is_string(p::VARCHAR) THEN p::VARCHAR ELSE part_texts(json_array(p))[1] END
@@ -26,7 +26,7 @@ CREATE OR REPLACE MACRO said_texts(parts) AS CASE
     ELSE part_texts(parts)
 END;
 
--- What is no list as one JSON string: a text, nothing, or data, whose JSON is the text.
+-- A value that is not a list as one JSON string: a text, nothing, or data, whose JSON becomes the text.
 CREATE OR REPLACE MACRO scalar_text(content) AS CASE
     WHEN content IS NULL THEN '""'
     WHEN is_string(content::VARCHAR) THEN content::VARCHAR
@@ -45,7 +45,7 @@ CREATE OR REPLACE MACRO holds_media(content) AS starts_with(content::VARCHAR, '[
     lambda p: p.type NOT IN ('text', 'input_text', 'output_text', 'refusal', 'summary_text', 'reasoning_text')
 )) > 0;
 
--- A tool result as one JSON string. Lists of text parts are joined, media stay as they came, in a list, anything else is data: its JSON is the text.
+-- A tool result as one JSON string. Lists of text parts are joined, media stay unchanged, in a list, and anything else is data, whose JSON becomes the text.
 CREATE OR REPLACE MACRO names_media(kind) AS kind IN (
     'input_image', 'image_url', 'image', 'computer_screenshot', 'input_audio', 'audio_url', 'input_video', 'video_url', 'input_file'
 );

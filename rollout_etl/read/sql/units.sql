@@ -174,7 +174,7 @@ CREATE OR REPLACE MACRO gives_media(units) AS list_contains(list_transform(units
 
 -- The text that keys are made of: what was said and done, without ids. Of completions, words are taken as they are, with their length before them.
 CREATE OR REPLACE MACRO said(units) AS array_to_string(list_transform(units, lambda u: concat(u.k, u.name, u.t)), chr(31));
--- Of what is not understood, the whole item: it may be all that tells two tasks apart.
+-- Items of unknown types, whole: they may be the only difference between two tasks.
 CREATE OR REPLACE MACRO unknown_items(items, speaker) AS list_transform(
     list_filter(list_zip(json_extract(items, '$[*]')::VARCHAR[], json_transform(items, '{{items}}')), lambda y: kind(y[2], speaker) = 'X'),
     lambda y: CASE WHEN starts_with(y[1], '{') THEN object_of(list_filter(entries_of(y[1]), lambda e: e.value IS NOT NULL)) ELSE y[1] END
