@@ -105,7 +105,9 @@ STARTED = "import sys; from rollout_etl.cli.main import main; print('started', f
 )
 def test_interrupted_at_any_moment(asked: list[str], tmp_path: Path) -> None:
     """Ctrl-C is one line and exit code 130 whatever is under way: imports, reading, queries, writing. It leaves nothing that looks like an output."""
-    (tmp_path / "in.jsonl").write_text(rollouts("new", 150_000), encoding="utf-8")
+    # Two attempts at each problem, so that `dpo` has something to write as well.
+    worse = rollouts("worse", 75_000).replace('"reward": 1.0', '"reward": 0.0')
+    (tmp_path / "in.jsonl").write_text(rollouts("new", 75_000) + worse, encoding="utf-8")
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 1_500_000, encoding="utf-8")
     interrupted = 0
     for seconds in (0.1, 0.6, 1.2):
