@@ -109,7 +109,7 @@ media_parts: Strategy = st.sampled_from(
 )
 part_lists: Strategy = st.lists(text_parts, max_size=3)
 media_lists: Strategy = st.lists(text_parts | media_parts, min_size=1, max_size=3)
-contents: Strategy = texts | texts | part_lists | media_lists | st.none()
+contents: Strategy = texts | texts | part_lists | media_lists | text_parts | media_parts | st.none()
 plain_messages: Strategy = texts.map(
     lambda text: {
         "type": "message",
@@ -127,7 +127,7 @@ assistant_messages: Strategy = some(
         "reasoning_content": texts,
         "prompt_token_ids": st.sampled_from(([], [0])),
     },
-    content=texts | part_lists | media_lists,
+    content=contents,
 )
 other_messages: Strategy = some(
     {"type": st.just("message"), "name": st.just("ann")}, role=st.sampled_from(("user", "user", "system", "developer", "critic")), content=contents
@@ -141,7 +141,7 @@ results: Strategy = some(
 )
 plain_results: Strategy = some({}, type=st.just("function_call_output"), output=texts, call_id=ids)
 reasonings: Strategy = some(
-    {"summary": part_lists | st.none(), "content": part_lists | texts | st.none(), "encrypted_content": texts, "id": st.just("rs_1")},
+    {"summary": part_lists | text_parts | st.none(), "content": part_lists | texts | st.none(), "encrypted_content": texts, "id": st.just("rs_1")},
     type=st.just("reasoning"),
 )
 plain_reasonings: Strategy = texts.map(lambda text: {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": text}]})
@@ -159,16 +159,19 @@ items: Strategy = plain_items | assistant_messages | other_messages | calls | re
 chat_calls: Strategy = some({"id": maybe_ids, "type": st.just("function")}, function=some({"name": names, "arguments": arguments})) | some(
     {"id": maybe_ids}, name=names, arguments=arguments
 )
+old_calls: Strategy = some({"arguments": arguments}, name=names) | st.just({})
 chat_assistant: Strategy = some(
     {
         "content": contents,
         "reasoning_content": texts | st.none(),
         "reasoning": texts | part_lists | st.none(),
         "tool_calls": st.lists(chat_calls, max_size=3) | st.none(),
+        "function_call": old_calls | st.none(),
+        "refusal": texts | st.none(),
     },
     role=st.just("assistant"),
 )
-chat_results: Strategy = some({"tool_call_id": maybe_ids, "name": names}, role=st.just("tool"), content=contents | values)
+chat_results: Strategy = some({"tool_call_id": maybe_ids, "name": names}, role=st.sampled_from(("tool", "tool", "function")), content=contents | values)
 chat_messages: Strategy = chat_assistant | chat_assistant | chat_results | other_messages
 
 

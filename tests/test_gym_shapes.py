@@ -148,6 +148,59 @@ def test_reasoning_of_newer_model_servers(tmp_path: Path) -> None:
     assert json.loads(read(tmp_path, earlier, "prompt")["prompt"]) == [QUESTION, wanted, QUESTION]
 
 
+def chat(*messages: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [QUESTION], "response": {"choices": [{"message": messages[0]}]} if len(messages) == 1 else {"output": list(messages)}, "reward": 1.0}
+
+
+@pytest.mark.parametrize("content", [None, "", []])
+def test_a_refusal_beside_empty_content(tmp_path: Path, content: Any) -> None:
+    refused = {"role": "assistant", "content": content, "refusal": "I cannot say."}
+    wanted = {"role": "assistant", "content": "I cannot say."}
+    for row in (chat(refused), rollout() | {"output": [refused]}):
+        assert completion(tmp_path, row) == [wanted]
+    earlier = rollout(answer()) | {"responses_create_params": {"input": [QUESTION, refused, QUESTION]}}
+    assert json.loads(read(tmp_path, earlier, "prompt")["prompt"]) == [QUESTION, wanted, QUESTION]
+
+
+@pytest.mark.parametrize("summary", ["so", ["so"], {"type": "summary_text", "text": "so"}])
+def test_a_summary_that_is_no_list_of_parts(tmp_path: Path, summary: Any) -> None:
+    row = rollout({"type": "reasoning", "summary": summary}, answer())
+    assert completion(tmp_path, row) == [{"role": "assistant", "reasoning_content": "so", "content": "2"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        pytest.param({"type": "output_text", "text": "2", "annotations": []}, "2", id="text"),
+        pytest.param({"type": "refusal", "refusal": "no"}, "no", id="refusal"),
+        pytest.param({"answer": 2}, '{"answer":2}', id="data"),
+    ],
+)
+def test_content_that_is_one_part(tmp_path: Path, content: Any, text: str) -> None:
+    assert completion(tmp_path, rollout(answer() | {"content": content})) == [{"role": "assistant", "content": text}]
+    earlier = rollout(answer()) | {"responses_create_params": {"input": [QUESTION | {"content": content}]}}
+    assert read(tmp_path, earlier, "prompt_text") == {"prompt_text": text}
+
+
+def test_content_that_is_one_image(tmp_path: Path) -> None:
+    row = rollout(answer()) | {"responses_create_params": {"input": [QUESTION | {"content": IMAGE}]}}
+    found = read(tmp_path, row, "has_media", "prompt")
+    assert found["has_media"] and json.loads(found["prompt"]) == [QUESTION | {"content": [IMAGE]}]
+
+
+def test_the_function_calls_of_old_chats(tmp_path: Path) -> None:
+    called = {"role": "assistant", "content": "look", "function_call": {"name": "f", "arguments": '{"a": 1}'}}
+    given, said = {"role": "function", "name": "f", "content": "r"}, {"role": "assistant", "content": "2"}
+
+    def wanted(name: str) -> list[dict[str, Any]]:
+        call = {"id": name, "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+        return [{"role": "assistant", "content": "look", "tool_calls": [call]}, {"role": "tool", "content": "r", "tool_call_id": name}]
+
+    assert completion(tmp_path, chat(called, given, said)) == [*wanted("call_1"), said]
+    earlier = rollout(answer()) | {"responses_create_params": {"input": [QUESTION, called, given, QUESTION]}}
+    assert json.loads(read(tmp_path, earlier, "prompt")["prompt"]) == [QUESTION, *wanted("prompt_call_1"), QUESTION]
+
+
 def test_an_index_of_the_attempt_in_the_metadata_does_not_part_a_group(tmp_path: Path) -> None:
     path = tmp_path / "rollouts.jsonl"
     rows = [

@@ -77,7 +77,7 @@ def test_every_column_of_random_lines(tmp_path_factory: pytest.TempPathFactory, 
 
 
 TEXT, IMAGE = {"type": "output_text", "text": "said"}, {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
-CONTENTS = (ABSENT := object(), None, "said", " ", [], [TEXT], [TEXT, TEXT], [IMAGE], [TEXT, IMAGE], [{"type": "refusal", "refusal": "no"}], [{}], ["said"], [None], 5, {"text": "said"})
+CONTENTS = (ABSENT := object(), None, "said", " ", [], [TEXT], [TEXT, TEXT], [IMAGE], [TEXT, IMAGE], [{"type": "refusal", "refusal": "no"}], [{}], ["said"], [None], 5, {"text": "said"}, IMAGE, {"a": 1})
 
 
 def test_every_shape_of_messages_and_reasoning(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_every_shape_of_messages_and_reasoning(tmp_path: Path) -> None:
     roles = ("user", "system", "developer", "assistant", "critic", None, ABSENT)
     messages = [item(type=kind, role=role, content=content) for kind in ("message", ABSENT) for role in roles for content in CONTENTS]
     # Content that is no list beside a summary: no writer is known, and looking for it would cost every row.
-    thoughts = [item(type="reasoning", summary=summary, content=content) for summary in CONTENTS for content in CONTENTS if summary != [TEXT] or not isinstance(content, str)]
+    thoughts = [item(type="reasoning", summary=summary, content=content) for summary in CONTENTS for content in CONTENTS if summary != [TEXT] or not isinstance(content, (str, dict))]
     question, answer = {"role": "user", "content": "q"}, {"type": "message", "role": "assistant", "content": [TEXT]}
     rows = [([question, odd, question], [answer]) for odd in messages] + [([question], [odd, answer]) for odd in (*messages, *thoughts)]
     path = tmp_path / "rollouts.jsonl"

@@ -13,7 +13,7 @@ from typing import Any
 _TEXT, _JSON, _INT = "VARCHAR", "JSON", "BIGINT"
 
 _MESSAGE: dict[str, Any] = {"type": _TEXT, "role": _TEXT, "content": _JSON, "tool_calls": _JSON, "reasoning_content": _JSON}
-_PLAIN_INPUT: dict[str, Any] = {**_MESSAGE, "reasoning": _JSON}
+_CHAT_MESSAGE: dict[str, Any] = {**_MESSAGE, "reasoning": _JSON, "function_call": _JSON, "refusal": _JSON}
 _PARTS = [{"text": _TEXT}]
 _PLAIN_OUTPUT: dict[str, Any] = {
     **_MESSAGE,
@@ -24,7 +24,7 @@ _PLAIN_OUTPUT: dict[str, Any] = {
     "call_id": _JSON,
     "output": _JSON,
 }
-_ITEM: dict[str, Any] = {**_PLAIN_OUTPUT, "content": _JSON, "summary": _JSON, "tool_call_id": _JSON, "reasoning": _JSON}
+_ITEM: dict[str, Any] = {**_PLAIN_OUTPUT, "summary": _JSON, "tool_call_id": _JSON, **_CHAT_MESSAGE}
 
 GROUND_TRUTH_FIELDS = (
     "expected_answer",
@@ -84,7 +84,7 @@ def _structure() -> dict[str, Any]:
     """What a line is parsed into: JSON leaves where types differ from file to file, so that no value is ever coerced."""
     tree: dict[str, Any] = {
         "responses_create_params": {
-            "input": [_PLAIN_INPUT],
+            "input": [_CHAT_MESSAGE],
             "instructions": _JSON,
             "tools": _JSON,
             "metadata": _JSON,

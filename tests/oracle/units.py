@@ -83,13 +83,15 @@ def _said(unit: Unit) -> str:
 
 def _unfolded(item: Any) -> list[Any]:
     """A chat message holds reasoning, text and calls at once: one item for each, in this order."""
-    reasoning, calls = get(item, "reasoning_content"), get(item, "tool_calls")
+    reasoning, calls, old_call = get(item, "reasoning_content"), get(item, "tool_calls"), get(item, "function_call")
+    if calls in (None, []) and isinstance(old_call, Object) and old_call.pairs:
+        calls = [old_call]
     if reasoning is None and get(item, "type") is None:
         reasoning = get(item, "reasoning")
     parts = []
     if reasoning is not None:
         parts.append(Object([("type", "reasoning"), ("content", reasoning)]))
-    if not (isinstance(calls, list) and calls and is_empty(get(item, "content"))):
+    if not (isinstance(calls, list) and calls and is_empty(get(item, "content")) and get(item, "refusal") is None):
         parts.append(item)
     if isinstance(calls, list):
         parts.extend(_chat_call(call) for call in calls)
@@ -117,11 +119,24 @@ def _unit(item: Any, speaker: str) -> Unit:
         return _reasoning(item)
     if kind == "function_call" or (kind is None and role is None and item.get("arguments") is not None):
         return _call(item)
-    if kind == "function_call_output" or role == "tool" or (kind is None and role is None and item.get("output") is not None):
+    if kind == "function_call_output" or role in ("tool", "function") or (kind is None and role is None and item.get("output") is not None):
         return _result(item)
     if kind == "message" or (kind is None and (role is not None or item.get("content") is not None)):
-        return _message(item.get("content"), speaker if role is None else role, item.get("output"))
+        return _message(_content_of(item), speaker if role is None else role, item.get("output"))
     return Unit("X", _media_of(item.get("output")))
+
+
+def _content_of(item: Object) -> Any:
+    """One part alone is a list of it. A refusal may stand beside content that is empty."""
+    content, refusal = item.get("content"), item.get("refusal")
+    if _is_part(content):
+        return [content]
+    return refusal if isinstance(refusal, str) and content in (None, "", []) else content
+
+
+def _is_part(value: Any) -> bool:
+    """Whether an object is a part, not data."""
+    return any(isinstance(get(value, key), str) for key in ("text", "refusal")) or as_text(get(value, "type")) in _MEDIA
 
 
 def _message(content: Any, role: str, output: Any) -> Unit:
@@ -134,8 +149,7 @@ def _message(content: Any, role: str, output: Any) -> Unit:
 
 
 def _reasoning(item: Object) -> Unit:
-    content = item.get("content")
-    texts = said_texts(item.get("summary")) + ([content] if isinstance(content, str) else said_texts(content))
+    texts = [text for given in (item.get("summary"), _content_of(item)) for text in said_texts(given if isinstance(given, list) else [given])]
     text = "\n\n".join(text for text in texts if text != "")
     return Unit("r" if is_blank(text) else "R", text)
 

@@ -45,10 +45,14 @@ CREATE OR REPLACE MACRO holds_media(content) AS starts_with(content::VARCHAR, '[
     lambda p: p.type NOT IN ('text', 'input_text', 'output_text', 'refusal', 'summary_text', 'reasoning_text')
 )) > 0;
 
--- A tool result as one JSON string. Lists of text parts are joined, media stay unchanged, in a list, and anything else is data, whose JSON becomes the text.
 CREATE OR REPLACE MACRO names_media(kind) AS kind IN (
     'input_image', 'image_url', 'image', 'computer_screenshot', 'input_audio', 'audio_url', 'input_video', 'video_url', 'input_file'
 );
+
+-- Whether an object is a part, not data.
+CREATE OR REPLACE MACRO is_part(j) AS list_contains(json_type(j, ['/text', '/refusal']), 'VARCHAR') OR coalesce(names_media(json_extract_string(j, '/type')), false);
+
+-- A tool result as one JSON string. Lists of text parts are joined, media stay unchanged, in a list, and anything else is data, whose JSON becomes the text.
 CREATE OR REPLACE MACRO shows_media(parts) AS len(list_filter(json_transform(parts, '[{"type":"VARCHAR"}]'), lambda p: names_media(p.type))) > 0;
 CREATE OR REPLACE MACRO media_of(output) AS CASE
     WHEN starts_with(output::VARCHAR, '[') AND shows_media(output) THEN output::VARCHAR

@@ -22,7 +22,7 @@ looked_at AS (
     SELECT *,
         input_letters <> '' AND strpos(input_letters, '?') = 0 AND strpos(input_letters, '0') = 0 AS plain_input,
         output_letters <> '' AND strpos(output_letters, '?') = 0
-            AND CASE WHEN contains(output_letters, 'e') THEN NOT list_contains(json_type(text, '$.response.output[*].content'), 'VARCHAR') ELSE true END
+            AND CASE WHEN contains(output_letters, 'e') THEN NOT list_has_any(json_type(text, '$.response.output[*].content'), ['VARCHAR', 'OBJECT']) ELSE true END
             AND CASE WHEN contains(output_letters, 'd') THEN all_texts(list_concat(
                 json_type(text, '$.response.output[*].content[*].text'), json_type(text, '$.response.output[*].summary[*].text')
             )) ELSE true END AS plain_output,

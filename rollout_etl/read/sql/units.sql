@@ -5,63 +5,70 @@
 --   t  JSON     the text as a JSON string (C: the arguments as an object, M, and O and X with media: the content list as it came)
 --   id, name    of calls and results, as JSON strings; for M the name is the role
 
--- Chat messages hold text, reasoning and calls at once: one item for each.
+-- Chat messages hold reasoning, text and calls at once: one item for each. Newer model servers write `reasoning`, old ones `function_call`.
+CREATE OR REPLACE MACRO thought_of(x) AS coalesce(x.reasoning_content, CASE WHEN x.type IS NULL THEN x.reasoning END);
+CREATE OR REPLACE MACRO calls_of(x) AS coalesce(nullif(x.tool_calls::VARCHAR, '[]'), CASE WHEN starts_with(x.function_call::VARCHAR, '{"') THEN concat('[', x.function_call, ']') END);
 CREATE OR REPLACE MACRO chat_calls(tool_calls) AS list_transform(
     json_transform(tool_calls, '[{"id":"JSON","name":"JSON","arguments":"VARCHAR","function":{"name":"JSON","arguments":"VARCHAR"}}]'),
     lambda c: struct_pack(
         type := 'function_call', role := NULL::VARCHAR, content := NULL::JSON, name := coalesce(c.function.name, c.name),
-        arguments := coalesce(c.function.arguments, c.arguments), call_id := c.id, output := NULL::JSON, summary := NULL::JSON,
-        tool_calls := NULL::JSON, tool_call_id := NULL::JSON, reasoning_content := NULL::JSON, reasoning := NULL::JSON
+        arguments := coalesce(c.function.arguments, c.arguments), call_id := c.id, output := NULL::JSON, summary := NULL::JSON, tool_calls := NULL::JSON,
+        tool_call_id := NULL::JSON, reasoning_content := NULL::JSON, reasoning := NULL::JSON, function_call := NULL::JSON, refusal := NULL::JSON
     )
 );
--- Newer model servers write `reasoning`.
-CREATE OR REPLACE MACRO thought_of(x) AS coalesce(x.reasoning_content, CASE WHEN x.type IS NULL THEN x.reasoning END);
 CREATE OR REPLACE MACRO chat_reasoning(x) AS struct_pack(
     type := 'reasoning', role := NULL::VARCHAR, content := thought_of(x), name := NULL::JSON,
-    arguments := NULL::VARCHAR, call_id := NULL::JSON, output := NULL::JSON, summary := NULL::JSON,
-    tool_calls := NULL::JSON, tool_call_id := NULL::JSON, reasoning_content := NULL::JSON, reasoning := NULL::JSON
+    arguments := NULL::VARCHAR, call_id := NULL::JSON, output := NULL::JSON, summary := NULL::JSON, tool_calls := NULL::JSON,
+    tool_call_id := NULL::JSON, reasoning_content := NULL::JSON, reasoning := NULL::JSON, function_call := NULL::JSON, refusal := NULL::JSON
 );
 CREATE OR REPLACE MACRO unfolded(items) AS CASE
-    WHEN len(list_filter(items, lambda x: x.tool_calls IS NOT NULL OR thought_of(x) IS NOT NULL)) = 0 THEN items
-    ELSE flatten(list_transform(items, lambda x: list_concat(
-        CASE WHEN thought_of(x) IS NULL THEN [] ELSE [chat_reasoning(x)] END,
-        CASE WHEN len(chat_calls(x.tool_calls)) > 0 AND filled(x.content) IS NULL THEN [] ELSE [x] END,
-        CASE WHEN x.tool_calls IS NULL THEN [] ELSE chat_calls(x.tool_calls) END
-    )))
+    WHEN len(list_filter(items, lambda x: x.tool_calls IS NOT NULL OR x.function_call IS NOT NULL OR thought_of(x) IS NOT NULL)) = 0 THEN items
+    ELSE flatten(list_transform(
+        list_transform(items, lambda x: struct_pack(x := x, calls := coalesce(chat_calls(calls_of(x)), []))),
+        lambda y: list_concat(
+            CASE WHEN thought_of(y.x) IS NULL THEN [] ELSE [chat_reasoning(y.x)] END,
+            CASE WHEN len(y.calls) > 0 AND filled(y.x.content) IS NULL AND y.x.refusal IS NULL THEN [] ELSE [y.x] END,
+            y.calls
+        )
+    ))
+END;
+
+-- The content of a message. One part alone is a list of it. A refusal may stand beside content that is empty.
+CREATE OR REPLACE MACRO content_of(x) AS CASE
+    WHEN starts_with(x.content::VARCHAR, '{') THEN CASE WHEN is_part(x.content) THEN json_array(x.content) ELSE x.content END
+    WHEN is_string(x.refusal::VARCHAR) AND coalesce(x.content::VARCHAR IN ('""', '[]'), true) THEN x.refusal
+    ELSE x.content
 END;
 
 CREATE OR REPLACE MACRO kind(x, speaker) AS CASE
     WHEN x.type = 'reasoning' THEN 'R'
     WHEN x.type = 'function_call' OR (x.type IS NULL AND x.role IS NULL AND x.arguments IS NOT NULL) THEN 'C'
-    WHEN x.type = 'function_call_output' OR x.role = 'tool' OR (x.type IS NULL AND x.role IS NULL AND x.output IS NOT NULL) THEN 'O'
+    WHEN x.type = 'function_call_output' OR x.role IN ('tool', 'function') OR (x.type IS NULL AND x.role IS NULL AND x.output IS NOT NULL) THEN 'O'
     WHEN x.type = 'message' OR (x.type IS NULL AND (x.role IS NOT NULL OR x.content IS NOT NULL)) THEN
-        CASE WHEN holds_media(x.content) AND coalesce(x.role, speaker) IN ('assistant', 'user', 'system', 'developer') THEN 'M' ELSE
-            CASE coalesce(x.role, speaker) WHEN 'assistant' THEN 'A' WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' ELSE 'X' END
-        END
+        CASE coalesce(x.role, speaker) WHEN 'assistant' THEN 'A' WHEN 'user' THEN 'U' WHEN 'system' THEN 'S' WHEN 'developer' THEN 'D' ELSE 'X' END
     ELSE 'X'
 END;
 
-CREATE OR REPLACE MACRO unit_text(x, k) AS CASE k
-    WHEN 'R' THEN joined(list_concat(
-        coalesce(said_texts(CASE WHEN starts_with(x.summary::VARCHAR, '[') THEN x.summary END), []),
-        coalesce(said_texts(CASE WHEN starts_with(x.content::VARCHAR, '[') THEN x.content END), []),
-        CASE WHEN is_string(x.content::VARCHAR) THEN [x.content::VARCHAR] ELSE [] END
-    ), '\n\n')
+CREATE OR REPLACE MACRO unit_text(x, content, k) AS CASE k
+    WHEN 'R' THEN joined(flatten(list_transform([x.summary, content], lambda j: said_texts(CASE WHEN starts_with(j::VARCHAR, '[') THEN j ELSE json_array(j) END))), '\n\n')
     WHEN 'C' THEN CASE WHEN is_name(x.name::VARCHAR) THEN coalesce(arguments_object(x.arguments), to_json(x.arguments)::VARCHAR)
         ELSE to_json(coalesce(arguments_object(x.arguments), x.arguments))::VARCHAR END
     WHEN 'O' THEN result_text(coalesce(x.output, x.content))
-    WHEN 'M' THEN x.content::VARCHAR
+    WHEN 'M' THEN content::VARCHAR
     WHEN 'X' THEN media_of(x.output)
-    ELSE content_text(x.content)
+    ELSE content_text(content)
 END;
 
 CREATE OR REPLACE MACRO id_text(j) AS CASE WHEN is_string(j) THEN j ELSE to_json(j)::VARCHAR END;
 
 CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
     list_transform(
-        list_transform(unfolded(items), lambda x: struct_pack(k := kind(x, speaker), x := x)),
+        list_transform(
+            list_transform(unfolded(items), lambda x: struct_pack(k := kind(x, speaker), content := content_of(x), x := x)),
+            lambda y: struct_pack(k := CASE WHEN y.k IN ('A', 'U', 'S', 'D') AND holds_media(y.content) THEN 'M' ELSE y.k END, content := y.content, x := y.x)
+        ),
         lambda y: struct_pack(
-            k := y.k, t := unit_text(y.x, y.k),
+            k := y.k, t := unit_text(y.x, y.content, y.k),
             id := id_text(coalesce(nullif(y.x.call_id::VARCHAR, '""'), nullif(y.x.tool_call_id::VARCHAR, '""'))),
             name := CASE y.k WHEN 'M' THEN coalesce(y.x.role, speaker) WHEN 'C' THEN y.x.name::VARCHAR WHEN 'O' THEN y.x.name::VARCHAR END
         )
@@ -82,7 +89,8 @@ CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
 -- Most rollouts are plain: messages with one text or a list of parts, reasoning with one summary or none, calls with an id. They were
 -- parsed with their texts already, and the rest of the row needs no second look. A letter for each item tells: P plain, d plain if its text is
 -- one, e reasoning that seems empty, `?` any other item, `0` none.
-CREATE OR REPLACE MACRO holds_content_alone(x) AS (x.type IS NULL OR x.type = 'message') AND x.tool_calls IS NULL AND thought_of(x) IS NULL;
+CREATE OR REPLACE MACRO holds_content_alone(x) AS (x.type IS NULL OR x.type = 'message') AND x.tool_calls IS NULL AND thought_of(x) IS NULL
+    AND x.function_call IS NULL AND x.refusal IS NULL;
 CREATE OR REPLACE MACRO is_plain_message(x) AS coalesce(holds_content_alone(x) AND is_string(x.content::VARCHAR), false);
 CREATE OR REPLACE MACRO is_plain_answer(x) AS coalesce(
     x.type = 'message' AND coalesce(x.role, 'assistant') = 'assistant' AND len(x.content) = 1 AND x.content[1].text IS NOT NULL
