@@ -6,14 +6,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.strategy_items import Pairs, Raw, Strategy, chat_assistant, chat_messages, items, names, numbers, plain_items, some, texts, to_json, values
+from tests.strategy_items import Pairs, Raw, Strategy, chat_assistant, chat_messages, items, names, numbers, part_lists, plain_items, some, texts, to_json, values
 
 # Where the prompt and the completion stand
 plain_inputs: Strategy = st.lists(
     some({"type": st.just("message")}, role=st.sampled_from(("user", "system", "developer", "assistant")), content=texts), min_size=1, max_size=3
 )
 inputs: Strategy = (
-    plain_inputs | plain_inputs | st.one_of(texts, st.just([]), st.none(), st.lists(items, max_size=3), st.lists(chat_messages, max_size=3))
+    plain_inputs | plain_inputs | st.one_of(texts, st.just([]), st.none(), items, chat_messages, st.lists(items, max_size=3), st.lists(chat_messages, max_size=3))
 )
 plain_outputs: Strategy = st.lists(plain_items, max_size=5)
 transitions: Strategy = st.lists(items, max_size=4).map(lambda steps: [steps[:end] for end in range(len(steps) + 1)])
@@ -47,7 +47,7 @@ metadata: Strategy = st.none() | some(
     }
 )
 params: Strategy = some(
-    {"instructions": texts | st.none(), "tools": tools, "metadata": metadata, "ground_truth": values, "temperature": st.just(0.7)}, input=inputs
+    {"instructions": texts | st.none() | part_lists | chat_messages | st.lists(chat_messages, max_size=2), "tools": tools, "metadata": metadata, "ground_truth": values, "temperature": st.just(0.7)}, input=inputs
 )
 usage: Strategy = st.none() | some(
     {name: st.integers(0, 9) | st.none() for name in ("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens")}

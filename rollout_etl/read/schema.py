@@ -36,26 +36,33 @@ _TASK_KEY = f"""CASE
     WHEN x IS NOT NULL THEN md5(concat_ws(chr(30), 'prompt', prompt_key, {{{{ground_truth_again}}}}, {_STATICS}))
 END"""
 _SAID = "CASE WHEN simple_completion THEN concat('R' || with_length(thought) || chr(31), 'A', with_length(last_text)) ELSE said_in_completion(completion_units) END"
-_INSTRUCTIONS = "CASE WHEN x.responses_create_params.instructions IS NOT NULL AND is_string(filled(x.responses_create_params.instructions)) THEN '+instructions' ELSE '' END"
-# Gym needs a prompt in the input. `+no_input` marks rows that have it elsewhere, or nowhere, unless another part of the shape says so.
-_SHAPE = f"""CASE WHEN plain_input AND plain_output THEN 'response' ELSE CASE
+_PLACE = """CASE
     WHEN x.response.output IS NOT NULL THEN
         CASE WHEN x.responses_create_params IS NOT NULL THEN 'response' WHEN x.messages IS NOT NULL THEN 'messages' ELSE 'response_only' END
     WHEN x.output IS NOT NULL THEN 'output'
     WHEN len(output_all) > 0 THEN CASE WHEN x.responses_create_params IS NULL AND x.messages IS NOT NULL THEN 'messages' ELSE 'response_text' END
     WHEN x.responses_create_params IS NOT NULL OR x.messages IS NOT NULL THEN 'no_response'
     ELSE 'no_prompt'
-END
-|| CASE WHEN coalesce(len(x.response.output), 0) = 0 AND x.output IS NOT NULL THEN CASE WHEN len(json_extract(text, '$.output[*].role')) > 0 AND len(json_extract(text, '$.output[*].type')) = 0 THEN '+chat' ELSE '' END ELSE '' END
-|| CASE WHEN string_input THEN '+string_input' ELSE '' END
-|| CASE
-    WHEN x.responses_create_params IS NULL THEN CASE WHEN x.response.output IS NULL AND (x.output IS NOT NULL OR (x.messages IS NULL) = (len(output_all) > 0)) THEN '+no_input' ELSE '' END
+END"""
+# The top-level output is used, and holds chat messages.
+_IS_CHAT = """coalesce(len(x.response.output), 0) = 0 AND x.output IS NOT NULL
+    AND len(json_extract(text, '$.output[*].role')) > 0 AND len(json_extract(text, '$.output[*].type')) = 0"""
+# What Gym needs is missing: the input. `+empty_input`: there is no prompt beside it. `+no_input`: the prompt stands elsewhere, or the row
+# has no responses_create_params. The names of the other places say that already.
+_INPUT_MARK = f"""CASE
+    WHEN x.responses_create_params IS NULL THEN CASE WHEN {_PLACE} IN ('output', 'response_text', 'no_response') THEN '+no_input' ELSE '' END
     WHEN input_empty THEN '+empty_input'
-    WHEN NOT input_listed AND x.messages IS NOT NULL THEN CASE WHEN filled(json_extract(text, '$.responses_create_params.input')) IS NULL THEN '+no_input' ELSE '' END
+    WHEN NOT input_listed AND x.messages IS NOT NULL AND filled(json_extract(text, '$.responses_create_params.input')) IS NULL THEN '+no_input'
     ELSE ''
+END"""
+_SHAPE = f"""CASE WHEN plain_input AND plain_output THEN 'response' ELSE
+    {_PLACE}
+    || CASE WHEN {_IS_CHAT} THEN '+chat' ELSE '' END
+    || CASE WHEN string_input THEN '+string_input' ELSE '' END
+    || {_INPUT_MARK}
+    || transitions
 END
-|| transitions END
-|| {_INSTRUCTIONS}"""
+|| CASE WHEN instructions IS NOT NULL THEN '+instructions' ELSE '' END"""
 
 IS_ROLLOUT = """(x.responses_create_params IS NOT NULL OR x.response IS NOT NULL OR x.output IS NOT NULL OR x.messages IS NOT NULL
     OR x.reward IS NOT NULL OR x._ng_rollout_index IS NOT NULL OR x._ng_failure_class IS NOT NULL)"""

@@ -10,6 +10,7 @@ from dataclasses import fields
 import polars as pl
 
 from rollout_etl.curate.options import Curation
+from rollout_etl.recipes.grpo import PROMPT_ELSEWHERE
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, PpoOptions, SftOptions
 from rollout_etl.recipes.pairing import draws_pairs
 from rollout_etl.run.report import Report, by_count
@@ -53,7 +54,7 @@ _CONVERSATIONS = {"sft": "--format openai", "dpo": "--format preference", "rm": 
 
 def advise(report: Report, options: AnyOptions) -> None:
     """Add warnings to the report, each once."""
-    for warning in [*_warnings(report, options), *_diverging(report), *_unknown(report)]:
+    for warning in [*_warnings(report, options), *_diverging(report), *_unknown(report, options), *_without_input(report, options)]:
         if warning not in report.warnings:
             report.warnings.append(warning)
 
@@ -82,10 +83,18 @@ def _diverging(report: Report) -> list[str]:
     return [f"{count} rollouts are lists of transitions that do not repeat the previous ones: only the last transition of each was read"] if count else []
 
 
-def _unknown(report: Report) -> list[str]:
-    count = report.left_out["unknown"]
+def _unknown(report: Report, options: AnyOptions) -> list[str]:
+    # Rows for Gym hold the input as it was recorded, and no completion.
+    count = 0 if isinstance(options, GrpoOptions) and options.format == "gym" else report.left_out["unknown"]
     way = "find their rollouts with `show --where 'num_unknown > 0'`"
     return [f"{count} item(s) of unknown types were left out of prompts and completions: {way}"] if count else []
+
+
+def _without_input(report: Report, options: AnyOptions) -> list[str]:
+    if not (isinstance(options, GrpoOptions) and options.format == "gym" and "missing_input" in options.keep):
+        return []
+    count = sum(count for shape, count in report.shapes.items() if any(place in shape for place in PROMPT_ELSEWHERE))
+    return [f"{count} rollouts do not have their prompt in responses_create_params, so rows made from them have no prompt"] if count else []
 
 
 def _few_examples(report: Report, options: SftOptions) -> str:

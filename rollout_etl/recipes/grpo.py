@@ -21,6 +21,8 @@ COLUMNS = {
     "response": ("prompt_text", "response_text", "ground_truth_text"),
     "gym": ("gym_row", "agent_name"),
 }
+PROMPT_ELSEWHERE = ("no_input", "no_prompt", "messages", "response_only")
+"""Shapes of rollouts whose prompt is not in `responses_create_params`, but elsewhere or nowhere."""
 _MISSING_AGENT = Rule("missing_agent", pl.col("agent_name").is_null(), "agent_ref.name is missing, and --agent-name is not given")
 _WITHOUT_TEXT = Rule("empty_answer", pl.col("response_text").fill_null("").str.strip_chars(" \t\r\n") == "", "there is no answer text for the output field")
 
@@ -40,7 +42,7 @@ def rules(options: GrpoOptions, cannot_hold: Sequence[str] | None = None) -> lis
             defaults.append("missing_ground_truth")
             fixed.append("missing_ground_truth")
     else:
-        extra.append(Rule("missing_input", pl.col("shape").str.contains(r"empty_input|no_input|no_prompt|messages|response_only"),
+        extra.append(Rule("missing_input", pl.col("shape").str.contains("|".join(("empty_input", *PROMPT_ELSEWHERE))),
                           "responses_create_params.input is missing or empty"))
         if options.agent_name is None:
             extra.append(_MISSING_AGENT)

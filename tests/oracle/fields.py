@@ -87,9 +87,22 @@ def extra_of(x: Object) -> str:
 def gym_row_of(x: Object) -> str:
     """The row as a prompt for Gym again: every field that neither the run nor the verifier added. Inputs were not run yet."""
     fields = [(key, value) for key, value in x.first_pairs() if value is not None]
+    if x.get("responses_create_params") is None:
+        fields.append(("responses_create_params", Object([])))
     if not {"response", "output", "reward"} & {key for key, _ in fields}:
-        return dumps(Object([(key, value) for key, value in fields if not key.startswith("_ng_")]))
-    return dumps(Object([(key, value) for key, value in fields if not _is_verifier_output(key)]))
+        kept = [(key, value) for key, value in fields if not key.startswith("_ng_")]
+    else:
+        kept = [(key, value) for key, value in fields if not _is_verifier_output(key)]
+    return dumps(Object([(key, _with_input_listed(value) if key == "responses_create_params" else value) for key, value in kept]))
+
+
+def _with_input_listed(params: Any) -> Any:
+    """Gym takes a text or a list as input: one message is put into a list, and null is an empty one."""
+    given = get(params, "input")
+    if given is not None and not isinstance(given, Object):
+        return params
+    others = [pair for pair in params.pairs if pair[0] != "input"] if isinstance(params, Object) else []
+    return Object([*others, ("input", [] if given is None else [given])])
 
 
 def _is_verifier_output(name: str) -> bool:

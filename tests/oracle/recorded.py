@@ -35,9 +35,15 @@ def recorded(x: Object) -> Recorded:
     if not asked and isinstance(problem, str) and not is_blank(problem):
         asked = [Unit("U", problem)]
     instructions = get(x, "responses_create_params", "instructions")
-    if isinstance(instructions, str) and not is_blank(instructions):
-        asked = [Unit("S", instructions), *asked]
+    if not is_empty(instructions):
+        asked = [*units_of(_instruction_items(instructions), "system"), *asked]
     return Recorded(asked, answered, given, output, place)
+
+
+def _instruction_items(instructions: Any) -> list[Any]:
+    """A list of messages, one message, or the content of one."""
+    items = [] if isinstance(instructions, str) else items_of(instructions)
+    return items if items and has_key(items[0], "content") else [Object([("content", instructions)])]
 
 
 def is_opening(unit: Unit) -> bool:
@@ -84,7 +90,7 @@ def shape(x: Object, found: Recorded) -> str:
         texts = [dumps(transition) for transition in found.output]
         name += "+transitions" if all(later.startswith(before[:-1]) for before, later in pairwise(texts)) else "+diverging_transitions"
     instructions = get(x, "responses_create_params", "instructions")
-    if isinstance(instructions, str) and not is_blank(instructions):
+    if not is_empty(instructions):
         name += "+instructions"
     return name
 

@@ -21,6 +21,11 @@ CREATE OR REPLACE MACRO item_list(j) AS CASE
     ELSE '[]'
 END;
 
+-- Instructions that are no text: messages, or the content of one.
+CREATE OR REPLACE MACRO instruction_items(j) AS CASE WHEN NOT is_string(j) THEN
+    CASE WHEN json_type(item_list(j), '$[0].content') IS NOT NULL THEN item_list(j) ELSE concat('[{"content":', j, '}]') END
+END;
+
 -- Tools of any spelling (flat, nested, with `doc` and `params`) as chat tools; keys that only responses have (defer_loading, output_schema, ...) are left out, and so is a tool that
 -- stood there before.
 CREATE OR REPLACE MACRO without_repeats(texts) AS list_transform([texts], lambda l:
@@ -95,10 +100,16 @@ CREATE OR REPLACE MACRO extra_of(text) AS object_of(list_filter(
 -- The row as a prompt for Gym again: without what the run added (response, scores, indices) and without what verifiers answer.
 -- Verifiers get every field of the row back, and refuse those that they set themselves. A row that was never answered is one already.
 CREATE OR REPLACE MACRO is_verifier_output(name) AS regexp_full_match(name, '{{verifier_output}}') AND NOT regexp_full_match(name, '{{verifier_input}}');
+-- Gym takes a text or a list as input, and refuses one message alone, null and rows without.
+CREATE OR REPLACE MACRO with_input_listed(params) AS CASE
+    WHEN starts_with(json_extract(params, '/input')::VARCHAR, '{') THEN json_merge_patch(params, concat('{"input":[', json_extract(params, '/input'), ']}'))
+    WHEN coalesce(json_type(params, '/input'), 'NULL') = 'NULL' THEN json_merge_patch(params, '{"input":[]}')
+    ELSE params
+END;
 CREATE OR REPLACE MACRO gym_row_of(text, unanswered) AS concat('{', array_to_string(list_transform(list_filter(
-    entries_of(text),
+    entries_of(CASE WHEN coalesce(json_type(text, '/responses_create_params'), 'NULL') = 'NULL' THEN json_merge_patch(text, '{"responses_create_params":{}}') ELSE text END),
     lambda e: e.value IS NOT NULL AND NOT CASE WHEN unanswered THEN starts_with(e.key, '_ng_') ELSE is_verifier_output(e.key) END
-), lambda e: concat(to_json(e.key), ':', e.value)), ','), '}');
+), lambda e: concat(to_json(e.key), ':', CASE WHEN e.key = 'responses_create_params' THEN with_input_listed(e.value) ELSE e.value END)), ','), '}');
 
 -- The row without what `merge` writes anew.
 CREATE OR REPLACE MACRO kept_of(text) AS object_of(list_filter(

@@ -6,7 +6,8 @@ WITH parsed AS (
 -- A question with one answer, the usual case, is used as it stands.
 simplified AS (
     SELECT *,
-        is_simple_prompt(x.responses_create_params.input) AND NOT coalesce(is_string(filled(x.responses_create_params.instructions)), false) AS simple_prompt,
+        filled(x.responses_create_params.instructions) AS instructions,
+        is_simple_prompt(x.responses_create_params.input) AND instructions IS NULL AS simple_prompt,
         {{think_stays}} AND is_simple_completion(x.response.output) AS simple_completion
     FROM parsed
 ),
@@ -53,14 +54,15 @@ spoken AS (
         CASE WHEN json_type(output, '$[0]') = 'ARRAY' THEN CASE WHEN repeat_each_other(output) THEN '+transitions' ELSE '+diverging_transitions' END ELSE '' END AS transitions,
         coalesce(starts_with(input, '"'), false) AS string_input,
         NOT input_listed AND input IS NULL AS input_empty,
-        CASE WHEN plain_input AND plain_output THEN NULL ELSE list_transform([
+        CASE WHEN plain_input AND plain_output AND coalesce(is_string(instructions), true) THEN NULL ELSE list_transform([
             struct_pack(items := CASE WHEN plain_input THEN NULL WHEN input_listed THEN input ELSE item_list(input) END, speaker := 'user'),
-            struct_pack(items := CASE WHEN plain_output THEN NULL ELSE item_list(output) END, speaker := 'assistant')
+            struct_pack(items := CASE WHEN plain_output THEN NULL ELSE item_list(output) END, speaker := 'assistant'),
+            struct_pack(items := instruction_items(instructions), speaker := 'system')
         ], lambda side: coalesce(units_of(json_transform(side.items, '{{items}}'), side.speaker), [])) END AS units
     FROM answered
 ),
 said AS (
-    SELECT * EXCLUDE (units),
+    SELECT *,
         CASE WHEN simple_prompt THEN [] WHEN plain_input THEN plain_input_units(x.responses_create_params.input) ELSE units[1] END AS input_units,
         CASE WHEN simple_completion THEN [] WHEN plain_output THEN plain_output_units(x.response.output) ELSE units[2] END AS output_units
     FROM spoken
@@ -72,9 +74,9 @@ opened AS (
     )) ELSE 0 END AS opening FROM said
 ),
 divided AS (
-    SELECT * EXCLUDE (input_units, output_units), output_units AS output_all,
+    SELECT * EXCLUDE (input_units, output_units, units), output_units AS output_all,
         CASE WHEN simple_prompt THEN [] ELSE list_concat(
-            CASE WHEN is_string(filled(x.responses_create_params.instructions)) THEN [said_by('S', x.responses_create_params.instructions::VARCHAR)] ELSE [] END,
+            CASE WHEN is_string(instructions) THEN [said_by('S', instructions)] ELSE coalesce(units[3], []) END,
             CASE
                 WHEN len(input_units) > 0 THEN input_units
                 WHEN opening > 0 THEN output_units[:opening]
