@@ -6,7 +6,22 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.strategy_items import Pairs, Raw, Strategy, chat_assistant, chat_messages, items, names, numbers, part_lists, plain_items, some, texts, to_json, values
+from tests.strategy_items import (
+    Pairs,
+    Raw,
+    Strategy,
+    chat_assistant,
+    chat_messages,
+    items,
+    names,
+    numbers,
+    part_lists,
+    plain_items,
+    some,
+    texts,
+    to_json,
+    values,
+)
 
 # Where the prompt and the completion stand
 plain_inputs: Strategy = st.lists(
