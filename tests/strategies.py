@@ -91,7 +91,15 @@ other_responses: Strategy = st.one_of(
     st.fixed_dictionaries({"message": chat_assistant | texts}),
     some(response_fields),
 )
+histories: Strategy = plain_inputs | st.lists(items | chat_messages, min_size=1, max_size=3)
+repeating: Strategy = st.tuples(histories, st.lists(items, max_size=3), st.booleans()).map(
+    lambda told: {
+        "responses_create_params": {"input": told[0]},
+        "response": {"output": [told[0], [*told[0], *told[1]]] if told[2] else [*told[0], *told[1]]},
+    }
+)
 bodies: Strategy = st.one_of(
+    repeating,
     some({}, responses_create_params=params, response=responses),
     some({}, responses_create_params=some({}, input=plain_inputs), response=some(response_fields, output=plain_outputs)),
     some({"response": responses | other_responses, "responses_create_params": params}, output=outputs | texts),

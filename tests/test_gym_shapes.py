@@ -230,6 +230,18 @@ def test_transitions_that_do_not_repeat_those_before_are_told(tmp_path: Path) ->
     assert [len(json.loads(line)["messages"]) for line in (tmp_path / "rows.jsonl").read_text().splitlines()] == [4, 2]
 
 
+@pytest.mark.parametrize("given", [[QUESTION], [{"role": "system", "content": "Be brief."}, QUESTION], [QUESTION, answer("3"), QUESTION], "What is 1 + 1?"])
+@pytest.mark.parametrize("in_transitions", [True, False])
+def test_an_output_that_begins_with_the_input(tmp_path: Path, given: Any, in_transitions: bool) -> None:
+    """Aviary's agent writes the conversation so far for each step: the input, what the environment shows first, and what was said and done."""
+    start = [*([{"role": "user", "content": given}] if isinstance(given, str) else given), {"role": "user", "content": "A game begins."}]
+    played = [*start, CALL, {"type": "function_call_output", "call_id": "c", "output": "won"}, answer()]
+    row = rollout() | {"responses_create_params": {"input": given}, "response": {"output": [played[:-1], played] if in_transitions else played}}
+    found = read(tmp_path, row, "prompt_kinds", "completion_kinds", "prompt_text", "prompt_key")
+    asked = read(tmp_path, rollout(*played[len(start) :]) | {"responses_create_params": {"input": start}}, *found)
+    assert found == asked | {"completion_kinds": "COA", "prompt_text": "A game begins."}
+
+
 def test_a_prompt_of_tools_alone(tmp_path: Path) -> None:
     path = tmp_path / "rollouts.jsonl"
     tools = [{"type": "function", "name": "f", "parameters": {"type": "object"}}]

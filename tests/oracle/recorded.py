@@ -27,8 +27,9 @@ def recorded(x: Object) -> Recorded:
     place, output = output_of(x)
     asked, answered = units_of(items_of(given), "user"), units_of(items_of(output), "assistant")
     problem = get(x, "responses_create_params", "metadata", "problem_statement")
-    if not asked:
-        opening = 0
+    repeated = len(asked) if asked and asked[0].kind in "USDM" and answered[: len(asked)] == asked else 0
+    if not asked or repeated:
+        opening = repeated
         while opening < len(answered) and is_opening(answered[opening]):
             opening += 1
         asked, answered = answered[:opening], answered[opening:]

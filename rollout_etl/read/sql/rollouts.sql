@@ -7,7 +7,7 @@ WITH parsed AS (
 simplified AS (
     SELECT *,
         filled(x.responses_create_params.instructions) AS instructions,
-        is_simple_prompt(x.responses_create_params.input) AND instructions IS NULL AS simple_prompt,
+        is_simple_prompt(x.responses_create_params.input) AND instructions IS NULL AS simple_question,
         {{think_stays}} AND is_simple_completion(x.response.output) AS simple_completion
     FROM parsed
 ),
@@ -15,7 +15,7 @@ lettered AS (
     SELECT *,
         -- No text where it is no JSON: what looks into it again must not fail.
         CASE WHEN x IS NOT NULL THEN recorded END AS text,
-        CASE WHEN NOT simple_prompt THEN input_letters(x.responses_create_params.input) WHEN len(x.responses_create_params.input) = 1 THEN 'U' ELSE 'SU' END AS input_letters,
+        CASE WHEN NOT simple_question THEN input_letters(x.responses_create_params.input) WHEN len(x.responses_create_params.input) = 1 THEN 'U' ELSE 'SU' END AS input_letters,
         CASE WHEN NOT simple_completion THEN output_letters(x.response.output) WHEN len(x.response.output) = 1 THEN 'A' ELSE 'RA' END AS output_letters
     FROM simplified
 ),
@@ -27,7 +27,9 @@ looked_at AS (
             AND CASE WHEN contains(output_letters, 'd') THEN all_texts(list_concat(
                 json_type(text, '$.response.output[*].content[*].text'), json_type(text, '$.response.output[*].summary[*].text')
             )) ELSE true END AS plain_output,
-        replace(input_letters, '0', '') <> '' AS input_listed
+        replace(input_letters, '0', '') <> '' AS input_listed,
+        -- Only an output that is plain cannot repeat the question.
+        simple_question AND plain_output AS simple_prompt
     FROM lettered
 ),
 -- What was not parsed as it is spelt is taken from the text again, wherever it stands.
@@ -67,24 +69,28 @@ said AS (
         CASE WHEN simple_completion THEN [] WHEN plain_output THEN plain_output_units(x.response.output) ELSE units[2] END AS output_units
     FROM spoken
 ),
--- Where there is no input, the prompt is what stands before the model's first word, or the problem statement.
+-- Some agents write the whole conversation into the output, the input first.
+repeated AS (
+    SELECT *, CASE WHEN input_units[1].k IN ('U', 'S', 'D', 'M') AND output_units[:len(input_units)] = input_units THEN len(input_units) ELSE 0 END AS repeated FROM said
+),
+-- Where there is no input, or it is repeated, the prompt is what stands before the model's first word. `opening` counts those units.
 opened AS (
-    SELECT *, CASE WHEN len(input_units) = 0 AND NOT simple_prompt THEN length(regexp_extract(
-        array_to_string(list_transform(output_units, lambda u: CASE WHEN u.k = 'M' AND u.name = 'assistant' THEN 'A' ELSE u.k END), ''), '^[USDM]*'
-    )) ELSE 0 END AS opening FROM said
+    SELECT *, CASE WHEN (len(input_units) = 0 AND NOT simple_prompt) OR repeated > 0 THEN repeated + length(regexp_extract(
+        array_to_string(list_transform(output_units[repeated + 1:], lambda u: CASE WHEN u.k = 'M' AND u.name = 'assistant' THEN 'A' ELSE u.k END), ''), '^[USDM]*'
+    )) ELSE 0 END AS opening FROM repeated
 ),
 divided AS (
     SELECT * EXCLUDE (input_units, output_units, units), output_units AS output_all,
         CASE WHEN simple_prompt THEN [] ELSE list_concat(
             CASE WHEN is_string(instructions) THEN [said_by('S', instructions)] ELSE coalesce(units[3], []) END,
             CASE
-                WHEN len(input_units) > 0 THEN input_units
                 WHEN opening > 0 THEN output_units[:opening]
+                WHEN len(input_units) > 0 THEN input_units
                 WHEN is_string(filled(json_extract(x.responses_create_params.metadata, '/problem_statement'))) THEN [said_by('U', json_extract(x.responses_create_params.metadata, '/problem_statement')::VARCHAR)]
                 ELSE []
             END
         ) END AS prompt_units,
-        CASE WHEN opening > 0 THEN output_units[opening + 1:] ELSE output_units END AS completion_units
+        output_units[opening + 1:] AS completion_units
     FROM opened
 ),
 named AS (
