@@ -1,4 +1,4 @@
-"""Files to Arrow batches of lines. Text is not parsed here: a line is whatever stands between two newline bytes."""
+"""From files to Arrow batches of lines. Nothing is parsed here: a line is whatever stands between two newline bytes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def line_batches(
 
 
 def together(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows. A few lines at a time are slow to work on: small batches go together."""
+    """The same rows in larger batches: small ones are slow to work on."""
     waiting: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
@@ -110,7 +110,7 @@ def _texts(item: Input, source: int, notes: Notes | None) -> Iterator[tuple[np.n
     if not item.is_remote:
         file = io.FileIO(item.path) if item.end is None else Section(item.path, item.start, item.end)
         return _stored_lines(item, file, partial(notes.block, source) if notes is not None and item.is_plain else None)
-    # With it comes all that a network needs, which takes a tenth of a second where little is read.
+    # Imported here, because it takes a tenth of a second.
     from rollout_etl.read import remote
 
     body = remote.opened(item.path)

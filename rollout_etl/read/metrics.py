@@ -15,9 +15,9 @@ from typing import Any
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NO_METRIC = re.compile(r"^_|^reward$|(?i:^(id|uid|uuid|seed)$|_(id|idx|index|seed)$)")
 _MANY = 40
-"""Beyond so many fields, parsing each in every row is no gain."""
+"""With more fields than this, parsing each in every row does not pay."""
 _LISTS = 8
-"""Lists of fields that rows are compared with as they stand."""
+"""At most so many lists of fields are compared with those of a row."""
 
 
 @dataclass(frozen=True)

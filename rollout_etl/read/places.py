@@ -1,4 +1,4 @@
-"""Lines by their places in a file: what lies between is not read."""
+"""Reading lines at known places of a file, without what lies between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import SCHEMA, integers, line_batches, together
 
 _NEAR = 1 << 16
-"""Bytes between two lines that are rather read than skipped."""
+"""Up to so many bytes between two lines are read, because skipping them takes longer."""
 Places = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Line numbers from 1, and where the lines begin and how long they are in bytes: parallel arrays of Int64."""
 
@@ -121,7 +121,7 @@ def _lines_at(
 
 
 def _texts(room: np.ndarray, begins: np.ndarray, stops: np.ndarray) -> pa.StringArray:
-    # Lines and what lies between them take turns.
+    # Every second piece is a line, the others lie between lines.
     bounds = np.stack([begins, stops], axis=1).ravel().astype(np.int32)
     both = pa.StringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(room))
     return both.take(integers(np.arange(0, len(bounds), 2, dtype=np.int64)))

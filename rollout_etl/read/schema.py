@@ -25,7 +25,7 @@ _STATICS = (
     "CASE WHEN coalesce(" + ", ".join(f"x.{name}" for name in STATIC_FIELDS) + ") IS NOT NULL THEN to_json(struct_pack("
     + ", ".join(f"{name} := x.{name}" for name in STATIC_FIELDS) + "))::VARCHAR END"
 )
-# Most rollouts have an index. The fields that stand in for it are looked up where it is missing, not parsed in every row.
+# Most rollouts have an index. The fields that can replace it are looked up only where it is missing, not parsed in every row.
 _TASK_ID = f"first_named(text, {list(ID_FIELDS)}, {[f'$.{name}' for name in ID_FIELDS]})"
 _TASK_KEY = f"""CASE
     WHEN x IS NULL THEN NULL
@@ -167,7 +167,7 @@ COLUMNS: dict[str, Column] = {
         "JSON list of the assistant's items with their `prompt_token_ids` and `generation_token_ids`, null without items",
     ),
     "statics": Column(_STATICS, pl.String, "JSON of the fields that must agree inside a group"),
-    # Inside a CASE the row would be taken apart several times; what is no rollout has no text and is left out anyway.
+    # Not inside a CASE, which would take the row apart several times. Lines that are not rollouts have no text, and are left out anyway.
     "metrics": Column("{{metrics}}", pl.String, "JSON object of every other finite number at the top level"),
     "extra": Column("CASE WHEN x IS NOT NULL THEN extra_of(text) END", pl.String, "JSON object of the other top-level fields, sorted"),
     "gym_row": Column(
@@ -199,7 +199,7 @@ RECORDED: dict[str, Column] = {
     ),
     "found": Column("{{found}}", pl.List(pl.Boolean), "whether each field that the user named holds something"),
 }
-"""Columns that some rows are made of, that `merge` makes rows of again, that say what a rollout costs, that task inputs are found by, that a refresh keeps or statistics are made of; they are no
+"""Columns for use inside the program only: for `merge`, rows of some targets, matching task inputs, refresh and statistics. They are not
 part of the canonical table."""
 PLAIN = ("plain_prompt", "plain_completion")
-"""Those that rows of a target can be made of, beside canonical columns."""
+"""Those of `RECORDED` that rows of a target may use."""

@@ -6,7 +6,8 @@
     task-inputs-0.jsonl  tasks that lay beside the first file
 
 Inside a part rollouts are sorted by task, agent and reward, so that filters skip what they do not want. `lines_of` gives the lines
-back in their order: whatever reads JSONL reads such a folder. Nothing heavy is imported before: questions go past this module.
+back in their order: whatever reads JSONL reads such a folder. Heavy imports wait until they are needed, because every SQL question
+imports this module.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ def _lines(stored: Stored, part: Part) -> pa.Table:
 
 
 def _as_text(records: pa.BinaryArray) -> pa.StringArray:
-    """Bytes as text without a look at them: lines in quarantine may be no UTF-8."""
+    """Bytes as text, unchecked: lines in quarantine may not be UTF-8."""
     import pyarrow as pa
 
     return records.view(pa.string())

@@ -8,7 +8,7 @@ CREATE OR REPLACE MACRO first_named(text, names, paths) AS list_filter(
     list_transform(json_extract(text, paths), lambda j, i: names[i] || ':' || filled(j)), lambda j: j IS NOT NULL
 )[1];
 
--- Whether of transitions each begins with the one before: only then is the last one all that was said.
+-- Whether each transition begins with the one before. Only then does the last one hold everything that was said.
 CREATE OR REPLACE MACRO repeat_each_other(transitions) AS list_transform([json_extract(transitions, '$[*]')::VARCHAR[]], lambda l:
     len(list_filter(l, lambda t, i: i > 1 AND NOT starts_with(t, substring(l[i - 1], 1, length(l[i - 1]) - 1)))) = 0)[1];
 
@@ -26,8 +26,8 @@ CREATE OR REPLACE MACRO instruction_items(j) AS CASE WHEN NOT is_string(j) THEN
     CASE WHEN json_type(item_list(j), '$[0].content') IS NOT NULL THEN item_list(j) ELSE concat('[{"content":', j, '}]') END
 END;
 
--- Tools of any spelling (flat, nested, with `doc` and `params`) as chat tools; keys that only responses have (defer_loading, output_schema, ...) are left out, and so is a tool that
--- stood there before.
+-- Tools of any spelling (flat, nested, with `doc` and `params`) as chat tools, each once. Keys that only responses have (defer_loading,
+-- output_schema, ...) are left out.
 CREATE OR REPLACE MACRO without_repeats(texts) AS list_transform([texts], lambda l:
     CASE WHEN len(list_distinct(l)) = len(l) THEN l ELSE list_filter(l, lambda t, i: list_position(l, t) = i) END)[1];
 CREATE OR REPLACE MACRO tools_of(tools) AS CASE WHEN starts_with(tools, '[') THEN nullif(concat('[', array_to_string(without_repeats(list_filter(list_transform(
@@ -39,7 +39,7 @@ CREATE OR REPLACE MACRO tools_of(tools) AS CASE WHEN starts_with(tools, '[') THE
     END
 ), lambda t: t IS NOT NULL)), ','), ']'), '[]') END;
 
--- Keys and values of an object. A map refuses a key that stands twice; the first is used then, key by key.
+-- Keys and values of an object. A map refuses an object in which a key stands twice: its keys are looked up one by one, and the first counts.
 CREATE OR REPLACE MACRO entries_of(text) AS CASE
     WHEN json_transform(text, '"MAP(VARCHAR, JSON)"') IS NOT NULL THEN map_entries(json_transform(text, '"MAP(VARCHAR, JSON)"'))
     ELSE list_transform(
@@ -48,8 +48,8 @@ CREATE OR REPLACE MACRO entries_of(text) AS CASE
     )
 END;
 
--- Metadata is part of the prompt (a picture, a problem statement), except extra_body, which holds the run's knobs, and what tells
--- attempts at one prompt apart: some agents write their indices there.
+-- Metadata is part of the prompt (a picture, a problem statement). Left out are extra_body, which holds settings of the run, and the index
+-- of the attempt, which some agents write there.
 CREATE OR REPLACE MACRO metadata_of(metadata) AS CASE WHEN starts_with(metadata::VARCHAR, '{"') THEN nullif(array_to_string(list_sort(list_transform(
     list_filter(entries_of(metadata), lambda e: e.key NOT IN ('extra_body', 'attempt', 'rollout_index') AND NOT starts_with(e.key, '_ng_')), lambda e: concat(to_json(e.key), ':', e.value)
 )), ','), '') END;
@@ -80,8 +80,8 @@ CREATE OR REPLACE MACRO names_called(units) AS concat(
     '[', array_to_string(list_transform(list_filter(units, lambda u: u.k IN ('C', 'c')), lambda u: u.name), ','), ']'
 );
 
--- Numbers at the top level that are scores; not the reward itself, not ids and seeds, not what starts with an underscore, nor what
--- stands where the objects of a row do.
+-- Names of numbers at the top level that may be scores: not the reward, ids, seeds, names that start with an underscore, or names of
+-- objects that every row has.
 CREATE OR REPLACE MACRO is_metric_name(name) AS
     NOT starts_with(name, '_') AND name NOT IN ('reward', 'responses_create_params', 'response', 'agent_ref', 'instance_config', 'verifier_metadata', 'metadata') AND NOT regexp_matches(name, '(?i)^(id|uid|uuid|seed)$|_(id|idx|index|seed)$');
 CREATE OR REPLACE MACRO object_of(entries) AS concat('{', array_to_string(list_sort(list_transform(entries, lambda e: concat(to_json(e.key), ':', e.value))), ','), '}');

@@ -13,7 +13,7 @@ simplified AS (
 ),
 lettered AS (
     SELECT *,
-        -- No text where it is no JSON: what looks into it again must not fail.
+        -- Null for a line that is not JSON, so that reading it again cannot fail.
         CASE WHEN x IS NOT NULL THEN recorded END AS text,
         CASE WHEN NOT simple_question THEN input_letters(x.responses_create_params.input) WHEN len(x.responses_create_params.input) = 1 THEN 'U' ELSE 'SU' END AS input_letters,
         CASE WHEN NOT simple_completion THEN output_letters(x.response.output) WHEN len(x.response.output) = 1 THEN 'A' ELSE 'RA' END AS output_letters
@@ -32,7 +32,7 @@ looked_at AS (
         simple_question AND plain_output AS simple_prompt
     FROM lettered
 ),
--- What was not parsed as it is spelt is taken from the text again, wherever it stands.
+-- Sides that are not plain are read from the text again, from the first place that holds something.
 found AS (
     SELECT *,
         CASE WHEN x IS NOT NULL AND NOT plain_input THEN first_present(text, ['$.responses_create_params.input', '$.messages']) END AS input,
@@ -50,7 +50,7 @@ answered AS (
         END AS output
     FROM found
 ),
--- What a macro repeats is planned anew: units of any kind are made in one place for both sides.
+-- Every use of a macro is planned anew, so the units of both sides, and of instructions, are made in one place.
 spoken AS (
     SELECT * EXCLUDE (output),
         CASE WHEN json_type(output, '$[0]') = 'ARRAY' THEN CASE WHEN repeat_each_other(output) THEN '+transitions' ELSE '+diverging_transitions' END ELSE '' END AS transitions,
@@ -104,7 +104,7 @@ named AS (
         CASE WHEN simple_completion THEN x.response.output[-1].content[1].text ELSE json_extract_string(completion_units[-1].t, '$') END AS last_text
     FROM divided
 ),
--- From here on units can change (order, ids, reasoning taken out), the kinds above stay what was recorded.
+-- From here on units may change (order, ids, reasoning taken out); the kinds above tell what was recorded.
 written AS (
     SELECT *, {{only}} AS wanted FROM named
 ),

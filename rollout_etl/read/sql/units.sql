@@ -86,9 +86,10 @@ CREATE OR REPLACE MACRO units_of(items, speaker) AS list_transform(
     )
 );
 
--- Most rollouts are plain: messages with one text or a list of parts, reasoning with one summary or none, calls with an id. They were
--- parsed with their texts already, and the rest of the row needs no second look. A letter for each item tells: P plain, d plain if its text is
--- one, e reasoning that seems empty, `?` any other item, `0` none.
+-- Most rollouts are plain: messages with one text or a list of parts, reasoning with one summary or none, calls with an id. Their texts
+-- were parsed with the row, which is not read again. Each item gets a letter:
+--   P  plain     d  plain if its text was a text, and not JSON that reads the same     e  reasoning that seems empty
+--   ?  any other item     0  null
 CREATE OR REPLACE MACRO holds_content_alone(x) AS (x.type IS NULL OR x.type = 'message') AND x.tool_calls IS NULL AND thought_of(x) IS NULL
     AND x.function_call IS NULL AND x.refusal IS NULL;
 CREATE OR REPLACE MACRO is_plain_message(x) AS coalesce(holds_content_alone(x) AND is_string(x.content::VARCHAR), false);
@@ -99,8 +100,8 @@ CREATE OR REPLACE MACRO is_plain_answer(x) AS coalesce(
 CREATE OR REPLACE MACRO is_plain_reasoning(x) AS coalesce(
     x.type = 'reasoning' AND len(x.summary) = 1 AND x.summary[1].text IS NOT NULL AND len(coalesce(x.content, [])) = 0, false
 );
--- Texts of the output are parsed as text, which takes half the time of JSON. What was a number, a boolean, a list or an object comes out as its
--- JSON, without white space. A text that reads like that is looked up.
+-- Texts of the output are parsed as text, which takes half the time of JSON. A number, a boolean, a list or an object then comes out as its
+-- JSON, without white space. The type of a text that reads like that is looked up.
 CREATE OR REPLACE MACRO may_be_no_text(t) AS CASE
     WHEN starts_with(t, '{') THEN ends_with(t, '}') AND regexp_matches(t, '^\{(?:\}|"(?:[^"\\]|\\.)*":[^ \t\r\n])')
     WHEN starts_with(t, '[') THEN ends_with(t, ']') AND regexp_matches(t, '^\[[^ \t\r\n]')
@@ -108,9 +109,9 @@ CREATE OR REPLACE MACRO may_be_no_text(t) AS CASE
     ELSE false
 END;
 CREATE OR REPLACE MACRO is_settled(t) AS NOT (may_be_no_text(t) OR is_blank_text(t));
--- Content that is no list does not show in what was parsed.
+-- Content that is not a list is null here, as if it were missing; rollouts.sql looks up its type.
 CREATE OR REPLACE MACRO is_bare_reasoning(x) AS coalesce(x.type = 'reasoning' AND len(x.summary) = 0 AND len(coalesce(x.content, [])) = 0, false);
--- A list of parts is small, and is looked into without the rest of the row.
+-- A list of parts in the input is plain too: it is JSON by itself, so the rest of the row is not read again.
 CREATE OR REPLACE MACRO input_letter(x) AS CASE
     WHEN x IS NULL THEN '0'
     WHEN holds_content_alone(x) AND (is_string(x.content::VARCHAR) OR starts_with(x.content::VARCHAR, '[')) AND x.role IN ('user', 'system', 'developer', 'assistant') THEN 'P'
@@ -180,9 +181,9 @@ CREATE OR REPLACE MACRO said_by(role_kind, json_text) AS struct_pack(k := role_k
 -- Whether a tool gave back an image, audio, video or a file, known or not.
 CREATE OR REPLACE MACRO gives_media(units) AS list_contains(list_transform(units, lambda u: u.k IN ('O', 'X') AND starts_with(u.t, '[')), true);
 
--- The text that keys are made of: what was said and done, without ids. Of completions, words are taken as they are, with their length before them.
+-- The text that keys are made of: what was said and done, without ids. In completions, texts are decoded, with their length before them.
 CREATE OR REPLACE MACRO said(units) AS array_to_string(list_transform(units, lambda u: concat(u.k, u.name, u.t)), chr(31));
--- Items of unknown types, whole: they may be the only difference between two tasks.
+-- Items of unknown types with all their fields: they may be the only difference between two tasks.
 CREATE OR REPLACE MACRO unknown_items(items, speaker) AS list_transform(
     list_filter(list_zip(json_extract(items, '$[*]')::VARCHAR[], json_transform(items, '{{items}}')), lambda y: kind(y[2], speaker) = 'X'),
     lambda y: CASE WHEN starts_with(y[1], '{') THEN object_of(list_filter(entries_of(y[1]), lambda e: e.value IS NOT NULL)) ELSE y[1] END
