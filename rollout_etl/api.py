@@ -16,7 +16,7 @@ from rollout_etl.nearest import did_you_mean
 from rollout_etl.option_values import check_value, checked
 from rollout_etl.plain_text import first_line
 from rollout_etl.read.inputs import each_path
-from rollout_etl.recipes.options import RECIPES, AnyOptions, options_of
+from rollout_etl.recipes.options import RECIPES, AnyOptions, check_recipe, options_of
 from rollout_etl.run.execute import Run, execute
 
 _FORMATS = {
@@ -49,8 +49,7 @@ def write(
     """
     check_value("recipe", recipe, str)
     check_value("output", output, Path)
-    if recipe not in RECIPES:
-        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
+    check_recipe(recipe)
     wanted = RECIPES[recipe]
     options = options_of(options, wanted)
     _refuse_unknown(run, [f.name for f in fields(Run) if f.name not in ("inputs", "output", "options")], f"; options of the recipe go into {wanted.__name__}")

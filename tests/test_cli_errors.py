@@ -148,6 +148,15 @@ def test_a_bad_option_is_told_what_was_meant(folder: Path) -> None:
         (["dpo", "--pairs-per-group", "3"], "--pairs-per-group has no effect without --strategy stratified or ranked or adjacent or all or top-k-bottom-k"),
         (["dpo", "--max-uses", "3"], "--max-uses has no effect without --strategy stratified or ranked or adjacent or all or top-k-bottom-k"),
         (["ppo", "--target", "openrlhf", "--with-responses", "--all-rollouts"], "--all-rollouts has no effect with --with-responses"),
+        (["dpo", "--arguments", "string"], "--arguments string has no effect on rows without tool calls"),
+        (["dpo", "--prompt-as", "messages", "--arguments", "string"], "--arguments string has no effect on rows without tool calls"),
+        (["sft", "--format", "simple", "--arguments", "object"], "--arguments object has no effect on rows without tool calls"),
+        (["grpo", "--format", "gym", "--arguments", "string"], "--arguments string has no effect on rows without tool calls"),
+        (["sft", "--target", "verl", "--as", "messages", "--arguments", "string", "-o", "out.parquet"],
+         "--arguments string has no effect on rows without tool calls"),
+        (["grpo", "--format", "gym", "--think", "strip"], "--think strip has no effect on rows without answers"),
+        (["grpo", "--target", "trl", "--think", "move"], "--think move has no effect on rows without answers"),
+        (["sft", "--target", "custom", "--map", "q=input", "--think", "strip"], "--think strip has no effect on rows without answers"),
         (["sft", "--mix", "math=0.5,code=0.5"], "--mix names 'code', but there is no example of it"),
         (["sft", "--reward-scale", "code=0,1:-1,1"], "--reward-scale code: no rollout has this task_name"),
         (["sft", "--mix", "maths=1"], "--mix names 'maths', but there is no example of it; did you mean math?"),
@@ -160,6 +169,27 @@ def test_an_option_that_does_nothing_is_warned_about(arguments: list[str], warni
     recipe, *options = arguments
     done = run(recipe, "math=good.jsonl", *TO, *options, "--json", "--quiet", folder=folder)
     assert warning in json.loads(done.stdout)["warnings"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sft", "--arguments", "string", "--think", "move"],
+        ["sft", "--target", "openrlhf", "--arguments", "object", "--think", "strip"],
+        ["sft", "--target", "trl", "--as", "text", "--think", "strip"],
+        ["dpo", "--format", "preference", "--arguments", "string", "--think", "strip"],
+        ["dpo", "--prompt-as", "messages", "--keep", "tool_prompt", "--arguments", "string"],
+        ["grpo", "--think", "strip"],
+        ["grpo", "--target", "trl", "--arguments", "string"],
+        ["kto", "--target", "trl", "--arguments", "string", "--think", "strip"],
+        ["ppo", "--with-responses", "--think", "strip"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_may_do_something_is_not_warned_about(arguments: list[str], folder: Path) -> None:
+    recipe, *options = arguments
+    done = run(recipe, "good.jsonl", *TO, *options, "--json", "--quiet", folder=folder)
+    assert not any("has no effect" in warning for warning in json.loads(done.stdout)["warnings"])
 
 
 @pytest.mark.parametrize(

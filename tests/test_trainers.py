@@ -81,6 +81,9 @@ def test_recipes_that_a_trainer_lacks(name: str, recipe: str, folder: Path) -> N
         (["kto", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--max-bad-fraction", "1", "--reward-threshold", "-5"], 4, "labelled true, and KTO needs both"),
         (["kto", "in.jsonl", "-o", "o.jsonl", "--target", "trl", "--max-bad-fraction", "1", "--reward-threshold", "5"], 4, "labelled false, and KTO needs both"),
         (["ppo", "in.jsonl", "-o", "o.jsonl", "--nemo-rl-layout", "v0.5"], 2, "has no PPO"),
+        (["sft", "in.jsonl", "-o", "o.jsonl", "--nemo-rl-layout", "v0.5", "--no-config"], 2, "--nemo-rl-layout and --no-config cannot be combined"),
+        (["sft", "in.jsonl", "-o", "o.jsonl", "--nemo-rl-layout", "v0.5", "--target", "trl"], 2, "--nemo-rl-layout is for --target nemo-rl only"),
+        (["config", "sft", "--train", "good.jsonl", "--target", "trl", "--nemo-rl-layout", "v0.5"], 2, "--nemo-rl-layout is for --target nemo-rl only"),
         (["config", "nope", "--train", "in.jsonl"], 2, "no recipe 'nope'"),
         (["config", "sft", "--train", "nope.jsonl"], 2, "no such file: nope.jsonl"),
         (["config", "sft", "--train", "good.jsonl"], 2, "good.jsonl lacks messages, which NeMo RL's"),
@@ -198,6 +201,14 @@ def test_config_with_everything(folder: Path) -> None:
         assert part in text
     done = run("config", "grpo", "--train", "out.jsonl", "--batch-size", "64", folder=folder)
     assert (done.returncode, "11 row(s), fewer than one batch of 64" in done.stderr) == (2, True)
+
+
+def test_a_batch_of_one_completion_has_nothing_to_compare(folder: Path) -> None:
+    (folder / "prompts.jsonl").write_text('{"prompt": [{"role": "user", "content": "q"}], "solution": "4", "tools": "null"}\n' * 4)
+    ask = ("config", "grpo", "--target", "trl", "--train", "prompts.jsonl", "--batch-size")
+    done = run(*ask, "1", folder=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "use 2 or more" in done.stderr
+    assert run(*ask, "2", folder=folder).returncode == 0
 
 
 @pytest.mark.parametrize(("target", "suffix"), [("nemo-rl", ".jsonl"), ("trl", ".parquet"), ("verl", ".parquet"), ("openrlhf", ".jsonl")])

@@ -11,6 +11,7 @@ from rollout_etl.cli.recipes import STATED
 from rollout_etl.cli.runner import parse_error, run_of
 from rollout_etl.cli.talk import OPTIONS
 from rollout_etl.errors import UsageError
+from rollout_etl.recipes.options import check_recipe
 from rollout_etl.refresh.pipeline import FILES, input_from, of_output, refuse_unknown, replaced
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def run_from(path: Path, recipe: str, spelt: Mapping[str, Any], inputs: Sequence
     from typer.exceptions import TyperException
 
     known = commands()
-    if recipe not in known:
-        raise UsageError(f"{path}: no recipe '{recipe}'; recipes are {', '.join(known)}")
+    check_recipe(recipe, known, f"{path}: ")
     options = options_of(known[recipe])
     spelt = {name.replace("_", "-"): value for name, value in spelt.items()}
     refuse_unknown(path, f"output {output.name}", spelt, options)

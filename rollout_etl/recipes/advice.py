@@ -10,10 +10,12 @@ from dataclasses import fields
 import polars as pl
 
 from rollout_etl.curate.options import Curation
+from rollout_etl.recipes import dpo, sft
 from rollout_etl.recipes.grpo import PROMPT_ELSEWHERE
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, PpoOptions, SftOptions
 from rollout_etl.recipes.pairing import draws_pairs
 from rollout_etl.run.report import Report, by_count
+from rollout_etl.targets.target import Job, Rows
 
 FEW_SFT_EXAMPLES = 100
 _OF_STRATEGIES = {
@@ -29,6 +31,8 @@ _OF_FORMATS: tuple[tuple[type[AnyOptions], str, str, str], ...] = (
     (GrpoOptions, "agent_name", "--format gym", "response"), (GrpoOptions, "no_ground_truth", "--format response", "gym"),
 )
 """Options that only one format uses: options class, field, that format, and the other format."""
+_PROMPTS, _ANSWERS = {"prompt", "plain_prompt"}, {"completion", "plain_completion"}
+"""Columns of examples that hold messages. An answer may also be `response_text`."""
 
 
 _NO_TRUTH = "missing_ground_truth"
@@ -129,11 +133,12 @@ def _no_prompts(report: Report, options: GrpoOptions) -> str:
     return "no prompts" + _largest(lost, options) + (f"; {way}" if way else "")
 
 
-def without_effect(options: AnyOptions, curation: Curation, sources: Collection[str] = ()) -> list[str]:
+def without_effect(job: Job, rows: Rows, curation: Curation, sources: Collection[str] = ()) -> list[str]:
     """Warnings for options that were set but that nothing uses: they would look as if they had worked.
 
-    `sources` are the columns that are written besides those of the recipe.
+    `rows` are those of the job, and `sources` the columns that are written besides those of the recipe.
     """
+    options = job.options
     idle: list[tuple[AnyOptions | Curation, str, str]] = []
     draws = "--sample, --cap or --mix"
     if isinstance(options, DpoOptions):
@@ -153,7 +158,20 @@ def without_effect(options: AnyOptions, curation: Curation, sources: Collection[
         # Every rollout is a row then anyway.
         idle.append((options, "all_rollouts", "with --with-responses"))
     defaults = {f.name: f.default for of in (options, curation) for f in fields(of)}
-    return [f"--{name.replace('_', '-')} has no effect {why}" for of, name, why in idle if getattr(of, name) != defaults[name]]
+    unused = [f"--{name.replace('_', '-')} has no effect {why}" for of, name, why in idle if getattr(of, name) != defaults[name]]
+    return unused + _without_effect_on_rows(job, rows)
+
+
+def _without_effect_on_rows(job: Job, rows: Rows) -> list[str]:
+    """Warnings for the style of what the rows do not hold, whatever the rollouts are."""
+    said = {name.removeprefix("chosen_").removeprefix("rejected_") for field in rows.fields for name in field.sources}
+    of_format = {**sft.CANNOT_HOLD, **dpo.CANNOT_HOLD}.get(getattr(job.options, "format", ""), ()) if rows.cannot_hold is None else rows.cannot_hold
+    dropped = {*of_format, *job.options.drop} - {*job.options.keep}
+    calls = (said & _PROMPTS and "tool_prompt" not in dropped) or (said & _ANSWERS and not dropped & {"flattened_completion", "tool_completion"})
+    found = [] if calls or job.arguments is None else [f"--arguments {job.arguments} has no effect on rows without tool calls"]
+    if job.think != "keep" and not said & {*_ANSWERS, "response_text"}:
+        found.append(f"--think {job.think} has no effect on rows without answers")
+    return found
 
 
 def _largest(lost: Counter[str], options: AnyOptions) -> str:

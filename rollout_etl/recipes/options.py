@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -147,4 +148,14 @@ RECIPES: dict[str, type[AnyOptions]] = {
     options.recipe: options for options in (SftOptions, DpoOptions, GrpoOptions, KtoOptions, RmOptions, PpoOptions)
 }
 """The options of each recipe, by its name."""
-__all__ = ["RECIPES", "AnyOptions", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RecipeOptions", "RmOptions", "SftOptions", "options_of"]
+
+
+def check_recipe(name: str, known: Collection[str] = tuple(RECIPES), where: str = "") -> None:
+    """Raise `UsageError` for a name that is not of a recipe; `where` is what the message begins with."""
+    if name not in known:
+        raise UsageError(f"{where}no recipe '{name}'; recipes are {', '.join(known)}")
+
+
+__all__ = [
+    "RECIPES", "AnyOptions", "DpoOptions", "GrpoOptions", "KtoOptions", "PpoOptions", "RecipeOptions", "RmOptions", "SftOptions", "check_recipe", "options_of",
+]

@@ -104,7 +104,7 @@ def execute(run: Run) -> Report:
     if run.ray_address is not None and run.engine != "ray":
         raise UsageError("--ray-address is for --engine ray")
     sources = {name.partition("=")[2] or name for name in (*run.extra, *run.mapping)}
-    _refuse_without_effect(run.curation, sources)
+    _refuse_without_effect(run, sources)
     target.check(job)
     refuse_kept(target, job)
     cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
@@ -116,7 +116,7 @@ def execute(run: Run) -> Report:
     )
     report = Report(job.recipe, run.target, [item.path for item in rollouts.inputs], _options(run), notes=list(rollouts.notes))
     report.warnings += [warning for warning in (cut_name, run.curation.reward and rewards.weights_warning(run.curation.reward)) if warning]
-    report.warnings += advice.without_effect(run.options, run.curation, sources)
+    report.warnings += advice.without_effect(job, target.rows(job, longer_prompts=True), run.curation, sources)
     with ExitStack() as stack:
         _refuse_overwriting(run, rollouts, output_paths(job, run.curation).values(), [*target.beside(job), *([target.RUN_SUFFIX] if run.config else [])])
         judge = judge_of(run, job, rollouts, report, limit, stack)
@@ -173,11 +173,15 @@ def _shape(run: Run) -> dict[str, object]:
     return sharding | {"as": run.form, "arguments": run.arguments, "extra": list(run.extra), "map": list(run.mapping), "token_ids": run.token_ids}
 
 
-def _refuse_without_effect(curation: Curation, sources: Collection[str]) -> None:
+def _refuse_without_effect(run: Run, sources: Collection[str]) -> None:
     """Refuse options without effect: they would look as if they had worked."""
-    if "advantage" in sources and curation.advantage is None:
+    if run.layout != "current" and run.target != "nemo-rl":
+        raise UsageError("--nemo-rl-layout is for --target nemo-rl only")
+    if run.layout != "current" and not run.config:
+        raise UsageError("--nemo-rl-layout and --no-config cannot be combined: the layout is that of the run file")
+    if "advantage" in sources and run.curation.advantage is None:
         raise UsageError("the column advantage needs a formula: --advantage grpo, rloo or max-rl")
-    if curation.advantage is not None and "advantage" not in sources:
+    if run.curation.advantage is not None and "advantage" not in sources:
         raise UsageError("--advantage only computes a column: write it with --extra advantage, or with --map for --target custom")
 
 

@@ -20,7 +20,7 @@ from rollout_etl.plain_text import quoted
 from rollout_etl.publish.files import StagedFile
 from rollout_etl.publish.folders import files_of
 from rollout_etl.recipes import kto
-from rollout_etl.recipes.options import RECIPES, AnyOptions
+from rollout_etl.recipes.options import RECIPES, AnyOptions, check_recipe
 from rollout_etl.targets.target import Job, Loader, Rows, Settings, Target, companion, loader_of
 
 
@@ -74,8 +74,9 @@ def configure(
     """
     check_arguments(configure, locals())
     train, validation = Path(train), None if validation is None else Path(validation)
-    if recipe not in RECIPES:
-        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(RECIPES)}")
+    check_recipe(recipe)
+    if layout != "current" and target != "nemo-rl":
+        raise UsageError("--nemo-rl-layout is for --target nemo-rl only")
     scale = None if reward_scale is None else _scale(reward_scale)
     dialect = targets.load(target)
     loader = loader_of(dialect, _job(RECIPES[recipe](), train))

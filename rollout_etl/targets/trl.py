@@ -143,8 +143,10 @@ def _card(settings: Settings) -> Path:
 
 def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     """YAML for `trl RECIPE --config`; with validation also the dataset card that it names."""
-    # A GRPO batch consists of completions: a few prompts fill it, but a single completion has no group.
-    batch = max(settings.batch or _BATCH, 2) if job.recipe == "grpo" else settings.batch_of(_BATCH)
+    if job.recipe == "grpo" and settings.batch == 1:
+        raise UsageError("--batch-size 1 is too small for TRL's GRPO, whose batch consists of completions that are compared: use 2 or more")
+    # A few prompts fill a batch of completions.
+    batch = settings.batch or _BATCH if job.recipe == "grpo" else settings.batch_of(_BATCH)
     lines = [
         f"# Run file for {settings.train.name}, for TRL's {LOADERS[job.recipe].name}." + ("" if settings.model else " Set model_name_or_path to your model."),  # type: ignore[union-attr]
         f"model_name_or_path: {json.dumps(settings.model or 'Qwen/Qwen3-0.6B')}",

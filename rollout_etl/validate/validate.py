@@ -21,7 +21,7 @@ from rollout_etl.publish.folders import files_of
 from rollout_etl.read.ahead import read_ahead
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import integers, line_batches
-from rollout_etl.recipes.options import RECIPES
+from rollout_etl.recipes.options import RECIPES, check_recipe
 from rollout_etl.targets.target import Missing
 from rollout_etl.validate.checks import MACROS, Check, checks, checks_together, value
 from rollout_etl.validate.layouts import LAYOUTS, Layout
@@ -58,9 +58,7 @@ def layouts_of(target: str, recipe: str) -> list[Layout]:
     """Layouts to check a file against. Raises `UsageError` for a trainer that does not load the recipe."""
     dialect = targets.load(target)
     # Older releases of trainers load files that current ones do not, and that no recipe writes.
-    known = list(dict.fromkeys([*RECIPES, *(name for _, name in LAYOUTS)]))
-    if recipe not in known:
-        raise UsageError(f"no recipe '{recipe}'; recipes are {', '.join(known)}")
+    check_recipe(recipe, list(dict.fromkeys([*RECIPES, *(name for _, name in LAYOUTS)])))
     found = dialect.LOADERS.get(recipe)
     if (target, recipe) not in LAYOUTS and isinstance(found, Missing):
         raise UsageError(found.why)
