@@ -75,6 +75,12 @@ def test_where_the_question_comes_from(folder: Path) -> None:
         (("rollouts.jsonl", "/* c */ SELECT nope", *INPUT[1:]), "nope"),
         (("rollouts.jsonl", "SELECT $1", *INPUT[1:]), "no value for $1: name the parameter, as in $name"),
         (("rollouts.jsonl", QUESTION), "1 of 49 lines are not rollouts"),
+        (("rollouts.jsonl", "--queries"), "--queries only lists the named queries"),
+        (("--queries", "--query", "pass_at_k"), "--queries only lists the named queries"),
+        (("rollouts.jsonl", QUESTION, "--limit", "3", "--format", "csv", *INPUT[1:]), "--limit is for table and markdown, and csv holds all rows"),
+        (("rollouts.jsonl", QUESTION, "--limit", "3", "-o", "out.parquet", *INPUT[1:]), "--limit is for table and markdown, and parquet holds all rows"),
+        (("rollouts.jsonl", "SELECT $kind", "--set", "kind=1", "--set", "kid=1", *INPUT[1:]), "--set kid: the query has no $kid; did you mean kind?"),
+        (("rollouts.jsonl", QUESTION, "--set", "k=1", *INPUT[1:]), "--set k: the query has no $k"),
     ],
 )
 def test_errors(folder: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -125,6 +131,16 @@ def test_points_in_time_with_a_zone(folder: Path) -> None:
     assert json.loads(shown["jsonl"]) == {"t": "2020-01-02 03:04:05+00", "l": ["2020-01-02 03:04:05+00"], "k": 1}
     assert shown["csv"] == 't,l,k\n2020-01-02 03:04:05+00,"[""2020-01-02 03:04:05+00""]",1\n'
     assert shown["table"].splitlines()[2].split("  ") == ["2020-01-02 03:04:05+00", '["2020-01-02 03:04:05+00"]', "1"]
+
+
+def test_points_in_time_do_not_run_a_query_twice(folder: Path) -> None:
+    question = "CREATE TEMP SEQUENCE s; SELECT nextval('s') AS n, now() IS NULL AS never, now() AS t"
+    assert run("sql", INPUT[0], question, *INPUT[1:], "--unsafe", folder=folder).stdout.splitlines()[2].split()[:2] == ["1", "false"]
+
+
+def test_a_parameter_may_be_read_as_a_variable(folder: Path) -> None:
+    done = run("sql", INPUT[0], "SELECT getvariable('k') + 1 AS n", *INPUT[1:], "--set", "k=1", "--format", "csv", folder=folder)
+    assert done.stdout == "n\n2\n"
 
 
 def test_wide_characters_take_two_columns() -> None:

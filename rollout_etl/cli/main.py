@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from rollout_etl import __version__
-from rollout_etl.cli import doctor, explore, insight, merging, recipes, streams, trainers, updating, validation
+from rollout_etl.cli import doctor, ingesting, insight, merging, querying, recipes, streams, trainers, updating, validation
 from rollout_etl.cli.runner import INTERRUPTED, parse_error
 from rollout_etl.cli.talk import TALK
 from rollout_etl.errors import ExitCode, UsageError, WriteError
@@ -44,7 +44,8 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 recipes.register(app)
 merging.register(app)
 trainers.register(app)
-explore.register(app)
+querying.register(app)
+ingesting.register(app)
 insight.register(app)
 validation.register(app)
 doctor.register(app)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".md": "markdown", ".txt": "table"}
+CUT = ("table", "markdown")
+"""The formats for people."""
 _CHUNK = 10_000
 _WIDEST_CELL, _NARROWEST_CELL = 80, 8
 
@@ -45,7 +47,7 @@ class Shown:
 def show(result: Any, stream: TextIO, how: Shown) -> str | None:
     """Write a result (a DuckDB connection after a query) to a stream; returns a note on what was left out, if anything."""
     names = [column[0] for column in result.description]
-    if how.format in ("table", "markdown"):
+    if how.format in CUT:
         return _to_be_read(result, names, stream, how)
     if how.format == "parquet":
         raise UsageError("--format parquet needs a file: name it with -o FILE")
@@ -63,7 +65,7 @@ def write(result: Any, path: Path, how: Shown) -> tuple[int, str | None]:
     with StagedFile(path) as file:
         if how.format == "parquet":
             _write_parquet(result, file)
-        elif how.format in ("table", "markdown"):
+        elif how.format in CUT:
             text = io.StringIO()
             note = show(result, text, how)
             file.write(text.getvalue().encode())

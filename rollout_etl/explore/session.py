@@ -16,6 +16,7 @@ import duckdb
 from rollout_etl.errors import UsageError
 from rollout_etl.explore import ingested, library, safety
 from rollout_etl.explore.safety import Limits
+from rollout_etl.nearest import did_you_mean
 from rollout_etl.option_values import check_fraction
 from rollout_etl.plain_text import quoted_name
 from rollout_etl.publish.files import refuse_input
@@ -55,6 +56,8 @@ class Session:
         self._stored = ingested.stored_in(self._inputs)
         if self._stored and (task_inputs is not None or (lookup is not None and lookup.paths)):
             raise UsageError("keys and ground truth of ingested rollouts are fixed: give --group-by, --ground-truth-field and --task-inputs to ingest")
+        if only_for is not None:
+            _refuse_unused(only_for, values or {})
         self._open(None if only_for is None or self._stored else self._columns_for(only_for, values or {}))
 
     def _columns_for(self, sql: str, values: Mapping[str, Any]) -> list[str] | None:
@@ -109,8 +112,7 @@ class Session:
                 if as_relation and statement.type.name in ("SELECT", "MULTI"):
                     yield self.connection.sql(statement, params=bound or None)
                     continue
-                self._execute(statement, bound)
-                self._show_zones(statement, bound)
+                self._execute(statement, bound, values or {})
             if self.connection.description is not None and statement.type.name not in _WITHOUT_RESULT:
                 yield self.connection
 
@@ -119,29 +121,35 @@ class Session:
         with plain_errors():
             return sum(statement.type.name not in _WITHOUT_RESULT for statement in safety.statements(self.connection, sql))
 
-    def _execute(self, statement: Any, bound: dict[str, Any]) -> None:
+    def _execute(self, statement: Any, bound: dict[str, Any], values: Mapping[str, Any]) -> None:
         try:
-            self.connection.execute(statement, bound or None)
+            self.connection.execute(self._with_zones_as_text(statement, bound), bound or None)
         except duckdb.Error as error:
             if not (self._narrow and NOT_READ in str(error)):
                 raise
             # The plan over an empty table missed a column, so read all columns.
             self.connection.close()
             self._open(None)
-            self.connection.execute(statement, bound or None)
+            self._set(values)
+            self.connection.execute(self._with_zones_as_text(statement, bound), bound or None)
 
-    def _show_zones(self, statement: Any, bound: dict[str, Any]) -> None:
-        """Run the query again with zoned timestamps as text: their Python values would need an extra package."""
-        described = self.connection.description
-        if described is None or statement.type.name != "SELECT":
-            return
+    def _with_zones_as_text(self, statement: Any, bound: dict[str, Any]) -> Any:
+        """The statement, with zoned timestamps of its result as text: their Python values would need an extra package."""
+        if statement.type.name != "SELECT":
+            return statement
+        query = f"({statement.query.rstrip().rstrip(';')}\n)"
+        try:
+            described = self.connection.execute(f"DESCRIBE SELECT * FROM {query}", bound or None).fetchall()
+        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
+            # What is wrong with the statement itself is said when it runs.
+            return statement
         kinds = [str(column[1]) for column in described]
         if not any(_ZONED in kind for kind in kinds):
-            return
+            return statement
         casts = ["{}" if _ZONED not in kind else "{}::VARCHAR" if kind == _ZONED else "to_json({})" for kind in kinds]
         selected = ", ".join(f"{cast.format(f'v{number}')} AS {quoted_name(described[number][0])}" for number, cast in enumerate(casts))
         names = ", ".join(f"v{number}" for number in range(len(kinds)))
-        self.connection.execute(f"SELECT {selected} FROM ({statement.query.rstrip().rstrip(';')}\n) AS found({names})", bound or None)
+        return f"SELECT {selected} FROM {query} AS found({names})"
 
     def _set(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
@@ -170,6 +178,15 @@ class Session:
         """Close the connection and remove temporary files."""
         self.connection.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def _refuse_unused(sql: str, values: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for a value that the statements do not use."""
+    with plain_errors():
+        used = {name for statement in safety.statements(duckdb, sql) for name in statement.named_parameters}
+    for name in values:
+        if name not in used and not ("getvariable" in sql.lower() and name in sql):
+            raise UsageError(f"--set {name}: the query has no ${name}{did_you_mean(name, used)}")
 
 
 @contextlib.contextmanager

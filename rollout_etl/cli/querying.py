@@ -1,8 +1,7 @@
-"""The commands `sql`, which queries rollouts, and `ingest`, which stores them for repeated queries."""
+"""The command `sql`, which queries rollouts."""
 
 from __future__ import annotations
 
-import json as json_text
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
 from rollout_etl.cli.talk import heard
 from rollout_etl.errors import ExitCode, UsageError
-from rollout_etl.plain_text import one_line, plain
+from rollout_etl.plain_text import one_line
 
 if TYPE_CHECKING:
     from rollout_etl.explore.output import Shown
@@ -54,7 +53,7 @@ def sql(
     queries: Annotated[bool, typer.Option("--queries", help="List the named queries.")] = False,
     format: Annotated[FormatName | None, typer.Option("--format", help="Format of the result.", show_default="table, or by the suffix of FILE")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write the result here.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Rows to show in a table or markdown; 0: all.")] = 40,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, help="Rows to show in a table or markdown; 0: all.", show_default="40")] = None,
     group_by: o.GroupBy = None,
     ground_truth_field: o.GroundTruthField = None,
     task_inputs: o.TaskInputs = None,
@@ -68,6 +67,8 @@ def sql(
 
     def run() -> ExitCode:
         if queries:
+            if inputs or any(one is not None for one in (file, query, values, format, output, limit)):
+                raise UsageError("--queries only lists the named queries: leave everything else out, and run one with --query NAME")
             _list_queries()
             return ExitCode.DONE
         paths, question = _divided(inputs or [], file, query)
@@ -94,6 +95,8 @@ def sql(
             if not question.strip():
                 raise UsageError("no query: give it after the inputs, with -f FILE or --query NAME, or on standard input")
         how = _shown(format, output, limit)
+        if question is None and (output is not None or given):
+            raise UsageError(f"{'-o' if output is not None else '--set'} is for a query: give it after the inputs, with -f FILE or --query NAME")
         if unsafe and not quiet:
             print("rollout-etl: --unsafe: queries can read and write any of your files", file=sys.stderr)
         limits = Limits(unsafe=unsafe, memory=memory, threads=threads)
@@ -103,6 +106,7 @@ def sql(
                 max_bad_fraction=max_bad_fraction,
             )
             interrupts.session = session
+            session.notes = [] if quiet else session.notes
             try:
                 if question is None:
                     from rollout_etl.explore.shell import Shell
@@ -111,47 +115,6 @@ def sql(
                 return _answer(session, question, bound, how, output, quiet)
             finally:
                 session.close()
-
-    guarded(run)
-
-
-def ingest(
-    inputs: o.Inputs = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write the rollouts to, as Parquet.", show_default=False)
-    ] = None,
-    database: Annotated[
-        Path | None, typer.Option("--database", metavar="FILE", help="DuckDB file to write with the rollouts and the views.", show_default=False)
-    ] = None,
-    group_by: o.GroupBy = None,
-    ground_truth_field: o.GroundTruthField = None,
-    task_inputs: o.TaskInputs = None,
-    threads: o.Threads = None,
-    max_bad_fraction: o.MaxBadFraction = 0.01,
-    json: Annotated[bool, typer.Option("--json", help="Print what was read as JSON on standard output.")] = False,
-    quiet: o.Quiet = False,
-) -> None:
-    """Convert rollouts to Parquet, which every command reads too."""
-
-    def run() -> ExitCode:
-        if not inputs:
-            raise UsageError("no input given: name files, folders or globs")
-        if threads is not None:
-            os.environ["POLARS_MAX_THREADS"] = str(threads)
-
-        from rollout_etl.explore.ingest import ingest
-
-        done = ingest(
-            inputs, output, database, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs, max_bad_fraction=max_bad_fraction,
-            threads=threads,
-        )
-        if not quiet:
-            lines = [f"read         {done.read:>10,} lines", f"quarantined  {done.quarantined:>10,}", f"ingested     {done.rollouts:>10,} rollouts"]
-            lines += [f"note         {note}" for note in done.notes] + [f"output       {path}" for path in done.outputs]
-            print("\n".join(plain(line) for line in lines), file=sys.stderr)
-        if json:
-            print(json_text.dumps(done.__dict__, ensure_ascii=False))
-        return ExitCode.DONE
 
     guarded(run)
 
@@ -192,25 +155,27 @@ def _pairs(values: list[str]) -> dict[str, str]:
     return dict(value.split("=", 1) for value in values)
 
 
-def _shown(format: str | None, output: Path | None, limit: int) -> Shown:
-    from rollout_etl.explore.output import SUFFIXES, Shown
+def _shown(format: str | None, output: Path | None, limit: int | None) -> Shown:
+    from rollout_etl.explore.output import CUT, SUFFIXES, Shown
 
     name = str(format) if format else SUFFIXES.get(output.suffix, "") if output else "table"
     if not name:
         raise UsageError(f"{output}: name the format with --format, or end the file name with {', '.join(SUFFIXES)}")
+    if limit is not None and name not in CUT:
+        raise UsageError(f"--limit is for {' and '.join(CUT)}, and {name} holds all rows: write LIMIT in the query")
     screen = output is None and sys.stdout.isatty()
-    return Shown(name, rows=limit or None, width=shutil.get_terminal_size().columns if screen else None, screen=screen)
+    return Shown(name, rows=Shown.rows if limit is None else limit or None, width=shutil.get_terminal_size().columns if screen else None, screen=screen)
 
 
 def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, output: Path | None, quiet: bool) -> ExitCode:
-    from rollout_etl.explore.output import show, write
+    from rollout_etl.explore.output import CUT, show, write
     from rollout_etl.explore.session import plain_errors
 
     if output is not None:
         session.refuse_overwriting(output)
-    if output is not None or how.format not in ("table", "markdown"):
+    if output is not None or how.format not in CUT:
         _refuse_other_than_one(session.count_results(question), str(output or how.format))
-    notes = [] if quiet else list(session.notes)
+    notes = list(session.notes)
     results = session.run(question, bound, as_relation=how.format == "parquet" and output is not None)
     for number, result in enumerate(results):
         if number:
@@ -249,6 +214,5 @@ def _list_queries() -> None:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the command to the application."""
     app.command("sql")(heard(sql))
-    app.command("ingest")(heard(ingest))
