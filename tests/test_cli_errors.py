@@ -54,6 +54,9 @@ TO = ("-o", "out.jsonl")
         (["sft", "a=good.jsonl", "b=good.jsonl", *TO], 2, "rollout-etl: good.jsonl is named twice, as a and as b\n"),
         (["sft", "good.jsonl", *TO, "--group-by", ","], 2, "'' is not a field path"),
         (["sft", "good.jsonl", "-o", "s3://bucket/out.jsonl"], 2, "rollout-etl: s3://bucket/out.jsonl is a URL; write to a local file\n"),
+        (["sft", "good.jsonl", "-o", "~/out.jsonl"], 2, "~/out.jsonl begins with ~, which only a shell replaces"),
+        (["ingest", "good.jsonl", "-o", "~/out"], 2, "~/out begins with ~, which only a shell replaces"),
+        (["sql", "good.jsonl", "SELECT 1", "-o", "~/out.csv"], 2, "~/out.csv begins with ~, which only a shell replaces"),
         (["sql", "good.jsonl", ""], 2, "the query is empty"),
         (["show", "good.jsonl", "--group", ""], 2, "--group is empty"),
         (["sql", "good.jsonl", "SELEC 1"], 2, "no such file or folder: SELEC 1"),
@@ -110,6 +113,15 @@ def test_a_file_name_that_is_no_text(command: str, folder: Path) -> None:
     done = subprocess.run([b"bash", b"-c", line], cwd=folder, capture_output=True, timeout=120)
     assert (done.returncode, done.stderr.decode()) == (2, f"rollout-etl: {'./' if ' . ' in command else ''}caf\N{REPLACEMENT CHARACTER}.jsonl is not UTF-8; give the file another name\n")
     assert not (folder / "out.jsonl").exists()
+
+
+def test_an_open_file_of_the_process_is_not_replaced(folder: Path) -> None:
+    """As /dev/stdout is, which leads to a file when the output is redirected."""
+    (folder / "stdout.csv").symlink_to("/proc/self/fd/1")
+    with (folder / "redirected").open("w") as file:
+        done = subprocess.run([COMMAND, "sql", "good.jsonl", "SELECT 1", "-o", "stdout.csv"], cwd=folder, stdout=file, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (3, "rollout-etl: cannot write stdout.csv: it is not a regular file\n")
+    assert (folder / "stdout.csv").is_symlink()
 
 
 def test_what_a_file_name_would_tell_a_terminal_is_not_passed_on(folder: Path) -> None:

@@ -156,6 +156,7 @@ def test_run_files(tmp_path: Path, text: str, keys: dict[str, str]) -> None:
         (["train.jsonl", "--target", "nope"], 2, "no target 'nope'"),
         (["train.jsonl", "--recipe", "nope"], 2, "no recipe 'nope'"),
         (["train.jsonl", "--config", "nope.yaml"], 3, "cannot read nope.yaml"),
+        ([str(DEMO), "--target", "trl"], 2, "--target is for training files, and these are rollouts: leave it out"),
         (["train.jsonl"], 0, "train.jsonl: 100 rows, training data, grpo for nemo-rl: nothing found"),
         (["train.jsonl", "few.jsonl"], 4, "  Fewer than 100 examples\n    cause   1 rows\n    remedy  collect more"),
     ],

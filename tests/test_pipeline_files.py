@@ -53,6 +53,7 @@ def test_files_that_options_name_are_part_of_a_version(folder: Path) -> None:
         ('file = "pairs.parquet"', 'file = "sft.jsonl"', "two outputs are named sft.jsonl"),
         ('inputs = ["rollouts"]', 'inputs = ["${NO_SUCH_THING}/x"]', "the environment variable NO_SUCH_THING is not set"),
         ('inputs = ["rollouts"]', "inputs = [", "is not TOML"),
+        ('publish = "training"', 'publish = "~/training"', "~/training begins with ~, which is not replaced in a pipeline file: write ${HOME} instead of ~"),
         ('inputs = ["rollouts"]', 'inputs = ["nothing-here"]', "no such file or folder"),
     ],
 )
@@ -69,6 +70,11 @@ def test_init_writes_what_plan_takes(folder: Path) -> None:
     report = json.loads(run("plan", "pipeline.toml", "--json", folder=folder).stdout)
     assert report["rows"] == {"sft.jsonl": 12, "dpo.jsonl": 6}
     assert run("init", "rollouts", folder=folder).returncode == 2
+
+
+def test_the_schema_is_of_no_inputs(folder: Path) -> None:
+    done = run("init", "--schema", "rollouts", folder=folder)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1) and "--schema prints the schema" in done.stderr
 
 
 def test_the_schema_knows_the_words(folder: Path) -> None:

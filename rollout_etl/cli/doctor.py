@@ -34,6 +34,8 @@ def doctor(
         if target is not None:
             targets.load(target)
         examined = [examine(path, target=target, recipe=recipe, config=config) for path in files]
+        if (target is not None or recipe is not None) and all(each.what == "rollouts" for each in examined):
+            raise UsageError(f"{'--target' if target is not None else '--recipe'} is for training files, and these are rollouts: leave it out")
         if json:
             print(json_text.dumps([asdict(each) for each in examined], ensure_ascii=False), flush=True)
         else:

@@ -35,6 +35,8 @@ def init(
     """Write a commented pipeline file for these rollouts."""
 
     def run() -> ExitCode:
+        if schema and inputs:
+            raise UsageError("--schema prints the schema of all pipeline files: leave the inputs out")
         if schema:
             from rollout_etl.cli.pipeline_schema import schema as made
 

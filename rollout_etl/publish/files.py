@@ -69,8 +69,9 @@ class StagedFile:
         self._digest = hashlib.sha256()
         self._bytes = 0
         self._staged = staged_path(self.path)
-        # Moving a file to the place of a device or a pipe would replace it for everybody.
-        if self.path.exists() and not self.path.is_file() and not self.path.is_dir():
+        # Moving a file to the place of a device or a pipe would replace it for everybody. /dev/stdout is a link, which may lead to a file.
+        is_open_file = self.path.is_symlink() and os.readlink(self.path).startswith("/proc/")
+        if is_open_file or (self.path.exists() and not self.path.is_file() and not self.path.is_dir()):
             raise WriteError(f"cannot write {self.path}: it is not a regular file")
         with plain_write_errors(self.path):
             self._made = make_room(self.path)

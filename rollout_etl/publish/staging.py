@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from rollout_etl.errors import LockedError
+from rollout_etl.errors import LockedError, UsageError
 
 
 def staged_path(path: Path) -> Path:
@@ -21,8 +21,10 @@ def staged_path(path: Path) -> Path:
 def make_room(path: Path) -> list[Path]:
     """Make the folders above `path`, and remove leftovers of killed runs. Returns the new folders, the innermost first.
 
-    Raises `LockedError` if another run is making `path`.
+    Raises `LockedError` if another run is making `path`, and `UsageError` for a path that begins with `~/`.
     """
+    if path.parts[0] == "~" and len(path.parts) > 1 and not os.path.exists("~"):
+        raise UsageError(f"{path} begins with ~, which only a shell replaces, outside of quotes: write the home folder out")
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.(?:partial|replaced)")

@@ -174,6 +174,8 @@ def input_from(folder: Path, path: str) -> str:
 
 
 def _seen_from(folder: Path, path: str) -> str:
+    if path.startswith("~/") and not (folder / "~").exists():
+        raise UsageError(f"{path} begins with ~, which is not replaced in a pipeline file: write ${{HOME}} instead of ~")
     return path if re.match(r"[a-z][a-z0-9+.-]*://", path, re.IGNORECASE) else str(folder / path)
 
 
