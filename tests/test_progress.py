@@ -61,6 +61,22 @@ def test_json_lines_are_all_there_is_on_standard_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "last"),
+    [
+        (["sql", DEMO, "SELECT row FROM rollouts", "--limit", "1", "--unsafe"], "note"),
+        (["ingest", DEMO, "-o", "ingested"], "ingested"),
+        (["merge", f"a={DEMO}", "-o", "merged.jsonl"], "merged"),
+        (["stats", DEMO, "--group-by", "nope"], "note"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_notes_and_summaries_are_json_lines_too(tmp_path: Path, arguments: list[str], last: str) -> None:
+    code, _, err = said(tmp_path, *arguments, "--max-bad-fraction", "0.05", "--log-format", "json")
+    assert (code, json.loads(err.splitlines()[-1])["event"]) == (0, last)
+    assert all(json.loads(line) for line in err.splitlines())
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["sft", "gone.jsonl", "-o", "out.jsonl"], 2, "no such file or folder: gone.jsonl"),

@@ -12,7 +12,7 @@ import typer
 
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
-from rollout_etl.cli.talk import heard
+from rollout_etl.cli.talk import TALK, heard
 from rollout_etl.errors import ExitCode, UsageError
 from rollout_etl.plain_text import plain
 
@@ -48,7 +48,9 @@ def ingest(
             inputs, output, database, lookup=Lookup.spelt(ground_truth_field, group_by), task_inputs=task_inputs, max_bad_fraction=max_bad_fraction,
             threads=threads,
         )
-        if not quiet:
+        if TALK.format is o.LogFormat.json:
+            TALK.event("ingested", **done.__dict__)
+        elif not quiet:
             lines = [f"read         {done.read:>10,} lines", f"quarantined  {done.quarantined:>10,}", f"ingested     {done.rollouts:>10,} rollouts"]
             lines += [f"note         {note}" for note in done.notes] + [f"output       {path}" for path in done.outputs]
             print("\n".join(plain(line) for line in lines), file=sys.stderr)

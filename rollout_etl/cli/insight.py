@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as json_text
 import os
-import sys
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
@@ -14,9 +13,8 @@ import typer
 
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
-from rollout_etl.cli.talk import heard
+from rollout_etl.cli.talk import TALK, heard
 from rollout_etl.errors import ExitCode, UsageError
-from rollout_etl.plain_text import plain
 
 
 class Algorithm(StrEnum):
@@ -163,7 +161,7 @@ def narrowed(rollouts: Any, max_bad_fraction: float, quiet: bool) -> Any:
     data = narrow(rollouts)
     rollouts.check_bad_fraction(max_bad_fraction)
     for note in [] if quiet else data.notes:
-        print(f"note         {plain(note)}", file=sys.stderr)
+        TALK.note(note, label="note         ")
     return data
 
 

@@ -41,7 +41,9 @@ def merge(
         from rollout_etl.merging import merge
 
         done = merge(inputs, output, reward_scale=reward_scale or (), max_bad_fraction=max_bad_fraction, threads=threads)
-        if not quiet:
+        if TALK.format is o.LogFormat.json:
+            TALK.event("merged", **done.__dict__)
+        elif not quiet:
             lines = [f"read         {done.read:>10,} lines", f"  quarantined{done.quarantined:>10,}"]
             lines += [f"  merged     {count:>10,} {name or '(no task_name)'}" for name, count in done.rollouts.items()]
             lines += [f"clamped      {done.clamped:>10,}"] if done.clamped else []

@@ -14,9 +14,8 @@ import typer
 
 from rollout_etl.cli import options as o
 from rollout_etl.cli.runner import guarded
-from rollout_etl.cli.talk import heard
+from rollout_etl.cli.talk import TALK, heard
 from rollout_etl.errors import ExitCode, UsageError
-from rollout_etl.plain_text import one_line
 
 if TYPE_CHECKING:
     from rollout_etl.explore.output import Shown
@@ -98,7 +97,7 @@ def sql(
         if question is None and (output is not None or given):
             raise UsageError(f"{'-o' if output is not None else '--set'} is for a query: give it after the inputs, with -f FILE or --query NAME")
         if unsafe and not quiet:
-            print("rollout-etl: --unsafe: queries can read and write any of your files", file=sys.stderr)
+            TALK.note("--unsafe: queries can read and write any of your files")
         limits = Limits(unsafe=unsafe, memory=memory, threads=threads)
         with Interrupts() as interrupts:
             session = Session(
@@ -191,7 +190,7 @@ def _answer(session: Session, question: str, bound: dict[str, Any], how: Shown, 
         notes += [note] if note else []
     sys.stdout.flush()
     for note in notes:
-        print(f"rollout-etl: {one_line(note)}", file=sys.stderr)
+        TALK.note(note)
     return ExitCode.DONE
 
 

@@ -62,6 +62,13 @@ class Talk:
         else:
             print(f"rollout-etl: {one_line(message)}", file=sys.stderr)
 
+    def note(self, message: str, label: str = "rollout-etl: ") -> None:
+        """Report what is worth knowing, in one line that begins with `label` if it is text."""
+        if self.format is LogFormat.json:
+            self.event("note", message=message)
+        else:
+            print(f"{label}{one_line(message)}", file=sys.stderr)
+
     def event(self, event: str, **fields: Any) -> None:
         """One JSON line."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")

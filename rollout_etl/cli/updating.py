@@ -224,7 +224,7 @@ def _told(done: Refreshed, *, planned: bool) -> list[str]:
 
 def _warn(warnings: Sequence[str]) -> None:
     for warning in warnings:
-        print(f"rollout-etl: {warning}", file=sys.stderr)
+        TALK.note(warning)
 
 
 def register(app: typer.Typer) -> None:
