@@ -23,6 +23,8 @@ TO = ("-o", "out.jsonl")
         (["nope"], 2, "nope"),
         (["sft"], 2, "no input given"),
         (["sft", "good.jsonl"], 2, "no output given"),
+        (["sft", "good.jsonl", "-o", ""], 2, "no output given"),
+        (["sft", "good.jsonl", "", *TO], 2, "an input is an empty text: a variable may not be set"),
         (["sft", "good.jsonl", *TO, "--nope"], 2, "--nope"),
         (["sft", "nope.jsonl", *TO], 2, "no such file or folder: nope.jsonl"),
         (["sft", "*.nope", *TO], 2, "no file or folder matches *.nope"),

@@ -136,7 +136,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
     inputs = [*(given["inputs"] or []), *(given["input"] or [])]
     if not inputs:
         raise UsageError("no input given: name files, folders or globs")
-    if given["output"] is None:
+    if not given["output"]:
         raise UsageError("no output given: name it with -o FILE")
     if given["threads"] is not None:
         os.environ["POLARS_MAX_THREADS"] = str(given["threads"])

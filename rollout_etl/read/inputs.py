@@ -141,6 +141,8 @@ def find_inputs(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     given = each_path(paths)
     if not given:
         raise UsageError("no input given")
+    if not all(given):
+        raise UsageError("an input is an empty text: a variable may not be set")
     found: dict[str, Input] = {}
     sidecars: list[str] = []
     own: list[str] = []
