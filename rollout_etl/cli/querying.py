@@ -77,7 +77,7 @@ def sql(
         from rollout_etl.explore import library
         from rollout_etl.explore.interrupt import Interrupts
         from rollout_etl.explore.safety import Limits
-        from rollout_etl.explore.session import Session
+        from rollout_etl.explore.session import Session, refuse_unused
         from rollout_etl.read.inputs import find_inputs
 
         given = _pairs(values or [])
@@ -96,6 +96,8 @@ def sql(
         how = _shown(format, output, limit)
         if question is None and (output is not None or given):
             raise UsageError(f"{'-o' if output is not None else '--set'} is for a query: give it after the inputs, with -f FILE or --query NAME")
+        if question is not None:
+            refuse_unused(question, bound)
         if unsafe and not quiet:
             TALK.note("--unsafe: queries can read and write any of your files")
         limits = Limits(unsafe=unsafe, memory=memory, threads=threads)

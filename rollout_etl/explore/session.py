@@ -56,8 +56,6 @@ class Session:
         self._stored = ingested.stored_in(self._inputs)
         if self._stored and (task_inputs is not None or (lookup is not None and lookup.paths)):
             raise UsageError("keys and ground truth of ingested rollouts are fixed: give --group-by, --ground-truth-field and --task-inputs to ingest")
-        if only_for is not None:
-            _refuse_unused(only_for, values or {})
         self._open(None if only_for is None or self._stored else self._columns_for(only_for, values or {}))
 
     def _columns_for(self, sql: str, values: Mapping[str, Any]) -> list[str] | None:
@@ -180,7 +178,7 @@ class Session:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 
-def _refuse_unused(sql: str, values: Mapping[str, Any]) -> None:
+def refuse_unused(sql: str, values: Mapping[str, Any]) -> None:
     """Raise `UsageError` for a value that the statements do not use."""
     with plain_errors():
         used = {name for statement in safety.statements(duckdb, sql) for name in statement.named_parameters}
