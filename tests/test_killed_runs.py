@@ -74,6 +74,31 @@ def test_killed_while_publishing(step: int, when: str, moved: int, laid_out: Pat
         check_next_run(known)
 
 
+# The command, killed when it has set aside the rows that it is going to shuffle.
+KILLED_SHUFFLING = """
+import os, signal, sys
+from rollout_etl.publish.partitioned import PartitionedWriter
+
+PartitionedWriter.finish = lambda *facts: os.kill(os.getpid(), signal.SIGKILL)
+from rollout_etl.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("output", ["out.jsonl", "out/"])
+@pytest.mark.parametrize("options", [("--shuffle", "1"), ()])
+def test_killed_while_shuffling(output: str, options: tuple[str, ...], tmp_path: Path) -> None:
+    """Rows that were set aside go with the next run, shuffled or not."""
+    (tmp_path / "in.jsonl").write_text(rollouts("new"), encoding="utf-8")
+    asked = ["sft", "in.jsonl", "--format", "simple", "-o", output]
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", KILLED_SHUFFLING, *asked, "--shuffle", "1"], cwd=tmp_path, capture_output=True)
+        assert done.returncode == -signal.SIGKILL
+        assert [path for path in tmp_path.iterdir() if "shuffle" in path.name]
+    assert command.run(*asked, *options, folder=tmp_path).returncode == 0
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
 def test_interrupted(laid_out: Path, known: Known) -> None:
     """Ctrl-C in the middle of the work."""
     (laid_out / "in.jsonl").write_text(rollouts("new", 60_000), encoding="utf-8")

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
-from rollout_etl.publish.files import plain_write_errors
+from rollout_etl.publish.folders import StagedFolder
 from rollout_etl.publish.outputs import Output
+from rollout_etl.publish.staging import SHUFFLE
 
 if TYPE_CHECKING:
     from rollout_etl.publish.partitioned import PartitionedWriter
@@ -52,9 +52,8 @@ class Parts:
 
         if self._aside is None:
             path = self.main.path
-            with plain_write_errors(path):
-                folder = self._stack.enter_context(TemporaryDirectory(prefix=f".{path.name}.", suffix=".shuffle", dir=path.parent))
-            self._aside = self._stack.enter_context(PartitionedWriter(Path(folder, "rows.parquet"), _HELD_BYTES))
+            folder = self._stack.enter_context(StagedFolder(path.with_name(f"{path.name}{SHUFFLE}"))).staged
+            self._aside = self._stack.enter_context(PartitionedWriter(folder / "rows.parquet", _HELD_BYTES))
         self._aside.append(frame.with_columns((pl.col("place") // self._width).cast(pl.Int64).alias(PART)))
 
     def settle(self) -> None:

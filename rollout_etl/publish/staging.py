@@ -12,6 +12,9 @@ from pathlib import Path
 
 from rollout_etl.errors import LockedError, UsageError
 
+SHUFFLE = ".shuffle"
+"""Follows the name of an output in that of the folder for its rows until they are shuffled."""
+
 
 def staged_path(path: Path) -> Path:
     """Where `path` is made: next to its place, under a name with the number of the process."""
@@ -27,7 +30,7 @@ def make_room(path: Path) -> list[Path]:
         raise UsageError(f"{path} begins with ~, which only a shell replaces, outside of quotes: write the home folder out")
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    pattern = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.(?:partial|replaced)")
+    pattern = re.compile(re.escape(f".{path.name}") + rf"(?:{re.escape(SHUFFLE)})?\.(\d+)\.(?:partial|replaced)")
     for entry in os.scandir(path.parent):
         match = pattern.fullmatch(entry.name)
         if not match:
