@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from rollout_etl.refresh import stored_rollouts
 from rollout_etl.refresh.fingerprints import Fingerprints
 from rollout_etl.refresh.store import COLUMNS
 from rollout_etl.refresh.stored_rollouts import Kept
+from tests.pipelines import lines
 from tests.strategies import damaged_lines, rollout_groups
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "rollouts"
@@ -143,6 +146,36 @@ def test_a_damaged_store_is_said_so(tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(UnreadableError, match="remove the folder"):
         Kept(tmp_path / "store", Fingerprints(tmp_path / "f.json"))
+
+
+def test_files_that_nobody_uses_go(tmp_path: Path) -> None:
+    """Those of replaced inputs, and those that a killed refresh wrote before its commit, after a week."""
+    from deltalake import DeltaTable
+
+    path, folder = tmp_path / "a.jsonl", tmp_path / "store"
+
+    def refresh() -> Kept:
+        kept = Kept(folder, Fingerprints(tmp_path / "f.json"))
+        kept.rollouts([path])
+        return kept
+
+    for seed in range(3):
+        path.write_bytes(lines(seed))
+        refresh().tidy()
+    used = {Path(file).name for file in DeltaTable(folder).file_uris()}
+    orphan = folder / "part-00001-00000000-0000-0000-0000-000000000000-c000.snappy.parquet"
+    shutil.copy(next(folder.glob("*.parquet")), orphan)
+    # All that is there was written and removed ten days ago.
+    for file in folder.glob("*.parquet"):
+        os.utime(file, (time.time() - 864_000,) * 2)
+    for log in (folder / "_delta_log").glob("*.json"):
+        log.write_text(re.sub(r'("(?:deletionTimestamp|modificationTime|timestamp)":)(\d+)', lambda found: f"{found[1]}{int(found[2]) - 864_000_000}", log.read_text()))
+    path.write_bytes(lines(0) + lines(3))
+    kept = refresh()
+    assert orphan.exists() and len(list(folder.glob("*.parquet"))) > len(used) + 1
+    kept.tidy()
+    used |= {Path(file).name for file in DeltaTable(folder).file_uris()}
+    assert {file.name for file in folder.glob("*.parquet")} == used
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="../shared/rollouts is absent")

@@ -108,7 +108,7 @@ class Store:
             raise WriteError(f"cannot write {self._folder}: {reason}; what was there before is untouched") from error
 
     def remove(self, segments: Sequence[int]) -> None:
-        """Remove the rows of these segments in one commit, and compact many small files."""
+        """Remove the rows of these segments in one commit, compact many small files, and remove files that no refresh of the last week has used."""
         from deltalake import DeltaTable
 
         if self._scratch is not None or not (self._folder / "_delta_log").is_dir():
@@ -119,7 +119,8 @@ class Store:
                 table.delete(f"segment IN ({', '.join(map(str, segments))})")
             if len(table.file_uris()) > _MANY_FILES:
                 table.optimize.compact()
-                table.vacuum(dry_run=False)
+            # Files that a killed refresh wrote and did not commit are in no commit: `full` finds them too.
+            table.vacuum(dry_run=False, full=True)
         except BaseException as error:
             if _is_of_delta(error):
                 raise WriteError(f"cannot write {self._folder}: {first_line(error)}") from error
