@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout_etl.publish.files import sha256_of
 from tests.command import run
 from tests.pipelines import PIPELINE, SHARDED, hold_equal_to_a_rebuild, laid_out, lines, published, refresh, refreshed
 
@@ -223,6 +224,75 @@ def test_damage_stays_where_it_is(pipeline: str, name: str, folder: Path, tmp_pa
     (folder / "rollouts" / "night1.jsonl").write_bytes(lines(1, 4).replace(b'"reward": 1.0', b'"reward": 0.0'))
     assert any(f"{file} is missing or damaged" in note for note in refreshed(folder).change.notes)
     hold_equal_to_a_rebuild(folder, tmp_path_factory.mktemp("rebuilt"))
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "name", "damage"),
+    [(PIPELINE, "sft.jsonl", "changed"), (PIPELINE, "sft.jsonl.nemo-rl.yaml", "gone"), (SHARDED, "shards/part-00001.parquet", "cut")],
+)
+def test_damage_is_made_good_without_new_inputs(pipeline: str, name: str, damage: str, folder: Path) -> None:
+    """Files of the current version that are missing, cut or changed are made anew, and what a refresh says of them is true."""
+    (folder / "pipeline.toml").write_text(pipeline)
+    (folder / "rollouts" / "night0.jsonl").write_bytes(lines(0, 120))
+    refreshed(folder)
+    whole = published(folder)
+    file = (folder / "training" / "current").resolve() / name
+    data, kept = file.read_bytes(), file.stat()
+    file.unlink()
+    if damage == "cut":
+        file.write_bytes(data[: len(data) // 2])
+    if damage == "changed":
+        file.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+        os.utime(file, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    planned = run("plan", "pipeline.toml", folder=folder).stdout
+    assert f"{name} is missing or damaged\n" in planned and planned.endswith("would publish a new version\n")
+    done = refreshed(folder)
+    assert (done.published, done.version) == (True, 2)
+    assert [note for note in done.change.notes if note.endswith("is missing or damaged, and was made anew")]
+    assert published(folder) == whole and (folder / "training" / "current" / name).is_file()
+    assert refreshed(folder).nothing_new
+
+
+def test_damage_after_a_rollback(folder: Path) -> None:
+    """A version that was chosen by hand is not replaced by another one, and none is chosen that is damaged."""
+    refreshed(folder)
+    (folder / "rollouts" / "night1.jsonl").write_bytes(lines(1))
+    refreshed(folder)
+    assert run("rollback", "pipeline.toml", "1", folder=folder).returncode == 0
+    first, second = (folder / "training" / "versions" / name / "sft.jsonl" for name in ("000001", "000002"))
+    data = second.read_bytes()
+    second.write_bytes(b"")
+    assert refresh(folder)[1]["version"] == 1
+    done = run("rollback", "pipeline.toml", "2", folder=folder)
+    said = "training/versions/000002/sft.jsonl is missing or damaged: go back to another version"
+    assert (done.returncode, done.stderr) == (3, f"rollout-etl: {said}\n")
+    second.write_bytes(data)
+    first.unlink()
+    code, report = refresh(folder)
+    assert (code, report["error"]) == (3, "training/versions/000001/sft.jsonl is missing or damaged: go back to another version with rollout-etl rollback")
+    assert run("rollback", "pipeline.toml", "2", folder=folder).returncode == 0
+    assert refresh(folder)[1]["version"] == 2
+
+
+def test_damage_of_a_version_that_was_forced(folder: Path) -> None:
+    (folder / "pipeline.toml").write_text(PIPELINE.replace("[[output]]", "[gates]\nmin-rows = 10\n\n[[output]]", 1))
+    assert refresh(folder)[0] == 4
+    assert refresh(folder, "--force", "min-rows")[0] == 0
+    (folder / "training" / "current" / "pairs.parquet").unlink()
+    code, report = refresh(folder)
+    assert (code, report["version"]) == (0, 2)
+    assert [gate["gate"] for gate in report["gates"] if gate["forced"]] == ["min-rows"]
+
+
+def test_whole_files_are_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refreshed(folder)
+    (folder / "rollouts" / "night1.jsonl").write_bytes(lines(1))
+    for number in range(2):
+        (folder / "rollouts" / f"night{number}.jsonl").touch()
+        refreshed(folder)
+    monkeypatch.setattr("rollout_etl.refresh.fingerprints.sha256_of", lambda path: pytest.fail(f"{path} was read") if "training" in str(path) else sha256_of(path))
+    assert refreshed(folder).nothing_new
+    assert refresh(folder)[1]["published"] is False
 
 
 def test_splits(folder: Path) -> None:

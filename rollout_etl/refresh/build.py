@@ -19,7 +19,6 @@ from rollout_etl import __version__
 from rollout_etl.curate import split
 from rollout_etl.curate.split import TRAIN
 from rollout_etl.errors import UnreadableError
-from rollout_etl.plain_text import counted
 from rollout_etl.publish.files import sha256_of
 from rollout_etl.publish.shard_plan import EarlierShards
 from rollout_etl.read.scan import Rollouts
@@ -27,6 +26,7 @@ from rollout_etl.refresh.card import CARD, card
 from rollout_etl.refresh.fingerprints import Source
 from rollout_etl.refresh.gates import Outcome, Seen
 from rollout_etl.refresh.pipeline import FILES, Output, Pipeline, of_output, replaced
+from rollout_etl.refresh.published import said
 from rollout_etl.refresh.versions import link_if_same, write_text
 from rollout_etl.run.execute import RolloutsOf, Run, execute
 from rollout_etl.run.report import Report
@@ -56,8 +56,7 @@ class Built:
     @property
     def notes(self) -> list[str]:
         """What users should know of earlier versions."""
-        more = f" (and {counted(len(self.damaged) - 1, 'more file')} there)" if len(self.damaged) > 1 else ""
-        return [f"{self.damaged[0]}{more} is missing or damaged, and was made anew"] if self.damaged else []
+        return [f"{said(self.damaged)}, and was made anew"] if self.damaged else []
 
 
 def key_of(pipeline: Pipeline, sources: Sequence[Source]) -> str:
@@ -99,9 +98,12 @@ def _digest(path: str) -> str:
 
 def build(
     pipeline: Pipeline, sources: Sequence[Source], number: int, folder: Path, before: Record | None, before_folder: Path | None, run_of: RunOf,
-    force: Sequence[str] = (), rollouts: RolloutsOf = Rollouts,
+    force: Sequence[str] = (), rollouts: RolloutsOf = Rollouts, damaged: Sequence[Path] = (),
 ) -> Built:
-    """Build all outputs of a version from `rollouts` and check their gates. Raises `RolloutETLError` as runs do."""
+    """Build all outputs of a version from `rollouts` and check their gates. Raises `RolloutETLError` as runs do.
+
+    `damaged` are files of the version before that are known to be damaged.
+    """
     paths = [source.path for source in sources]
     record: Record = {
         "version": number,
@@ -114,7 +116,7 @@ def build(
         "outputs": {},
         "statistics": {},
     }
-    built = Built(number, folder, record)
+    built = Built(number, folder, record, damaged=list(damaged))
     needs_statistics = any(output.bounds.ask_for_statistics for output in pipeline.outputs)
     statistics = _statistics(paths, pipeline, run_of, folder, rollouts) if needs_statistics else None
     record["statistics"] = {} if statistics is None else {"mean_reward": statistics["mean_reward"], "rollouts": statistics["rollouts"]}
@@ -130,8 +132,9 @@ def build(
         record["outputs"][output.file], reports[output.file] = _entry(folder, report), report
         if earlier and before_folder:
             for name, digest in record["outputs"][output.file]["files"].items():
-                if digest == earlier["files"].get(name) and not link_if_same(folder / name, before_folder / name, digest):
-                    built.damaged.append(before_folder / name)
+                path = before_folder / name
+                if digest == earlier["files"].get(name) and not link_if_same(folder / name, path, digest) and path not in built.damaged:
+                    built.damaged.append(path)
         built.damaged += [] if shards is None else [path for path in shards.damaged if path not in built.damaged]
     trained_on = [found.filter(pl.col("part") == TRAIN) for report in reports.values() if (found := report.prompts) is not None]
     for output in pipeline.outputs:

@@ -56,6 +56,10 @@ class Fingerprints:
         self._seen[path] = known
         return known[1]
 
+    def note(self, path: str, digest: str) -> None:
+        """Remember the digest of a file that was written just now. Raises `OSError`."""
+        self._seen[path] = (_stamp(path), digest)
+
     def size(self, path: str) -> int:
         """Size in bytes of a file whose digest has been computed."""
         return self._seen[path][0][0]

@@ -18,6 +18,7 @@ from rollout_etl.refresh.build import Built, Record, RunOf, build, key_of
 from rollout_etl.refresh.fingerprints import Fingerprints, Source, sources_of
 from rollout_etl.refresh.gates import GATES
 from rollout_etl.refresh.pipeline import Pipeline
+from rollout_etl.refresh.published import Published, said
 from rollout_etl.refresh.push import push as push_version
 from rollout_etl.refresh.versions import Versions, write_text
 
@@ -83,18 +84,24 @@ def _refreshed(pipeline: Pipeline, versions: Versions, run_of: RunOf, force: Seq
     """The refresh itself, in a folder that is locked."""
     fingerprints = Fingerprints(versions.state / "fingerprints.json")
     sources, change, before = _looked_at(pipeline, versions, fingerprints)
+    checked, damaged = Published(versions), list[Path]()
     if before is not None and _is_of(before, pipeline, sources):
-        released = versions.is_released
-        if not released:
-            versions.release(before["version"])
-        return replace(_as_it_is(versions, change, before), published=not released)
+        damaged = checked.damaged_in_use(_base(versions, before) or before, before)
+        if not damaged:
+            checked.save()
+            released = versions.is_released
+            if not released:
+                versions.release(before["version"])
+            return replace(_as_it_is(versions, change, before), published=not released)
+        # The same files will be made once more, and were accepted as they are.
+        force = [*force, *(gate["gate"] for gate in before["gates"] if gate["forced"])]
     number, folder = versions.begin()
     try:
         kept = _kept(versions, fingerprints, change)
         rollouts = Rollouts if kept is None else kept.rollouts
         base = _base(versions, before)
         base_folder = None if base is None else versions.path(base["version"])
-        built = build(pipeline, sources, number, folder, base, base_folder, run_of, force, rollouts)
+        built = build(pipeline, sources, number, folder, base, base_folder, run_of, force, rollouts, damaged)
         change.notes += built.notes
         if moved := fingerprints.changed():
             raise UnreadableError(f"{moved[0]} changed while it was being read; nothing was published, refresh again")
@@ -109,6 +116,7 @@ def _refreshed(pipeline: Pipeline, versions: Versions, run_of: RunOf, force: Seq
     done.version, done.published = number, True
     done.retired = versions.retire(pipeline.keep_versions, pipeline.pinned)
     # The version is published. If the state cannot be saved, the next refresh only reads more.
+    checked.note(built.record)
     for keep in (fingerprints.save, *([] if kept is None else [kept.tidy])):
         try:
             keep()
@@ -123,7 +131,9 @@ def plan(pipeline: Pipeline, run_of: RunOf) -> Refreshed:
     fingerprints = Fingerprints(versions.state / "fingerprints.json")
     sources, change, before = _looked_at(pipeline, versions, fingerprints)
     if before is not None and _is_of(before, pipeline, sources):
-        return _as_it_is(versions, change, before)
+        if not (damaged := Published(versions).damaged_in_use(_base(versions, before) or before, before)):
+            return _as_it_is(versions, change, before)
+        change.notes.append(said(damaged))
     with tempfile.TemporaryDirectory(prefix="rollout-etl-plan-") as scratch:
         folder = Path(scratch, "version")
         folder.mkdir()
@@ -156,6 +166,10 @@ def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int | None:
     with versions.locked(wait):
         was = versions.current
         versions.check(version)
+        checked = Published(versions)
+        if damaged := checked.damaged(versions.record(version)):
+            raise UnreadableError(f"{said(damaged)}: go back to another version")
+        checked.save()
         if not versions.is_released:
             versions.release(versions.numbers()[-1])
         versions.point_to(version)
