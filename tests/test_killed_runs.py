@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout_etl.explore.ingest import ingest
 from tests import command
 from tests.command import COMMAND, DEMO, tree
 from tests.publishing import OUTPUTS, Known, files, finished, outputs, rollouts, run, sft
@@ -183,6 +184,18 @@ def test_leftovers_of_the_dead_go(laid_out: Path) -> None:
         path.touch()
     run(laid_out, rollouts("new"))
     assert [path.exists() for path in (stale, live, foreign, other)] == [False, True, True, True]
+
+
+def test_leftovers_of_a_database_go(tmp_path: Path) -> None:
+    """DuckDB has files of its own next to a database that it writes."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / "in.jsonl").write_text(rollouts("new"), encoding="utf-8")
+    for end in ("", ".wal"):
+        (tmp_path / f".out.duckdb.{dead.pid}.partial{end}").touch()
+    (tmp_path / f".out.duckdb.{dead.pid}.partial.tmp").mkdir()
+    ingest([tmp_path / "in.jsonl"], database=tmp_path / "out.duckdb")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.duckdb"]
 
 
 @pytest.mark.parametrize("output", ["out.jsonl", "out/"])

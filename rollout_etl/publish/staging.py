@@ -14,6 +14,8 @@ from rollout_etl.errors import LockedError, UsageError
 
 SHUFFLE = ".shuffle"
 """Follows the name of an output in that of the folder for its rows until they are shuffled."""
+_OF_DUCKDB = r"(?:\.wal|\.tmp)?"
+"""DuckDB adds a file for its latest changes, and a folder for what memory does not hold, to a database."""
 
 
 def staged_path(path: Path) -> Path:
@@ -30,7 +32,7 @@ def make_room(path: Path) -> list[Path]:
         raise UsageError(f"{path} begins with ~, which only a shell replaces, outside of quotes: write the home folder out")
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    pattern = re.compile(re.escape(f".{path.name}") + rf"(?:{re.escape(SHUFFLE)})?\.(\d+)\.(?:partial|replaced)")
+    pattern = re.compile(re.escape(f".{path.name}") + rf"(?:{re.escape(SHUFFLE)})?\.(\d+)\.(replaced|partial{_OF_DUCKDB})")
     for entry in os.scandir(path.parent):
         match = pattern.fullmatch(entry.name)
         if not match:
@@ -38,7 +40,7 @@ def make_room(path: Path) -> list[Path]:
         if _is_held(entry.path):
             raise LockedError(f"another run is writing {path}; wait for it, or give the output another name")
         # The replaced folder may be the only copy of an output.
-        if not _is_running(int(match[1])) and (entry.name.endswith(".partial") or path.exists()):
+        if not _is_running(int(match[1])) and (match[2] != "replaced" or path.exists()):
             # Another run may be cleaning up at the same time.
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
