@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from rollout_etl.engines.local import Local
+from rollout_etl.errors import LockedError
+from rollout_etl.publish.outputs import Sharding
 from rollout_etl.publish.partitioned import PartitionedFile
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions
 from rollout_etl.run.execute import Run, execute
@@ -144,3 +146,21 @@ def test_starts_over_with_another_input(lines: str, tmp_path: Path) -> None:
 
     assert "started over" in run_once(tmp_path, changed=changed)[0]
     assert "answer 9" in (tmp_path / "out.jsonl").read_text()
+
+
+def test_a_run_in_memory_leaves_nothing_of_an_interrupted_one(lines: str, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(lines)
+    process = start(tmp_path)
+    while not list(tmp_path.glob(".*.unfinished/judged-*.parquet")):
+        time.sleep(0.01)
+    asked = {"inputs": [str(tmp_path / "in.jsonl")], "output": tmp_path / "out", "options": DpoOptions(strategy="all", min_gap=0), "sharding": Sharding(size=20_000)}
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(LockedError, match="another run for the same output"):
+        execute(Run(**asked))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    execute(Run(**asked, dry_run=True))
+    assert list(tmp_path.glob(".*.unfinished"))
+    report = execute(Run(**asked))
+    assert report.remarks == ["removed the intermediate results of an interrupted run, since this one fits into memory"]
+    assert not list(tmp_path.glob(".*"))

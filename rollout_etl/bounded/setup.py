@@ -41,6 +41,8 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, limit: int,
     # Stored rollouts need only narrow columns, and texts are fetched in stretches.
     fits = memory.fits(limit, size, per_rollout, "rollout" if rollouts.holds(["row"]) else job.per, narrow)
     if fits and run.engine == "local" and run.temp_dir is None:
+        if not run.dry_run:
+            _discard_interrupted(run, report)
         return Judge(rollouts, run.curation, report)
     # Imported here because most runs do not need it.
     from rollout_etl.bounded.judge import BoundedJudge
@@ -58,6 +60,16 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, limit: int,
         report.notes.append(f"copies and near-copies are searched across all groups: about {memory.NARROW_BYTES} bytes per rollout are held in memory")
     stack.callback(_remark, bounded, report, work)
     return bounded
+
+
+def _discard_interrupted(run: Run, report: Report) -> None:
+    """Remove what an interrupted run on disk left for the same output, which this run replaces. Raises `LockedError` if it is not over."""
+    from rollout_etl.bounded.workspace import Workspace
+
+    left = Workspace(run.output.absolute().parent, run.output, {})
+    if left.folder.is_dir():
+        with left:
+            report.remarks.append("removed the intermediate results of an interrupted run, since this one fits into memory")
 
 
 def _remark(judge: BoundedJudge, report: Report, work: Workspace) -> None:
