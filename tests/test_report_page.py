@@ -64,6 +64,14 @@ def hostile_rollouts(path: Path) -> None:
                 file.write(json.dumps(row) + "\n")
 
 
+def write_rows(path: Path, rows: list[tuple[str, float]]) -> None:
+    """Rollouts with these questions and rewards."""
+    path.write_text("".join(
+        json.dumps({"messages": [{"role": "user", "content": question}], "response": {"output": [{"role": "assistant", "content": "a"}]}, "reward": reward}) + "\n"
+        for question, reward in rows
+    ))
+
+
 def report(path: Path, *earlier: Path) -> str:
     """The report of a file."""
     rollouts = Rollouts(str(path))
@@ -144,6 +152,20 @@ def test_a_huge_group_is_cut_to_fit(said: str, tmp_path: Path) -> None:
 def test_little_to_show(tmp_path: Path, content: str) -> None:
     (tmp_path / "rollouts.jsonl").write_text(content)
     assert Page(report(tmp_path / "rollouts.jsonl")).tags <= TAGS
+
+
+@pytest.mark.parametrize("first", [0.0, 1500.0], ids=["near 0", "far from 0"])
+def test_each_bin_has_a_bar(first: float, tmp_path: Path) -> None:
+    write_rows(tmp_path / "rollouts.jsonl", [(f"question {number}", first - 0.001 * number) for number in range(30)])
+    chart = next(figure for figure in re.findall(r"<figure>.*?</figure>", report(tmp_path / "rollouts.jsonl"), re.DOTALL) if "<h3>Rewards</h3>" in figure)
+    labels = re.findall("<text[^>]*>([^<]+)</text>", chart)
+    assert len(set(labels[: labels.index("reward, from")])) == 10
+
+
+def test_nothing_to_compare(tmp_path: Path) -> None:
+    for name in ("now", "before"):
+        write_rows(tmp_path / f"{name}.jsonl", [(f"{name}: question {number}", number % 2) for number in range(4)])
+    assert "No prompt is in both (4 new, 4 gone): the means are of different tasks." in report(tmp_path / "now.jsonl", tmp_path / "before.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def _data(rows: Sequence[dict[str, Any]]) -> alt.InlineData:
 def _columns(rows: Sequence[dict[str, Any]], title: str, colour: str = "var(--accent)") -> str:
     """Vertical bars of `count` by `label`, in the order of the rows, with their counts on top."""
     base = alt.Chart(_data(rows)).encode(
-        x=alt.X("label:N", sort=None, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+        x=alt.X("label:N", sort=None, title=title, axis=alt.Axis(labelAngle=0, labelOverlap=True, labelSeparation=8)),
         y=alt.Y("count:Q", title=None, axis=alt.Axis(format="~s", tickCount=4)),
     )
     text = base.mark_text(dy=-7, fontSize=11, color="var(--ink)").encode(text="shown:N")
@@ -110,15 +110,27 @@ def _rows(rows: Sequence[dict[str, Any]], domain: tuple[float, float] | None = N
 
 
 def _rewards(reward: dict[str, Any]) -> Figure:
-    values = reward["values"]
-    few = values is not None and len(values) <= 8
-    rows = [{"label": f"{row['value']:g}", "count": row["count"]} for row in values] if few else [
-        {"label": f"{row['from']:.2g} to {row['to']:.2g}", "count": row["count"]} for row in reward["histogram"]
+    values, bins = reward["values"], reward["histogram"]
+    title, counted = "reward", bins
+    if values is not None and len(values) <= 8:
+        labels, counted = _labels([row["value"] for row in values], 6), values
+    elif len(bins) < len(UNIT_EDGES):
+        labels = [f"{row['from']:.2g} to {row['to']:.2g}" for row in bins]
+    else:
+        # There is no room for both ends of ten bins.
+        title, labels = "reward, from", _labels([row["from"] for row in bins], 4)
+    rows = [
+        {"label": label, "count": row["count"], "shown": share(row["count"] / reward["count"]) if row["count"] and len(counted) <= 8 else ""}
+        for label, row in zip(labels, counted, strict=True)
     ]
-    for row in rows:
-        row["shown"] = share(row["count"] / reward["count"]) if row["count"] and len(rows) <= 8 else ""
     says = f"{reward['count']:,} sound rewards, mean {number(reward['mean'])}, std {number(reward['std'])}"
-    return Figure("Rewards", says, _columns(rows, "reward"))
+    return Figure("Rewards", says, _columns(rows, title))
+
+
+def _labels(numbers: Sequence[float], digits: int) -> list[str]:
+    """Different numbers with so many digits, or more if some would look the same: bars with the same label are drawn as one."""
+    labels = [f"{number:.{digits}g}" for number in numbers]
+    return labels if len(set(labels)) == len(labels) or digits > 16 else _labels(numbers, digits + 1)
 
 
 def _outcomes(groups: dict[str, Any]) -> Figure:

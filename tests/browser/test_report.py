@@ -5,6 +5,7 @@ With SCREENSHOTS=FOLDER a picture of each width and scheme is left there.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,13 +23,26 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 
+OVERLAPS = """[...document.querySelectorAll("svg")].flatMap(chart => {
+    const labels = [...chart.querySelectorAll("text")].filter(label => label.textContent && getComputedStyle(label).opacity !== "0").map(label => [label.textContent, label.getBoundingClientRect()]);
+    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom;
+    return labels.flatMap(([text, at], n) => labels.slice(n + 1).filter(([, other]) => meet(at, other)).map(([other]) => [text, other]));
+})"""
+"""The labels of charts that lie over one another."""
+
+
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     hostile_rollouts(folder / "hostile.jsonl")
     (folder / "earlier.jsonl").write_bytes(b"".join(DEMO.read_bytes().splitlines(keepends=True)[:24]))
+    rewards = (-100, 1234.5, 0.25, *range(10))
+    (folder / "wide.jsonl").write_text("".join(
+        json.dumps({"messages": [{"role": "user", "content": "q"}], "response": {"output": [{"role": "assistant", "content": "a" * n}]}, "reward": reward}) + "\n"
+        for n, reward in enumerate(rewards, start=1)
+    ))
     found = {}
-    for name, source in (("demo", str(DEMO)), ("hostile", "hostile.jsonl")):
+    for name, source in (("demo", str(DEMO)), ("hostile", "hostile.jsonl"), ("wide", "wide.jsonl")):
         done = run("stats", source, "--compare", "earlier.jsonl", "--html", f"{name}.html", "--max-bad-fraction", "0.1", "-q", folder=folder)
         assert done.returncode == 0, done.stderr
         found[name] = folder / f"{name}.html"
@@ -45,7 +59,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
-@pytest.mark.parametrize("name", ["demo", "hostile"])
+@pytest.mark.parametrize("name", ["demo", "hostile", "wide"])
 def test_report(browser: Any, reports: dict[str, Path], name: str, width: int, scheme: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
@@ -66,6 +80,7 @@ def test_report(browser: Any, reports: dict[str, Path], name: str, width: int, s
     assert page.locator("figure svg").count() >= 5
     labels = page.evaluate("[...document.querySelectorAll('svg text')].every(label => label.getBoundingClientRect().left >= 0 && label.getBoundingClientRect().right <= innerWidth)")
     assert labels, "a label of a chart is cut off"
+    assert page.evaluate(OVERLAPS) == []
     page.locator("input[value=some]").check(force=True)
     assert page.locator(".group:visible").count() == page.locator(".group.some").count() > 0
     page.locator("input[value=every]").check(force=True)
