@@ -166,6 +166,20 @@ def test_stratified_split_takes_from_each_task() -> None:
     assert set(Counter(found.filter(pl.col("part") == "val")["task_name"]).values()) == {10}
 
 
+@pytest.mark.parametrize("size", range(3, 12))
+@pytest.mark.parametrize("text", ["train=0.1,val=0.6,test=0.3", "val=0.45,test=0.45,train=0.1", "train=0.98,val=0.01,test=0.01"])
+def test_stratified_parts_of_a_small_task(text: str, size: int) -> None:
+    found = split.with_part(prompts(size).with_columns(task_name=pl.lit("math")), text, stratify=True).collect()
+    assert set(found["part"]) == {"train", "val", "test"}
+
+
+def test_stratified_split_does_not_depend_on_the_order_of_files() -> None:
+    """Some prompts are those of two tasks."""
+    table = pl.concat([prompts(100), prompts(100, first=3)]).collect()
+    found = [dict(split.with_part(one.lazy(), "train=0.6,val=0.4", stratify=True).select("messages_key", "part").collect().iter_rows()) for one in (table, table.reverse())]
+    assert found[0] == found[1]
+
+
 def test_shares_do_not_change_between_versions() -> None:
     """Prompts would change sides."""
     found = pl.DataFrame({"key": KEYS}).select(share=order.share("key"), drawn=order.share("key", seed=1))

@@ -48,12 +48,15 @@ def with_part(rollouts: pl.LazyFrame, split: str | None, stratify: bool = False)
     if not stratify:
         return rollouts.with_columns(part=_by_bounds(share(KEY), names, shares))
     task = pl.coalesce("task_name", "agent_name", pl.lit("")).alias("task")
-    prompts = rollouts.select(KEY, task).unique(KEY, keep="first", maintain_order=True)
+    # A prompt of several tasks belongs to the first by name, in whatever order the files are given.
+    prompts = rollouts.group_by(KEY, maintain_order=True).agg(task.min())
     placed = prompts.with_columns(place=pl.struct(share(KEY).alias("share"), KEY).rank("ordinal").over("task") - 1, size=pl.len().over("task"))
     bounds, end = pl.lit(TRAIN), pl.lit(0)
     ends = []
-    for name in names[:-1]:
-        end = end + pl.max_horizontal((pl.col("size") * shares[name]).round().cast(pl.Int64), pl.lit(1))
+    for left, name in zip(range(len(names) - 1, 0, -1), names, strict=False):
+        wanted = pl.max_horizontal((pl.col("size") * shares[name]).round().cast(pl.Int64), pl.lit(1))
+        # The parts that are left get a prompt each.
+        end = pl.min_horizontal(end + wanted, pl.col("size").cast(pl.Int64) - left)
         ends.append((name, end))
     # A task with fewer prompts than parts goes to training.
     for name, until in reversed(ends):
