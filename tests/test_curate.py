@@ -194,6 +194,13 @@ def test_excluded_prompts(rows: list[dict[str, Any]], benchmark: list[str], size
     assert found == [row["row"] for row in rows if not plain.is_excluded(row["prompt_text"], benchmark, size)]
 
 
+@pytest.mark.parametrize("asked", ["请回答:小明有五个苹果吃了两个还剩几个请一步一步想", "問題です。りんごが五個あります二個食べました残りは何個ですか"])
+def test_excluded_prompts_in_scripts_without_spaces(asked: str) -> None:
+    rows = pl.LazyFrame({"prompt_text": [asked, asked[:12], "1 " + asked[5:-2]]})
+    assert rows_left(without_prompts(rows.with_row_index("row"), pl.Series([asked[2:-1]]))) == [1]
+    assert [plain.is_excluded(text, [asked[2:-1]], 13) for text in rows.collect()["prompt_text"]] == [True, False, True]
+
+
 def test_copies_of_what_there_is_not() -> None:
     with pytest.raises(UsageError, match="of='foo' is unknown; it is one of rollout, response, prompt"):
         dedup.without_copies(frame([]).lazy(), "foo")

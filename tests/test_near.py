@@ -64,9 +64,15 @@ def test_families() -> None:
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
-@given(texts=st.lists(st.sampled_from(("a b c d", "A, b c d!", "a b c e", "", None, "a", "x", "!?", "a b c d e f g h i j")), max_size=8))
+@given(texts=st.lists(st.sampled_from(("a b c d", "A, b c d!", "a b c e", "", None, "a", "x", "!?", "a b c d e f g h i j", "春眠不覚暁処処聞", "春眠不覚暁、処処聞")), max_size=8))
 def test_copies_and_texts_without_words(texts: list[str | None]) -> None:
     assert found(texts, [0] * len(texts), 1.0) == exact(texts, [0] * len(texts), 1.0)
+
+
+def test_copies_in_scripts_without_spaces() -> None:
+    text = "小明有五个苹果他吃了两个又买了三个请问他现在一共有几个苹果"
+    texts: list[str | None] = [text, text + "呢", text[::-1], "りんごが五個あります"]
+    assert found(texts, [0] * 4, 0.8) == exact(texts, [0] * 4, 0.8) == [1]
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.8, 0.9, 0.95])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}"
+"""Scripts that are written without spaces: each character counts as a word, or a whole sentence would be one."""
+
 
 def words(text: str) -> pl.Expr:
     """The words (letters and digits) of a column of texts, in lower case. List(String), empty for null."""
-    return pl.col(text).fill_null("").str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+").alias("words")
+    return pl.col(text).fill_null("").str.to_lowercase().str.extract_all(rf"[{_UNSPACED}]|[\p{{L}}\p{{N}}--[{_UNSPACED}]]+").alias("words")
 
 
 def ngrams(worded: pl.DataFrame, size: int) -> pl.DataFrame:

@@ -121,7 +121,9 @@ def mix_counts(have: dict[str, int], shares: dict[str, float], upsample: bool) -
 
 
 def words(text: str | None) -> list[str]:
-    return re.findall(r"[^\W_]+", (text or "").lower())
+    """A Chinese or Japanese character is a word."""
+    unspaced = "\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff"
+    return re.findall(rf"[{unspaced}]|(?:(?![{unspaced}])[^\W_])+", (text or "").lower())
 
 
 def is_excluded(prompt: str | None, benchmark: list[str], size: int) -> bool:
