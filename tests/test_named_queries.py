@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from rollout_etl.explore import library
 from rollout_etl.explore.session import Session
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.schema import SCHEMA
-from tests import test_views
+from rollout_etl.stats.narrow import narrow
+from rollout_etl.stats.profile import profile
+from tests import scored, test_views
 from tests.oracle.queries import ORACLES, Answer, Row
 
 random_rollouts, real_copy = test_views.random_rollouts, test_views.real_copy
@@ -88,6 +91,24 @@ def test_best_and_worst_pairs(session: Session, most: int) -> None:
     pairs.sort(key=lambda pair: (-pair["reward_gap"], pair["chosen_row"], pair["rejected_row"]))
     columns = ("reward_gap", "chosen_reward", "rejected_reward", "prompt_text", "chosen", "rejected", "task_name", "chosen_row", "rejected_row")
     assert answered(session, "best_and_worst_pairs", {"most": str(most)}) == [tuple(pair[name] for name in columns) for pair in pairs[:most]]
+
+
+def test_statistics_say_the_same(tmp_path: Path) -> None:
+    """Rewards that are nearly equal, and nearly a success, are so for queries and for `stats` alike."""
+    rng = random.Random(7)
+    nearly = [0.0, 0.3, 0.3000005, 0.30000000000000004, 0.49999999999, 0.5, 1.0, -2.0]
+    file = tmp_path / "rollouts.jsonl"
+    file.write_bytes(b"\n".join(scored.line(rng, task, attempt, rng.sample(nearly, rng.randint(1, 2))) for task in range(60) for attempt in range(3)))
+    session = Session(file)
+    found = profile(narrow(Rollouts(file)), success=0.5)
+    groups = found["overall"]["groups"]
+    good, bad, differ = (sum(row[place] for row in answered(session, "groups_without_signal", {})) for place in (5, 6, 7))
+    assert (good + bad, good + bad + differ) == (groups["no_spread"], groups["several"])
+    for k, share in found["overall"]["pass_at"].items():
+        estimates = [row[-1] for row in answered(session, "pass_at_k", {"k": str(k)})]
+        assert sum(estimates) / len(estimates) == pytest.approx(share)
+    (result,) = session.run("SELECT avg(std), count(*) FILTER (n > 0), sum(n * mean) / sum(n) FROM groups")
+    assert result.fetchall() == [(pytest.approx(groups["mean_std"]), groups["groups"], pytest.approx(found["overall"]["reward"]["mean"]))]
 
 
 def test_every_query_has_an_oracle() -> None:

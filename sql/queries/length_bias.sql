@@ -17,8 +17,8 @@ SELECT
     CASE WHEN stddev_pop(reward) > 1e-12 AND stddev_pop(characters) > 1e-12 THEN corr(reward, characters) END AS with_characters,
     CASE WHEN stddev_pop(reward_off) > 1e-12 AND stddev_pop(characters_off) > 1e-12 THEN corr(reward_off, characters_off) END AS with_characters_in_group,
     CASE WHEN stddev_pop(reward_off) > 1e-12 AND stddev_pop(tokens_off) > 1e-12 THEN corr(reward_off, tokens_off) END AS with_tokens_in_group,
-    avg(characters) FILTER (WHERE reward >= 0.5) AS mean_characters_good,
-    avg(characters) FILTER (WHERE reward < 0.5) AS mean_characters_bad
+    avg(characters) FILTER (WHERE reward >= 0.5 - 1e-9) AS mean_characters_good,
+    avg(characters) FILTER (WHERE reward < 0.5 - 1e-9) AS mean_characters_bad
 FROM sound
 GROUP BY task_name, agent_name
 ORDER BY task_name, agent_name;

@@ -101,12 +101,12 @@ def easiest_tasks(rows: list[Row], most: int = 20, attempts: int = 1) -> Answer:
 
 
 @oracle({"slack": "0.5"})
-def groups_without_signal(rows: list[Row], slack: float = 1e-6) -> Answer:
+def groups_without_signal(rows: list[Row], slack: float = 1e-9) -> Answer:
     counts: dict[tuple[Any, Any], Counter[str]] = defaultdict(Counter)
     for group in grouped(rows, "task_key", "prompt_key").values():
         rewards = [row["reward"] for row in group if is_sound(row)]
         same = bool(rewards) and max(rewards) - min(rewards) <= slack
-        kind = "none" if not rewards else "single" if len(rewards) == 1 else "signal" if not same else "good" if fmean(rewards) >= 0.5 else "bad"
+        kind = "none" if not rewards else "single" if len(rewards) == 1 else "signal" if not same else "good" if fmean(rewards) >= 0.5 - 1e-9 else "bad"
         counts[least(group, "task_name"), least(group, "agent_name")][kind] += 1
     return [(*key, c.total(), c["none"], c["single"], c["good"], c["bad"], c["signal"]) for key, c in counts.items()]
 
@@ -153,8 +153,8 @@ def length_bias(rows: list[Row]) -> Answer:
         off = [row["reward_off"] for row in members]
         varies = pstdev(off) > 1e-12
         tokens_in_group = _correlation([row["reward_off"] for row in counted], [row["tokens_off"] for row in counted]) if varies else None
-        good = mean(length for reward, length in zip(rewards, lengths, strict=True) if reward >= 0.5)
-        bad = mean(length for reward, length in zip(rewards, lengths, strict=True) if reward < 0.5)
+        good = mean(length for reward, length in zip(rewards, lengths, strict=True) if reward >= 0.5 - 1e-9)
+        bad = mean(length for reward, length in zip(rewards, lengths, strict=True) if reward < 0.5 - 1e-9)
         found.append((*key, len(members), _correlation(rewards, lengths), _correlation(off, [row["characters_off"] for row in members]), tokens_in_group, good, bad))
     return found
 
