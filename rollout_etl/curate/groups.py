@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+import numpy as np
 import polars as pl
 
 from rollout_etl.curate.conditions import condition
 from rollout_etl.curate.options import check_options
 from rollout_etl.curate.rules import TOLERANCE
-from rollout_etl.stats.pass_at_k import share_of_failures
 
 GROUP = ("task_key", "prompt_key")
 """Canonical columns that the rollouts of a group share."""
@@ -42,7 +42,7 @@ _PASS_AT = re.compile(r"pass_at_([1-9]\d{0,3})")
 def group_table(votes: pl.LazyFrame, success: float = SUCCESS, ks: Collection[int] = ()) -> pl.LazyFrame:
     """A row for each group of `votes` (columns `GROUP` and `reward`, not null), with `STATISTICS` and `pass_at_K` for each of `ks`.
 
-    `pass_at_K` is the unbiased estimate (see `stats/pass_at_k.py`), null for groups with fewer than K rollouts.
+    `pass_at_K` is the unbiased estimate (see `share_of_failures`), null for groups with fewer than K rollouts.
     """
     # Sums of floats depend on their order, and the rows of a group arrive in any order.
     reward = pl.col("reward").sort()
@@ -67,6 +67,19 @@ def _pass_at(k: int) -> pl.Expr:
 
     enough = pl.col("n") >= k
     return pl.when(enough).then(pl.struct(pl.max_horizontal("n", pl.lit(k)).alias("n"), "solved").map_batches(estimate, return_dtype=pl.Float64))
+
+
+def share_of_failures(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
+    """C(n - c, k) / C(n, k), the chance that k of n attempts, of which c succeed, all fail: 1 minus this is pass@k.
+
+    It is computed as a product of fractions, none of which overflows.
+    """
+    share = np.ones_like(n)
+    for i in range(k):
+        share *= np.maximum(n - c - i, 0.0) / (n - i)
+        if not share.any():
+            break
+    return share
 
 
 def group_condition(text: str) -> pl.Expr:

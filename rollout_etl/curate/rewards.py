@@ -10,7 +10,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from rollout_etl.curate.conditions import looks_around, metric
-from rollout_etl.curate.groups import GROUP
+from rollout_etl.curate.groups import GROUP, group_table
 from rollout_etl.curate.options import Curation
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.errors import UsageError
@@ -159,8 +159,6 @@ def advantage(kind: Advantage) -> pl.Expr:
 
 def with_advantage(rollouts: pl.LazyFrame, kind: Advantage, votes: pl.LazyFrame | None = None) -> pl.LazyFrame:
     """`rollouts` with the column `advantage`; `votes` as in `where_group`."""
-    from rollout_etl.curate.groups import group_table
-
     voting = (rollouts if votes is None else votes).select(*GROUP, "reward").drop_nulls("reward")
     table = group_table(voting).select(*GROUP, "n", "mean_reward", "std_reward")
     return rollouts.join(table, on=GROUP, how="left", maintain_order="left").with_columns(advantage=advantage(kind)).drop("n", "mean_reward", "std_reward")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from rollout_etl.curate.balance import named_numbers
 from rollout_etl.curate.options import check_options
 from rollout_etl.curate.order import share
 from rollout_etl.errors import UsageError
@@ -23,8 +24,6 @@ def parts(text: str | None) -> dict[str, float]:
     """`train=0.9,val=0.05,test=0.05` as shares by name; with no text, everything is `train`. Raises `UsageError`."""
     if text is None:
         return {TRAIN: 1.0}
-    from rollout_etl.curate.balance import named_numbers
-
     found = named_numbers("--split", text)
     if TRAIN not in found:
         raise UsageError(f"--split {text}: one part must be named {TRAIN}; it is written to the output, the others next to it")

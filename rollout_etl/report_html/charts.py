@@ -16,7 +16,7 @@ import vl_convert
 
 from rollout_etl.stats.conversation import one_line
 from rollout_etl.stats.distribution import UNIT_EDGES, binned
-from rollout_etl.stats.groups import group_table
+from rollout_etl.stats.groups import scored_groups
 from rollout_etl.stats.narrow import Narrow
 from rollout_etl.stats.scopes import scoped
 from rollout_etl.stats.terminal import number, share, signed
@@ -148,7 +148,7 @@ def _outcomes(groups: dict[str, Any]) -> Figure:
 
 def _group_rates(sound: pl.DataFrame, success: float) -> Figure:
     """How many groups are solved how often; never and always are separate, because those groups teach nothing."""
-    solved = group_table(scoped(sound, "overall"), success).filter(pl.col("n") > 1).select(rate=pl.col("c") / pl.col("n"))["rate"]
+    solved = scored_groups(scoped(sound, "overall"), success).filter(pl.col("n") > 1).select(rate=pl.col("c") / pl.col("n"))["rate"]
     inner = binned(solved.filter((solved > 0) & (solved < 1)), UNIT_EDGES)
     fifths = dict(zip(("1-19", "20-39", "40-59", "60-79", "80-99"), inner, strict=True))
     counts = {"0": int((solved == 0).sum()), **fifths, "100": int((solved == 1).sum())}

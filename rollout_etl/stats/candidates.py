@@ -29,7 +29,7 @@ def candidates(data: Narrow) -> dict[str, Any]:
     usable = rollouts.filter("is_trainable").select("reward").collect()
     reward = pl.col("reward")
     sft, dpo, kto = SftOptions(), DpoOptions(), KtoOptions()
-    counted = usable.select(
+    counts = usable.select(
         sft=(reward >= sft.reward_threshold - TOLERANCE).sum(),
         high=(reward >= dpo.high_threshold - TOLERANCE).sum(),
         low=(reward <= dpo.low_threshold + TOLERANCE).sum(),
@@ -44,13 +44,13 @@ def candidates(data: Narrow) -> dict[str, Any]:
     prompts = rollouts.filter("is_prompt").group_by("group").agg(pl.col("has_truth").any()).collect()
     sound = rollouts.filter(pl.col("is_prompt") & pl.col("is_sound")).group_by("group").agg(spread=reward.max() - reward.min() > TOLERANCE).collect()
     return {
-        "sft": {"examples": counted["sft"], "threshold": sft.reward_threshold},
+        "sft": {"examples": counts["sft"], "threshold": sft.reward_threshold},
         "dpo": {
-            "pairs": pairs, "high": counted["high"], "low": counted["low"], "groups_of_several": len(data.pairs),
+            "pairs": pairs, "high": counts["high"], "low": counts["low"], "groups_of_several": len(data.pairs),
             "mean_gap": any_pair.mean(), "share_under_0.1": None if any_pair.is_empty() else float((any_pair < 0.1 - TOLERANCE).mean()),  # type: ignore[arg-type]
             "share_of_gap_1": None if any_pair.is_empty() else float(((any_pair - 1).abs() <= TOLERANCE).mean()),  # type: ignore[arg-type]
         },
-        "kto": {"true": counted["good"], "false": counted["all"] - counted["good"], "threshold": kto.reward_threshold},
+        "kto": {"true": counts["good"], "false": counts["all"] - counts["good"], "threshold": kto.reward_threshold},
         "grpo": {"prompts": len(prompts), "with_ground_truth": int(prompts["has_truth"].sum()), "with_spread": int(sound["spread"].sum())},
     }
 

@@ -10,7 +10,7 @@ from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.stats.scopes import by_scope, group_by_group
 
 
-def group_table(sound: pl.DataFrame, success: float) -> pl.DataFrame:
+def scored_groups(sound: pl.DataFrame, success: float) -> pl.DataFrame:
     """A row for each `scope` and `group` of rollouts with a sound reward.
 
     `n` attempts, `c` successes (Int64), `unique` different completions, `mean`, `std` (ddof 1), `min`, `max` of rewards.

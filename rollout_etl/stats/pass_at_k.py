@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from rollout_etl.curate.groups import share_of_failures
 from rollout_etl.stats.scopes import by_scope, group_by_group
 
 _ALL_UP_TO = 16
@@ -38,16 +39,6 @@ def pass_at(groups: pl.DataFrame) -> dict[Any, dict[int, float]]:
             estimates = 1.0 - share_of_failures(n[enough], c[enough], k)
             result[scope][k] = float(np.average(estimates, weights=times[enough]))
     return result
-
-
-def share_of_failures(n: np.ndarray, c: np.ndarray, k: int) -> np.ndarray:
-    """C(n - c, k) / C(n, k) as a product of fractions, none of which overflows."""
-    share = np.ones_like(n)
-    for i in range(k):
-        share *= np.maximum(n - c - i, 0.0) / (n - i)
-        if not share.any():
-            break
-    return share
 
 
 def mean_at(rewards: pl.DataFrame) -> dict[Any, dict[int, float]]:

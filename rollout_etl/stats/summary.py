@@ -9,7 +9,7 @@ import polars as pl
 
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.stats.distribution import are_huge, as_dict, histograms, moments, value_counts
-from rollout_etl.stats.groups import group_table, outcomes
+from rollout_etl.stats.groups import outcomes, scored_groups
 from rollout_etl.stats.lengths import PAIRED_BY, correlation, length_gap, pair_gaps
 from rollout_etl.stats.narrow import Narrow
 from rollout_etl.stats.pass_at_k import mean_at, pass_at
@@ -68,7 +68,7 @@ def _by_scope(data: Narrow, scope: Scope, success: float) -> list[dict[str, Any]
     values = sound.select("scope", value="reward")
     rewards = _rewards(sound, success)
     several, bins = value_counts(values), histograms(values)
-    groups = group_table(sound, success)
+    groups = scored_groups(sound, success)
     grouped, passed, first = outcomes(groups), pass_at(groups), mean_at(sound)
     correlated = correlation(sound)
     metrics, tools = _metrics(data, scope), _tools(data, scope)

@@ -212,15 +212,15 @@ def _tools(console: Console, tools: list[dict[str, Any]]) -> None:
 
 
 def _candidates(console: Console, found: dict[str, Any]) -> None:
-    counted, advice = found["candidates"], found["recommendation"]
+    possible, advice = found["candidates"], found["recommendation"]
     heading(console, "What could be made of them")
-    pairs = ", ".join(f"{count:,} at gap {gap}" for gap, count in counted["dpo"]["pairs"].items())
+    pairs = ", ".join(f"{count:,} at gap {gap}" for gap, count in possible["dpo"]["pairs"].items())
     lines = {
-        "sft": f"{counted['sft']['examples']:,} examples with a reward of {counted['sft']['threshold']:g}",
+        "sft": f"{possible['sft']['examples']:,} examples with a reward of {possible['sft']['threshold']:g}",
         "dpo": f"pairs: {pairs}",
-        "kto": f"{counted['kto']['true']:,} true and {counted['kto']['false']:,} false at {counted['kto']['threshold']:g}",
-        "grpo": f"{counted['grpo']['prompts']:,} prompts, {counted['grpo']['with_ground_truth']:,} with a ground truth, "
-                f"{counted['grpo']['with_spread']:,} with different rewards",
+        "kto": f"{possible['kto']['true']:,} true and {possible['kto']['false']:,} false at {possible['kto']['threshold']:g}",
+        "grpo": f"{possible['grpo']['prompts']:,} prompts, {possible['grpo']['with_ground_truth']:,} with a ground truth, "
+                f"{possible['grpo']['with_spread']:,} with different rewards",
         "advice": f"{advice['algorithm'] or 'none of them'}: {'; '.join(advice['reasons'])}",
     }
     for name, text in lines.items():
