@@ -20,7 +20,7 @@ def keys_of(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else 'it is nott text'}") from error
+        raise UnreadableError(f"cannot read {path}: {error.strerror if isinstance(error, OSError) else 'it is not text'}") from error
     found: dict[str, str] = {}
     for key, value in _pairs(text):
         found.setdefault(key, value)
