@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -237,6 +238,108 @@ def test_values_of_fields(tmp_path: Path, target: str, recipe: str, row: dict[st
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n")
     assert sorted({problem.name for problem in validate(path, target, recipe).problems}) == problems
+
+
+def _table(path: Path, rows: list[dict[str, Any]], kind: Any = None) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows, schema=kind and pa.schema([(name, kind) for name in rows[0]])), path)
+    return path
+
+
+ORPHAN = {"role": "tool", "content": "r"}
+PAIR = {"prompt": [U], "chosen": [CALL, RESULT, A], "rejected": [{**A, "content": "b"}]}
+TEXTS = {"prompt": "q", "chosen": "a", "rejected": "b"}
+WHOLE = {"chosen": [U, A], "rejected": [{**U, "content": "other"}, A]}
+ITEM = {"responses_create_params": {"input": [U]}, "agent_ref": {"name": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("target", "recipe", "rows", "problems"),
+    [
+        ("trl", "sft", [{"messages": [U, CALL, ORPHAN, A]}], []),
+        ("trl", "sft", [{"messages": [U, CALL, RESULT, CALL, RESULT, A]}], []),
+        *[("trl", "sft", [{"messages": messages}], ["unmatched"]) for messages in ([U, RESULT, CALL, A], [U, ORPHAN, CALL, A])],
+        # Without ids, calls may be written in the text.
+        ("verl", "grpo", [{"data_source": "d", "prompt": [U, A, ORPHAN], "reward_model": {"ground_truth": "4"}}], []),
+        ("trl", "dpo", [{**PAIR, "prompt": [U, CALL, RESULT], "rejected": [CALL, RESULT, {**A, "content": "b"}]}], []),
+        ("trl", "dpo", [{**PAIR, "rejected": [A, RESULT, A]}], ["unmatched"]),
+        ("nemo-rl", "dpo", [_ranked(completion=[CALL, RESULT, A])], []),
+        ("nemo-rl", "dpo", [RANKED | {"completions": [{"rank": 0, "completion": [CALL, RESULT, A]}, {"rank": 1, "completion": [A, RESULT, A]}]}], ["unmatched"]),
+        *[("trl", recipe, [PAIR, TEXTS], ["mixed"]) for recipe in ("dpo", "rm", "kto")],
+        ("trl", "grpo", [{"prompt": "q"}, {"prompt": [U]}], ["mixed"]),
+        ("openrlhf", "grpo", [{"input": "q"}, {"input": [U]}], []),
+        ("trl", "dpo", [WHOLE], ["diverges"]),
+        ("trl", "kto", [WHOLE], ["diverges"]),
+        ("trl", "rm", [WHOLE], []),
+        *[("trl", "rm", [TEXTS | {"margin": 1}, second], ["null"]) for second in (TEXTS, TEXTS | {"margin": None})],
+        *[("trl", "dpo", [TEXTS | {"margin": 1}, second], []) for second in (TEXTS, TEXTS | {"margin": None})],
+        ("trl", "grpo", [{"prompt": "q", "solution": "4"}, {"prompt": "q"}], ["null"]),
+        ("openrlhf", "grpo", [{"input": "q", "label": "4"}, {"input": "q"}], ["null"]),
+        ("trl", "sft", [{"input_ids": [1, 2], "labels": [-100, 2]}], []),
+        ("trl", "sft", [{"input_ids": [1, 2]}], []),
+        ("trl", "sft", [{"input_ids": [1, 2], "labels": [2]}], ["labels"]),
+        ("trl", "sft", [{"input_ids": [1, 2], "labels": [-100, -100]}], ["empty"]),
+        ("trl", "sft", [{"input_ids": []}], ["empty"]),
+        ("nemo-rl", "grpo", [{"input": "q", "output": "a", "messages": [U, A]}], ["reserved"]),
+        *[("nemo-rl", recipe, [row | {"tools": []}], ["reserved"]) for recipe in ("dpo", "rm") for row in (RANKED, TEXTS)],
+        ("nemo-rl", "grpo", [ITEM], []),
+        *[("nemo-rl", "grpo", [ITEM | {"agent_ref": {"name": value}}], ["agent"]) for value in (5, " ", None, ["a"])],
+        ("nemo-rl", "grpo", [ITEM | {"responses_create_params": {"input": ["q"]}}], ["input"]),
+        ("nemo-rl", "sft", [CHAT | {"tools": [{"type": "function", "name": "f", "parameters": {"properties": {"x": None}}}]}], ["null_filled"]),
+    ],
+    ids=str,
+)
+def test_rows_together(tmp_path: Path, target: str, recipe: str, rows: list[dict[str, Any]], problems: list[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [*dict.fromkeys(problem.name for problem in validate(path, target, recipe).problems)] == problems
+
+
+@pytest.mark.parametrize(("target", "recipe", "fine"), [("nemo-rl", "sft", False), ("openrlhf", "sft", False), ("verl", "grpo", False), ("trl", "sft", True)])
+def test_compressed_lines_are_for_trl(tmp_path: Path, target: str, recipe: str, fine: bool) -> None:
+    row = {"data_source": "d", "prompt": [U], "reward_model": {"style": "rule", "ground_truth": "4"}} if recipe == "grpo" else {"prompt": "q", "completion": "a", "input": "q", "output": "a"}
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(json.dumps(row).encode()))
+    assert [problem.name for problem in validate(tmp_path / "rows.jsonl.gz", target, recipe).problems] == ([] if fine else ["container"])
+
+
+@pytest.mark.parametrize("target", ["trl", "verl"])
+def test_schemas_that_a_struct_type_fills(tmp_path: Path, target: str) -> None:
+    tools = [{"type": "function", "function": {"name": name, "parameters": {"properties": {name: {"type": "string"}}}}} for name in "fg"]
+    (problem,) = validate(_table(tmp_path / "rows.parquet", [CHAT | {"tools": [tool]} for tool in tools]), target, "sft").problems
+    assert (problem.name, problem.lines) == ("null_filled", [1, 2])
+    assert not validate(_table(tmp_path / "rows.parquet", [CHAT | {"tools": tools[:1]}]), target, "sft").problems
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+def test_text_of_any_arrow_type(tmp_path: Path, kind: Any) -> None:
+    assert not validate(_table(tmp_path / "rows.parquet", [{"messages": json.dumps([U, A]), "tools": "[]"}], kind), "verl", "sft").problems
+
+
+def test_the_dataset_class_for_verl_needs_tools(tmp_path: Path) -> None:
+    row = {"messages": json.dumps([U, A]), "tools": None}
+    assert not validate(_table(tmp_path / "rows.parquet", [row], pa.string()), "verl", "sft").problems
+    (problem,) = validate(_table(tmp_path / "rows.parquet", [{"messages": row["messages"]}]), "verl", "sft").problems
+    assert problem.meaning == "there is no column tools, which RolloutSFTDataset needs; it may be null"
+
+
+def test_bytes_are_no_text(tmp_path: Path) -> None:
+    problems = validate(_table(tmp_path / "rows.parquet", [{"prompt": b"q", "completion": b"a"}]), "trl", "sft").problems
+    assert [problem.meaning for problem in problems] == ["prompt holds bytes", "completion holds bytes"]
+
+
+def _held(text: str, answer: str) -> dict[str, Any]:
+    return {"messages": json.dumps([{**U, "content": text}, {**A, "content": answer}]), "tools": "[]"}
+
+
+@pytest.mark.parametrize(
+    ("target", "train", "val"),
+    [("verl", [_held("q", "a")], [_held("other", "a"), _held("q", "b")]), ("trl", [{"input_ids": [1, 2]}], [{"input_ids": [1, 3]}, {"input_ids": [1, 2]}])],
+)
+def test_leaks_of_texts_and_tokens(tmp_path: Path, target: str, train: list[dict[str, Any]], val: list[dict[str, Any]]) -> None:
+    for name, rows in (("train", train), ("val", val)):
+        _table(tmp_path / f"{name}.parquet", rows)
+    done = run("validate", "--train", "train.parquet", "--val", "val.parquet", "--recipe", "sft", "--target", target, folder=tmp_path)
+    assert done.returncode == 4
+    assert "leak: the prompt also occurs in train.parquet; 1 rows (first: val.parquet:2)" in done.stdout
 
 
 def test_a_column_that_occurs_twice(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ Vectorised in DuckDB: messages become lists of structs whose leaves are JSON, an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from rollout_etl.plain_text import quoted
 from rollout_etl.publish.guesses import DATE
-from rollout_etl.read.canonical import json_path
+from rollout_etl.validate.calls import calls
+from rollout_etl.validate.check import Check, value
 from rollout_etl.validate.layouts import Column, Layout
 
 _MESSAGE = '[{"role":"JSON","content":"JSON","tool_calls":"JSON","tool_call_id":"JSON"}]'
@@ -21,6 +21,10 @@ CREATE OR REPLACE MACRO blank(v) AS regexp_full_match(coalesce(json_extract_stri
 CREATE OR REPLACE MACRO calls(m) AS coalesce(json_type(m.tool_calls) = 'ARRAY' AND json_array_length(m.tool_calls) > 0, false);
 CREATE OR REPLACE MACRO role(m) AS coalesce(json_extract_string(m.role, '$'), '');
 CREATE OR REPLACE MACRO calls_of(ms) AS flatten(list_transform(ms, lambda m: CASE WHEN calls(m) THEN json_extract(m.tool_calls, '$[*]') ELSE []::JSON[] END));
+CREATE OR REPLACE MACRO placed_calls(ms) AS flatten(list_transform(ms, lambda m, i: list_transform(calls_of([m]), lambda c: struct_pack(i := i, id := json_extract_string(c, '$.id')))));
+CREATE OR REPLACE MACRO answers_a_call(m, i, found) AS CASE WHEN kind_of(m.tool_call_id) = 'VARCHAR'
+    THEN coalesce(list_filter(found, lambda c: c.id = json_extract_string(m.tool_call_id, '$'))[1].i < i, false) ELSE coalesce(found[1].i < i, true) END;
+CREATE OR REPLACE MACRO orphans(ms) AS list_transform([placed_calls(ms)], lambda found: len(list_filter(ms, lambda m, i: role(m) = 'tool' AND NOT answers_a_call(m, i, found))))[1];
 CREATE OR REPLACE MACRO args_of(c) AS coalesce(json_extract(c, '$.function.arguments'), json_extract(c, '$.arguments'));
 CREATE OR REPLACE MACRO name_of(c) AS coalesce(json_extract_string(c, '$.function.name'), json_extract_string(c, '$.name'));
 CREATE OR REPLACE MACRO is_name(v, path) AS coalesce(json_type(v, path) = 'VARCHAR' AND NOT blank(json_extract(v, path)), false);
@@ -28,19 +32,6 @@ CREATE OR REPLACE MACRO inner_json(v) AS CASE WHEN json_valid(json_extract_strin
 CREATE OR REPLACE MACRO object_args(a) AS CASE WHEN json_type(a) = 'VARCHAR' THEN inner_json(a) ELSE a END;
 CREATE OR REPLACE MACRO null_keys(a) AS list_filter(json_keys(CASE WHEN json_type(a) = 'OBJECT' THEN a END), lambda k: json_type(a, '/' || k) = 'NULL');
 """
-
-
-class Check(NamedTuple):
-    """A named condition that is true for rows with a problem."""
-
-    name: str
-    offends: str
-    meaning: str
-
-
-def value(name: str) -> str:
-    """SQL for the JSON value of a column."""
-    return f"json_extract(j, {quoted(json_path(name))})"
 
 
 def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, str], templated: bool | None = None) -> Iterator[Check]:
@@ -62,9 +53,10 @@ def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, 
         left, right = layout.sides
         yield Check("same_sides", f"{value(left)} = {value(right)}", f"{left} and {right} are the same")
         if layout.shared_start:
-            starts = [f"CASE WHEN {kind(side)} = 'ARRAY' THEN json_extract({value(side)}, '$[*]')[:-2] END" for side in layout.sides]
-            yield Check("diverges", f"{starts[0]} <> {starts[1]}", f"{left} and {right} differ before the last message: write the prompt in a column of its own")
-    yield from _calls(layout, present, container, kinds)
+            end, where = ("-2", "before the last message") if layout.shared_start == "all" else ("1", "in the first message")
+            starts = [f"CASE WHEN {kind(side)} = 'ARRAY' THEN json_extract({value(side)}, '$[*]')[:{end}] END" for side in layout.sides]
+            yield Check("diverges", f"{starts[0]} <> {starts[1]}", f"{left} and {right} differ {where}: write the prompt in a column of its own")
+    yield from calls(layout, present, container, kinds)
     if layout.guessed == "json" and container != ".parquet":
         spliced = [value(column.name) for column in present if column.kind in ("said", "messages", "completions")]
         digits = quoted(r"[0-9]\.[0-9]{11,}|[0-9][eE]-?[0-9]")
@@ -83,6 +75,10 @@ def checks_together(layout: Layout, columns: list[str], container: str) -> Itera
         good = f"{value('label')} = 'true'::JSON"
         yield Check("one_label", f"bool_and({good})", "every label is true: KTO needs answers of both kinds")
         yield Check("one_label", f"NOT coalesce(bool_or({good}), false)", "every label is false: KTO needs answers of both kinds")
+    if layout.first_decides and container != ".parquet":
+        for name in (column.name for column in layout.columns if column.kind == "said" and column.name in columns):
+            both = " AND ".join(f"bool_or({kind(name)} = '{held}')" for held in ("VARCHAR", "ARRAY"))
+            yield Check("mixed", both, f"{name} is text in some rows and messages in others")
     if layout.guessed and container != ".parquet":
         for name in (column.name for column in layout.columns if column.kind in ("text", "truth", "verified", "said") and column.name in columns):
             dated = f"bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}'))"
@@ -100,7 +96,7 @@ def _column(column: Column) -> Iterator[Check]:
         yield Check("type", f"{k} NOT IN ('VARCHAR', 'NULL')", f"{name} is not text")
         yield Check("empty", f"{k} = 'VARCHAR' AND blank({v})" if column.kind == "text" else "false", f"{name} is blank")
         if not column.required:
-            yield Check("null", f"{v} IS NOT NULL AND {k} = 'NULL'", f"{name} is null")
+            yield Check("null", f"{k} = 'NULL'", f"{name} is missing or null")
     elif column.kind == "said":
         yield Check("type", f"{k} NOT IN ('VARCHAR', 'ARRAY', 'NULL')", f"{name} is neither text nor messages")
         yield Check("empty", f"{k} = 'VARCHAR' AND blank({v})", f"{name} is blank")
@@ -127,8 +123,10 @@ def _column(column: Column) -> Iterator[Check]:
     elif column.kind in ("texts", "flags"):
         wanted, what = ("VARCHAR", "texts") if column.kind == "texts" else ("BOOLEAN", "true and false")
         yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) <> '{wanted}')) > 0", f"{name} is not a list of {what}")
-    elif column.kind == "number":
+    elif column.kind in ("number", "margin"):
         yield Check("type", f"{k} NOT IN ('DOUBLE', 'BIGINT', 'UBIGINT', 'NULL')", f"{name} is not a number")
+        if column.kind == "margin":
+            yield Check("null", f"{k} = 'NULL'", f"{name} is missing or null")
         yield Check("type", f"{k} = 'DOUBLE' AND NOT coalesce(isfinite(TRY_CAST({v}::VARCHAR AS DOUBLE)), false)", f"{name} is NaN or infinite")
     elif column.kind == "numbers":
         yield Check("type", f"{k} <> 'ARRAY' OR len(list_filter(json_extract({v}, '$[*]'), lambda n: json_type(n) NOT IN ('BIGINT', 'UBIGINT'))) > 0", f"{name} is not a list of integers")
@@ -161,52 +159,15 @@ def _messages(name: str, v: str, part: str) -> Iterator[Check]:
         yield Check("leak", f"role({ms}[-1]) = 'assistant'", f"{name} ends with an assistant message: the answer is in the prompt")
 
 
-def _listed(column: Column) -> str:
-    v = value(column.name)
-    if column.kind == "completions":
-        return f"flatten(list_transform(json_extract({v}, '$[*].completion'), lambda c: msgs(c)))"
-    return f"coalesce(msgs({f'inner_json({v})' if column.kind == 'json_messages' else v}), [])"
-
-
-def _calls(layout: Layout, present: list[Column], container: str, kinds: dict[str, str]) -> Iterator[Check]:
-    """Checks of tool calls, across all columns with messages: a result may belong to a call of the prompt."""
-    spoken = [column for column in present if column.kind in ("said", "messages", "json_messages", "completions")]
-    for column in spoken:
-        if column.name in layout.no_calls:
-            yield Check("calls_here", f"len(calls_of({_listed(column)})) > 0", f"{column.name} holds tool calls, which the loader turns into letters: name it {column.name}_messages")
-    if not spoken:
-        return
-    ms = "flatten([" + ", ".join(_listed(column) for column in spoken) + "])"
-    found = f"calls_of({ms})"
-    yield Check("call", f"len(list_filter({ms}, lambda m: kind_of(m.tool_calls) NOT IN ('ARRAY', 'NULL'))) > 0", "tool_calls is not a list")
-    yield Check("call", f"len(list_filter({found}, lambda c: NOT is_name(c, '$.function.name') AND NOT is_name(c, '$.name'))) > 0", "a tool call has no name")
-    yield Check("arguments", f"len(list_filter({found}, lambda c: coalesce(json_type(object_args(args_of(c))), '') <> 'OBJECT')) > 0", "arguments of a tool call are not an object")
-    if layout.objects_only:
-        yield Check("text_arguments", f"len(list_filter({found}, lambda c: json_type(args_of(c)) = 'VARCHAR' AND coalesce(json_type(object_args(args_of(c))), '') = 'OBJECT')) > 0", "arguments are text, which templates encode a second time")
-    ids = f"list_transform({found}, lambda c: json_extract_string(c, '$.id'))"
-    yield Check("unmatched", f"len(list_filter({ms}, lambda m: role(m) = 'tool' AND kind_of(m.tool_call_id) = 'VARCHAR' AND NOT list_contains({ids}, json_extract_string(m.tool_call_id, '$')))) > 0",
-                "a tool result belongs to no call")
-    tools = f"CASE kind_of({value('tools')}) WHEN 'VARCHAR' THEN inner_json({value('tools')}) WHEN 'ARRAY' THEN {value('tools')} END"
-    # Arrow writes null for keys that only objects of other rows have.
-    if container == ".parquet":
-        typed = [column for column in spoken if "arguments: struct" in kinds.get(column.name, "")]
-        if typed:
-            inside = "flatten([" + ", ".join(_listed(column) for column in typed) + "])"
-            yield Check("null_filled", f"len(list_filter(calls_of({inside}), lambda c: len(null_keys(args_of(c))) > 0)) > 0", "arguments were filled with nulls by their struct type")
-    schemas = f"list_filter(json_extract({tools}, '$[*].function'), lambda t: t IS NOT NULL)"
-    known = f"flatten(list_transform({schemas}, lambda t: list_transform(json_keys(t, '$.parameters.properties'), lambda k: concat(json_extract_string(t, '$.name'), ' ', k))))"
-    yield Check("null_argument", f"len({schemas}) > 0 AND len(list_filter({found}, lambda c: len(list_filter(null_keys(object_args(args_of(c))), lambda k: NOT list_contains({known}, concat(name_of(c), ' ', k)))) > 0)) > 0",
-                "a call has a null argument that its tool does not define: it was filled in by a struct type")
-    if any(column.name == "tools" for column in present):
-        flat = " AND NOT is_name(t, '$.name')" if layout.flat_tools else ""
-        yield Check("tools", f"len(list_filter(json_extract({tools}, '$[*]'), lambda t: NOT is_name(t, '$.function.name'){flat})) > 0", "tools must be {type, function}, and the function needs a name")
-
-
 def _special(layout: Layout, columns: list[str]) -> Iterator[Check]:
     """Checks of single layouts."""
     if {column.name for column in layout.columns} >= {"completions", "labels"}:
         lengths = [f"json_array_length({value(name)})" for name in ("completions", "labels")]
         yield Check("labels", f"{lengths[0]} <> {lengths[1]}", "completions and labels differ in number")
+    if layout.name == "tokens":
+        trained = value("labels" if "labels" in columns else "input_ids")
+        yield Check("empty", f"len(list_filter(json_extract({trained}, '$[*]'), lambda n: n <> '-100'::JSON)) = 0", "no token is trained on")
+        yield Check("labels", f"json_array_length({value('input_ids')}) <> json_array_length({value('labels')})", "input_ids and labels differ in number")
     if layout.name == "PreferenceDataset":
         two = value("completions")
         sides = [f"json_extract({two}, '$[{i}].completion')" for i in (0, 1)]
@@ -218,9 +179,10 @@ def _special(layout: Layout, columns: list[str]) -> Iterator[Check]:
         for side in sides:
             yield from _messages("completions", side, "completion")
     if layout.name == "NemoGymDataset":
-        yield Check("agent", "coalesce(json_extract_string(j, '$.agent_ref.name'), '') = ''", "agent_ref.name is missing")
+        yield Check("agent", "NOT is_name(j, '$.agent_ref.name')", "agent_ref.name is missing")
         asked = "json_extract(j, '$.responses_create_params.input')"
         empty = f"(kind_of({asked}) = 'VARCHAR' AND blank({asked})) OR (kind_of({asked}) = 'ARRAY' AND json_array_length({asked}) = 0)"
+        yield Check("input", f"len(list_filter(json_extract({asked}, '$[*]'), lambda m: json_type(m) <> 'OBJECT')) > 0", "responses_create_params.input has an item that is not an object")
         yield Check("input", f"kind_of({asked}) NOT IN ('VARCHAR', 'ARRAY') OR {empty}", "responses_create_params.input is missing or empty")
     if layout.name == "RLHFDataset":
         yield Check("truth", "kind_of(json_extract(j, '$.reward_model.ground_truth')) = 'NULL'", "reward_model.ground_truth is missing or null")

@@ -23,7 +23,8 @@ from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.recipes.options import RECIPES, check_recipe
 from rollout_etl.targets.target import Missing
-from rollout_etl.validate.checks import MACROS, Check, checks, checks_together, value
+from rollout_etl.validate.check import Check, value
+from rollout_etl.validate.checks import MACROS, checks, checks_together
 from rollout_etl.validate.layouts import LAYOUTS, Layout
 
 FIRST = 10
@@ -112,9 +113,11 @@ def _validated(connection: duckdb.DuckDBPyConnection, path: Path, paths: Sequenc
 
 def _types(path: Path) -> dict[str, str]:
     try:
-        return {column.name: str(column.type).replace("large_", "") for column in pq.read_schema(path)}
+        types = {column.name: column.type for column in pq.read_schema(path)}
     except (pa.ArrowInvalid, OSError) as error:
         raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+    plain = {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in types.items()}
+    return {name: str(kind).replace("large_", "").replace("string_view", "string") for name, kind in plain.items()}
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
@@ -177,10 +180,14 @@ def _of_the_file(
     suffix = paths[0].suffix
     if suffix not in layout.containers:
         yield Problem("container", f"{layout.name} does not load {suffix} files", rows)
+    if layout.name == "RolloutSFTDataset" and "tools" not in columns:
+        yield Problem("columns", f"there is no column tools, which {layout.name} needs; it may be null", rows)
     for name in columns:
         if name in layout.refused:
             yield Problem("reserved", f"{layout.name}: a column must not be named {name}", rows)
     for name, kind in kinds.items():
+        if kind == "binary" and any(column.name == name for column in layout.columns):
+            yield Problem("type", f"{name} holds bytes", rows)
         if layout.name == "MultiTurnSFTDataset" and "arrow.json" in kind:
             yield Problem("type", f"{name} is of the type arrow.json, which {layout.name} reads as text", rows)
     if not layout.blank_lines and suffix == ".jsonl":
@@ -212,8 +219,10 @@ def _counted(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], asked
 def leaked(train: Sequence[Path], validation: Path, layout: Layout) -> Problem:
     """Prompts of the validation file that a training file has as well; lines are those of the validation file."""
     part = value(layout.prompt)
+    if any(column.name == layout.prompt and column.kind == "json_messages" for column in layout.columns):
+        part = f"inner_json({part})"
     # In a whole conversation, the prompt is everything before the first answer.
-    prompt = f"""CASE WHEN json_type({part}) = 'ARRAY' THEN array_to_string(list_transform(
+    prompt = f"""CASE WHEN json_type({part}, '$[0]') = 'OBJECT' THEN array_to_string(list_transform(
         list_filter(msgs({part}), lambda m: role(m) IN ('system', 'user', 'developer')), lambda m: concat(m.role, m.content)), ' ') ELSE {part}::VARCHAR END"""
     with duckdb.connect() as connection:
         connection.execute(MACROS)
