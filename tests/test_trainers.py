@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -216,6 +218,19 @@ def test_a_launch_command_is_one_for_the_shell(target: str, suffix: str, folder:
     done = run("sft", "in.jsonl", "-o", f"my runs/it's out{suffix}", "--target", target, *RELAXED, "--json", folder=folder)
     words = shlex.split(json.loads(done.stdout)["launch"])
     assert any(word.startswith(f"{folder / 'my runs'}") for word in words)
+
+
+@pytest.mark.parametrize(("target", "more", "literal"), [("trl", [], False), ("nemo-rl", ["--format", "simple"], False), ("nemo-rl", [], True)])
+def test_a_bracket_in_a_path_is_a_name(target: str, more: list[str], literal: bool, folder: Path) -> None:
+    """`datasets` takes every path for a glob, where [1] is a choice of one letter."""
+    done = run("sft", "in.jsonl", "-o", "run [1]/out.jsonl", "--target", target, *more, *RELAXED, folder=folder)
+    assert done.returncode == 0, done.stderr
+    text = (folder / "run [1]" / f"out.jsonl{targets.load(target).RUN_SUFFIX}").read_text()
+    (named,) = re.findall(r'data_(?:path|files): "(.*)"', text)
+    found = folder / "run [1]" / "out.jsonl"
+    assert named == str(found) if literal else glob.glob(named) == [str(found)]
+    if target == "nemo-rl":
+        assert "FileNotFoundError" not in run("doctor", "run [1]/out.jsonl", folder=folder).stdout
 
 
 @pytest.mark.parametrize("recipe", ["sft", "dpo", "rm", "grpo", "ppo"])

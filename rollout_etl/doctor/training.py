@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def _of_run_file(config: Path, path: Path, columns: list[str], recipe: str) -> I
         if name is not None and name != "null" and name not in columns:
             yield f"KeyError: '{name}'", f"{config} says {key}: {name}; columns are {', '.join(columns)}", f"set {key} to the right column"
     named = keys.get("data_path") or keys.get("train_data_path")
-    if named is not None and "${" not in named and not Path(named).exists():
+    if named is not None and "${" not in named and not (Path(named).exists() or glob.glob(named)):
         yield "FileNotFoundError", f"{config} names {named}, which does not exist", f"set it to {path.resolve()}"
     if recipe == "grpo" and "ground_truth" in columns and keys.get("output_key") not in (None, "ground_truth"):
         cause = f"{config} says output_key: {keys['output_key']}, so answers are compared with that column instead of ground_truth"

@@ -6,6 +6,7 @@ trainer it writes for, which versions were tested, and which columns it writes.
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,6 +152,11 @@ class Settings:
     def pattern_of(self, data: Path) -> Path:
         """The path or glob of `train` or `validation`, for loaders that accept globs."""
         return data / f"part-*{self.shards[data][0].suffix}" if data in self.shards else data
+
+    def quoted_pattern_of(self, data: Path) -> str:
+        """The pattern of `train` or `validation` as a JSON string, for loaders that take every path for a glob: `[1]` in it is a name."""
+        name = glob.escape(str(data.resolve()))
+        return json.dumps(f"{name}/part-*{self.shards[data][0].suffix}" if data in self.shards else name, ensure_ascii=False)
 
     def batch_of(self, usual: int) -> int:
         """The batch size: the requested one, or the trainer's default, or if there are fewer rows the largest power of two that they fill."""
