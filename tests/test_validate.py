@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import gzip
 import json
 import subprocess
@@ -323,7 +325,7 @@ def test_the_dataset_class_for_verl_needs_tools(tmp_path: Path) -> None:
 
 def test_bytes_are_no_text(tmp_path: Path) -> None:
     problems = validate(_table(tmp_path / "rows.parquet", [{"prompt": b"q", "completion": b"a"}]), "trl", "sft").problems
-    assert [problem.meaning for problem in problems] == ["prompt holds bytes", "completion holds bytes"]
+    assert [problem.meaning for problem in problems] == ["prompt holds binary instead of text or a plain number", "completion holds binary instead of text or a plain number"]
 
 
 def _held(text: str, answer: str) -> dict[str, Any]:
@@ -346,3 +348,42 @@ def test_a_column_that_occurs_twice(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(CHAT)[:-1] + ', "messages": 5}\n')
     assert [problem.name for problem in validate(path, "nemo-rl", "sft").problems] == ["duplicate_key"]
+
+
+MESSAGES_TEXT = pa.array([json.dumps([*ASKED, *SAID])])
+
+
+@pytest.mark.parametrize(
+    ("target", "recipe", "columns", "problems"),
+    [
+        *[("trl", "grpo", {"prompt": pa.array(["q"]), "solution": pa.array(["2024-01-01"]).cast(kind)}, ["type"]) for kind in (pa.date32(), pa.timestamp("us"), pa.binary())],
+        ("openrlhf", "grpo", {"input": pa.array(["q"]), "label": pa.array([b"4"], pa.large_binary())}, ["type"]),
+        ("nemo-rl", "sft", {"input": pa.array(["q"]), "output": pa.array([datetime.time(1)])}, ["type"]),
+        ("trl", "rm", {"prompt": pa.array(["q"]), "chosen": pa.array(["a"]), "rejected": pa.array(["b"]), "margin": pa.array([decimal.Decimal("0.5")])}, ["type"]),
+        ("trl", "sft", {"messages": pa.array([[{"role": "user", "content": b"q"}, {"role": "assistant", "content": b"a"}]])}, ["type"]),
+        ("trl", "sft", {"text": pa.array(["q"]), "about": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))}, ["type"]),
+        ("trl", "sft", {"text": pa.array(["q"]), "day": pa.array([datetime.date(2024, 1, 1)])}, []),
+        ("trl", "sft", {"text": pa.array(["q"]).dictionary_encode()}, []),
+        ("trl", "sft", {"text": pa.array(["q"], pa.string_view())}, []),
+        ("verl", "sft", {"messages": MESSAGES_TEXT.dictionary_encode(), "tools": pa.array(["[]"], pa.string_view())}, []),
+        ("verl", "sft", {"messages": MESSAGES_TEXT.cast(pa.string_view()), "tools": pa.array(["[]"]).dictionary_encode()}, []),
+    ],
+    ids=str,
+)
+def test_types_of_parquet_columns(tmp_path: Path, target: str, recipe: str, columns: dict[str, pa.Array], problems: list[str]) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table(columns), path)
+    assert [problem.name for problem in validate(path, target, recipe).problems] == problems
+
+
+def test_a_parquet_column_that_occurs_twice(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["q"]), pa.array(["a"]), pa.array(["z"])], names=["prompt", "completion", "prompt"]), path)
+    assert [problem.name for problem in validate(path, "trl", "sft").problems] == ["duplicate_key"]
+
+
+def test_names_of_folders_are_no_columns(tmp_path: Path) -> None:
+    path = tmp_path / "chosen=1" / "rows.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"prompt": ["q", "q"], "completion": ["a", "b"], "label": [True, False]}), path)
+    assert not validate(path, "trl", "kto").problems

@@ -23,6 +23,7 @@ from rollout_etl.read.inputs import Input
 from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.recipes.options import RECIPES, check_recipe
 from rollout_etl.targets.target import Missing
+from rollout_etl.validate.arrow_types import repeated, type_names, wrong_types
 from rollout_etl.validate.check import Check, value
 from rollout_etl.validate.checks import MACROS, checks, checks_together
 from rollout_etl.validate.layouts import LAYOUTS, Layout
@@ -91,7 +92,8 @@ def validate(path: Path, target: str, recipe: str, templated: bool | None = None
 
 
 def _validated(connection: duckdb.DuckDBPyConnection, path: Path, paths: Sequence[Path], layouts: list[Layout], templated: bool | None) -> Verdict:
-    kinds = _types(paths[0]) if paths[0].suffix == ".parquet" else {}
+    schema = _schema(paths[0]) if paths[0].suffix == ".parquet" else pa.schema([])
+    kinds = type_names(schema)
     columns, rows, broken = _columns(connection, paths, kinds)
     verdict = Verdict(str(path), None, rows)
     if broken.rows:
@@ -105,19 +107,19 @@ def _validated(connection: duckdb.DuckDBPyConnection, path: Path, paths: Sequenc
         verdict.problems.append(Problem("columns", f"columns are {', '.join(columns) or 'none'}; wanted: {wanted}", rows))
         return verdict
     verdict.layout = layout.name
+    verdict.problems += [Problem("duplicate_key", f"the column {name} occurs more than once", rows) for name in repeated(schema)]
+    verdict.problems += [Problem("type", wrong, rows) for wrong in wrong_types(schema, layout)]
     verdict.problems += _of_the_file(connection, paths, layout, columns, kinds, rows)
     asked = list(checks(layout, columns, paths[0].suffix, kinds, templated))
     verdict.problems += _counted(connection, paths, asked)
     return verdict
 
 
-def _types(path: Path) -> dict[str, str]:
+def _schema(path: Path) -> pa.Schema:
     try:
-        types = {column.name: column.type for column in pq.read_schema(path)}
+        return pq.read_schema(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
-    plain = {name: kind.value_type if pa.types.is_dictionary(kind) else kind for name, kind in types.items()}
-    return {name: str(kind).replace("large_", "").replace("string_view", "string") for name, kind in plain.items()}
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
@@ -127,7 +129,7 @@ def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
             yield batch if len(paths) == 1 else batch.set_column(2, "line", integers(batch.column(0).to_numpy() + 1))
         return
     with duckdb.connect() as connection:
-        source = connection.sql("SELECT * FROM read_parquet($paths)", params={"paths": [str(path) for path in paths]})
+        source = connection.sql("SELECT * FROM read_parquet($paths, hive_partitioning = false)", params={"paths": [str(path) for path in paths]})
         names = ", ".join(map(quoted_name, source.columns))
         place = "0::BIGINT AS row, 0::INTEGER AS source, row_number() OVER ()::BIGINT AS line"
         query = f"SELECT {place}, to_json(struct_pack({names}))::VARCHAR AS text FROM source"
@@ -186,8 +188,6 @@ def _of_the_file(
         if name in layout.refused:
             yield Problem("reserved", f"{layout.name}: a column must not be named {name}", rows)
     for name, kind in kinds.items():
-        if kind == "binary" and any(column.name == name for column in layout.columns):
-            yield Problem("type", f"{name} holds bytes", rows)
         if layout.name == "MultiTurnSFTDataset" and "arrow.json" in kind:
             yield Problem("type", f"{name} is of the type arrow.json, which {layout.name} reads as text", rows)
     if not layout.blank_lines and suffix == ".jsonl":
