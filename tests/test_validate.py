@@ -132,7 +132,7 @@ RESULT = {"role": "tool", "tool_call_id": "1", "content": "r"}
     ids=str,
 )
 def test_rows(tmp_path: Path, recipe: str, row: dict[str, Any], problem: str | None) -> None:
-    good = {"sft": {"messages": [U, A]} if "messages" in row else {"input": "q", "output": "a"}, "dpo": {"prompt": "q", "chosen": "a", "rejected": "b"},
+    good = {"sft": {"messages": [U, A]} if "messages" in row else {"input": "q", "output": "a"}, "dpo": {"prompt": [U] if isinstance(row.get("prompt"), list) else "q", "chosen": "a", "rejected": "b"},
             "grpo": {"responses_create_params": {"input": "q"}, "agent_ref": {"name": "a"}}}[recipe]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in (good, row, good, row)))
@@ -268,7 +268,7 @@ ITEM = {"responses_create_params": {"input": [U]}, "agent_ref": {"name": "a"}}
         ("nemo-rl", "dpo", [RANKED | {"completions": [{"rank": 0, "completion": [CALL, RESULT, A]}, {"rank": 1, "completion": [A, RESULT, A]}]}], ["unmatched"]),
         *[("trl", recipe, [PAIR, TEXTS], ["mixed"]) for recipe in ("dpo", "rm", "kto")],
         ("trl", "grpo", [{"prompt": "q"}, {"prompt": [U]}], ["mixed"]),
-        ("openrlhf", "grpo", [{"input": "q"}, {"input": [U]}], []),
+        ("openrlhf", "grpo", [{"input": "q"}, {"input": [U]}], ["mixed"]),
         ("trl", "dpo", [WHOLE], ["diverges"]),
         ("trl", "kto", [WHOLE], ["diverges"]),
         ("trl", "rm", [WHOLE], []),
@@ -387,3 +387,28 @@ def test_names_of_folders_are_no_columns(tmp_path: Path) -> None:
     path.parent.mkdir()
     pq.write_table(pa.table({"prompt": ["q", "q"], "completion": ["a", "b"], "label": [True, False]}), path)
     assert not validate(path, "trl", "kto").problems
+
+
+@pytest.mark.parametrize(
+    ("target", "recipe", "rows", "problems"),
+    [
+        ("openrlhf", "grpo", [{"input": ASKED, "label": "4"}, {"input": "2 + 2?", "label": "4"}], {"mixed": [2]}),
+        ("nemo-rl", "dpo", [{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt": ASKED, "chosen": "a", "rejected": "b"}], {"mixed": [2]}),
+        ("trl", "grpo", [{"prompt": ASKED, "solution": "4", "id": 1}, {"prompt": ASKED, "solution": "4", "id": None}, {"prompt": ASKED, "solution": "4", "id": "007"}], {"mixed": [3]}),
+        ("trl", "grpo", [{"prompt": ASKED, "solution": "4", "id": 1}, {"prompt": ASKED, "solution": "4", "id": 1.5}], {}),
+        ("trl", "dpo", [{"prompt": "q", "chosen": "a", "rejected": "b", "about": value} for value in (1, "1")], {}),
+        ("openrlhf", "grpo", [{"input": ASKED, "label": "4"}, {"input": [{"role": "user", "content": "<image> What is it?"}], "label": "4"}], {"image_tag": [2]}),
+        ("openrlhf", "ppo", [{"input": "<image> What is it?"}], {"image_tag": [1]}),
+        ("openrlhf", "ppo", [{"input": "q", "images": ["x.png"]}], {"reserved": []}),
+        ("openrlhf", "sft", [CHAT | {"prompt": "2 + 2?"}, CHAT | {"prompt": ASKED}], {"reserved": [2]}),
+        ("openrlhf", "sft", [CHAT | {"prompt": "2 + 2?"}], {}),
+        ("openrlhf", "sft", [{"messages": [{"role": "user", "content": "<image>"}, *SAID]}], {}),
+        ("trl", "rm", [{"prompt": "q", "chosen": "a", "rejected": "b", "chosen_ids": [1], "rejected_ids": [2]}], {"reserved": []}),
+        ("trl", "sft", [{"input_ids": [1, 2]}, {"input_ids": [1, -2]}], {"type": [2]}),
+    ],
+    ids=str,
+)
+def test_what_loaders_make_of_rows(tmp_path: Path, target: str, recipe: str, rows: list[dict[str, Any]], problems: dict[str, list[int]]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert {problem.name: problem.lines for problem in validate(path, target, recipe).problems} == problems

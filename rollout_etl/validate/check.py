@@ -14,6 +14,8 @@ class Check(NamedTuple):
     name: str
     offends: str
     meaning: str
+    place: str = "NULL"
+    """For a check of all rows together: an aggregate for the line that shows the problem."""
 
 
 def value(name: str) -> str:

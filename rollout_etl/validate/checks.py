@@ -75,10 +75,12 @@ def checks_together(layout: Layout, columns: list[str], container: str) -> Itera
         good = f"{value('label')} = 'true'::JSON"
         yield Check("one_label", f"bool_and({good})", "every label is true: KTO needs answers of both kinds")
         yield Check("one_label", f"NOT coalesce(bool_or({good}), false)", "every label is false: KTO needs answers of both kinds")
-    if layout.first_decides and container != ".parquet":
-        for name in (column.name for column in layout.columns if column.kind == "said" and column.name in columns):
-            both = " AND ".join(f"bool_or({kind(name)} = '{held}')" for held in ("VARCHAR", "ARRAY"))
-            yield Check("mixed", both, f"{name} is text in some rows and messages in others")
+    if layout.guessed and container != ".parquet":
+        known = {column.name: column.kind for column in layout.columns}
+        for name in (name for name in columns if known.get(name) == "said" or (layout.passes_all and name not in known)):
+            texts, others = (f"min(line) FILTER ({kind(name)} {held})" for held in ("= 'VARCHAR'", "NOT IN ('VARCHAR', 'NULL')"))
+            what = "messages" if name in known else "something else"
+            yield Check("mixed", f"{texts} IS NOT NULL AND {others} IS NOT NULL", f"{name} is text in some rows and {what} in others: the loader's JSON reader parses the texts", f"greatest({texts}, {others})")
     if layout.guessed and container != ".parquet":
         for name in (column.name for column in layout.columns if column.kind in ("text", "truth", "verified", "said") and column.name in columns):
             dated = f"bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}'))"
@@ -164,7 +166,14 @@ def _special(layout: Layout, columns: list[str]) -> Iterator[Check]:
     if {column.name for column in layout.columns} >= {"completions", "labels"}:
         lengths = [f"json_array_length({value(name)})" for name in ("completions", "labels")]
         yield Check("labels", f"{lengths[0]} <> {lengths[1]}", "completions and labels differ in number")
+    if layout.splits_images:
+        texts = f"CASE {kind('input')} WHEN 'VARCHAR' THEN [{value('input')}] ELSE list_transform(msgs({value('input')}), lambda m: m.content) END"
+        yield Check("image_tag", f"len(list_filter({texts}, lambda t: contains(coalesce(json_extract_string(t, '$'), ''), '<image>'))) > 0", "input holds <image>, which the loader reads as a picture")
+    for name in layout.typed_by_file:
+        if name in columns and name not in [column.name for column in layout.columns]:
+            yield Check("reserved", f"{kind(name)} IN ('ARRAY', 'OBJECT')", f"{name} is a list or an object, and the loader's own column of that name turns into letters")
     if layout.name == "tokens":
+        yield Check("type", f"len(list_filter(json_extract({value('input_ids')}, '$[*]'), lambda n: TRY_CAST(n AS BIGINT) < 0)) > 0", "input_ids has a number below 0")
         trained = value("labels" if "labels" in columns else "input_ids")
         yield Check("empty", f"len(list_filter(json_extract({trained}, '$[*]'), lambda n: n <> '-100'::JSON)) = 0", "no token is trained on")
         yield Check("labels", f"json_array_length({value('input_ids')}) <> json_array_length({value('labels')})", "input_ids and labels differ in number")

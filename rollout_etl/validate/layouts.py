@@ -45,8 +45,12 @@ class Layout:
     """Arguments of calls must be objects: templates encode text a second time."""
     guessed: Literal["", "dates", "json"] = ""
     """How a reader that guesses types reads JSON lines: texts like dates change, and with `json` numbers lose digits as well."""
-    first_decides: bool = False
-    """The first row decides whether all rows hold texts or messages."""
+    typed_by_file: Sequence[str] = ()
+    """Columns that the loader makes and whose type it takes from a column of the file with that name."""
+    splits_images: bool = False
+    """The prompt is split at <image>."""
+    passes_all: bool = False
+    """Further columns are passed on to the reward functions."""
     blank_lines: bool = True
     """Blank lines are skipped."""
     no_calls: Sequence[str] = ()
@@ -79,16 +83,17 @@ _VERL_RESERVED = ("trace", "sampling_params", "trajectory", "raw_prompt", "index
 _MARGIN = Column("margin", "number", required=False)
 
 
-def _trl(name: str, columns: Sequence[Column], **more: object) -> Layout:
+def _trl(name: str, columns: Sequence[Column], also_refused: Sequence[str] = (), **more: object) -> Layout:
     names = {column.name for column in columns}
-    return Layout(name, [*columns, _TRL_TOOLS], refused=[r for r in _TRL_RESERVED if r not in names], guessed="json", first_decides=True, containers=_TRL_FILES, **more)  # type: ignore[arg-type]
+    return Layout(name, [*columns, _TRL_TOOLS], refused=[r for r in (*_TRL_RESERVED, *also_refused) if r not in names], guessed="json", containers=_TRL_FILES, **more)  # type: ignore[arg-type]
 
 
 _PAIR = _said(prompt="prompt", chosen="completion", rejected="completion")
 _WHOLE = _said(chosen="conversation", rejected="conversation")
 _TRL_PAIRS = [_trl("explicit prompt", [*_PAIR, _MARGIN], sides=("chosen", "rejected")),
               _trl("implicit prompt", [*_WHOLE, _MARGIN], sides=("chosen", "rejected"), shared_start="first")]
-_TRL_REWARDED = [_trl(name, [*sides, Column("margin", "margin", required=False)], sides=("chosen", "rejected"))
+_RANKED_TOKENS = ("chosen_ids", "rejected_ids", "chosen_input_ids", "rejected_input_ids")
+_TRL_REWARDED = [_trl(name, [*sides, Column("margin", "margin", required=False)], also_refused=_RANKED_TOKENS, sides=("chosen", "rejected"))
                  for name, sides in (("explicit prompt", _PAIR), ("implicit prompt", _WHOLE))]
 _BINARY = Layout("BinaryPreferenceDataset", [Column("prompt", "said", "prompt"), Column("chosen", "text"), Column("rejected", "text")],
                  sides=("chosen", "rejected"), refused=("task_name", "tools"), guessed="dates")
@@ -107,7 +112,7 @@ _OPEN_CALLS = ("prompt", "chosen", "reject", "rejected", "response", "prompt_ids
 
 
 def _open(name: str, columns: Sequence[Column], **more: object) -> Layout:
-    return Layout(name, columns, refused=("tools",), guessed="json", no_calls=_OPEN_CALLS, **more)  # type: ignore[arg-type]
+    return Layout(name, columns, **{"refused": ("tools",), "guessed": "json", "no_calls": _OPEN_CALLS, "typed_by_file": _OPEN_CALLS, **more})  # type: ignore[arg-type]
 
 
 _OPEN_PAIRS = [
@@ -116,7 +121,8 @@ _OPEN_PAIRS = [
     _open("explicit prompt", [*_PAIR, _MARGIN], sides=("chosen", "rejected")),
     _open("implicit prompt", [*_WHOLE, _MARGIN], sides=("chosen", "rejected"), shared_start="all"),
 ]
-_OPEN_PROMPTS = [_open("prompts", [Column("input", "said", "prompt"), Column("label", "truth", required=False), Column("datasource", "text", required=False)])]
+_OPEN_PROMPTS = [_open("prompts", [Column("input", "said", "prompt"), Column("label", "truth", required=False), Column("datasource", "text", required=False)],
+                       refused=("tools", "images"), splits_images=True, typed_by_file=())]
 
 LAYOUTS: dict[tuple[str, str], Sequence[Layout]] = {
     ("nemo-rl", "sft"): [
@@ -141,7 +147,7 @@ LAYOUTS: dict[tuple[str, str], Sequence[Layout]] = {
     ("trl", "ppo"): [_trl("prompts of TRL before 1.12", _said(prompt="prompt")), _trl("tokens of TRL before 1.12", [Column("input_ids", "numbers")])],
     ("trl", "prm"): [Layout("steps of TRL before 1.12", [Column("prompt", "text"), Column("completions", "texts"), Column("labels", "flags")], containers=_TRL_FILES)],
     ("openrlhf", "kto"): [_open("unpaired, of OpenRLHF up to 0.9.5", [*_said(input="prompt", output="completion"), Column("label", "label")])],
-    ("trl", "grpo"): [Layout("prompts", [Column("prompt", "said", "prompt"), Column("solution", "truth", required=False)], guessed="json", first_decides=True, containers=_TRL_FILES, refused=(
+    ("trl", "grpo"): [Layout("prompts", [Column("prompt", "said", "prompt"), Column("solution", "truth", required=False)], guessed="json", passes_all=True, containers=_TRL_FILES, refused=(
         "prompts", "completion", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric", "environments"))],
     ("verl", "sft"): [
         Layout("RolloutSFTDataset", [Column("messages", "json_messages", "conversation"), Column("tools", "tools_text", required=False)], containers=(".parquet",)),

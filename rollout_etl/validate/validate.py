@@ -93,8 +93,7 @@ def validate(path: Path, target: str, recipe: str, templated: bool | None = None
 
 def _validated(connection: duckdb.DuckDBPyConnection, path: Path, paths: Sequence[Path], layouts: list[Layout], templated: bool | None) -> Verdict:
     schema = _schema(paths[0]) if paths[0].suffix == ".parquet" else pa.schema([])
-    kinds = type_names(schema)
-    columns, rows, broken = _columns(connection, paths, kinds)
+    columns, rows, broken = _columns(connection, paths, kinds := type_names(schema))
     verdict = Verdict(str(path), None, rows)
     if broken.rows:
         verdict.problems.append(broken)
@@ -198,10 +197,11 @@ def _of_the_file(
             yield Problem("blank_line", "blank lines stop the loader", len(blank), blank[:FIRST])
     asked = list(checks_together(layout, columns, suffix))
     if asked:
-        conditions = ", ".join(f"coalesce({check.offends}, false)" for check in asked)
-        for check, offends in zip(asked, next(_queried(connection, paths, f"SELECT {conditions} FROM rows")).row(0), strict=True):
+        conditions = ", ".join(f"coalesce({check.offends}, false) AS c{i}, ({check.place})::BIGINT AS line{i}" for i, check in enumerate(asked))
+        found = next(_queried(connection, paths, f"SELECT {conditions} FROM rows")).row(0)
+        for check, offends, line in zip(asked, found[::2], found[1::2], strict=True):
             if offends:
-                yield Problem(check.name, check.meaning, rows)
+                yield Problem(check.name, check.meaning, rows, [] if line is None else [line])
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], asked: list[Check]) -> list[Problem]:
