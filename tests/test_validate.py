@@ -73,6 +73,7 @@ def cases() -> list[tuple[str, str, str, dict[str, Any], str | None]]:
             for container in loader.containers if isinstance(loader, Loader) else ():
                 if target == "nemo-rl":
                     found += [(target, recipe, container, {"format": name}, None) for name in FORMATS[recipe] if container == ".jsonl" or name not in JSON_ONLY]
+                    found += [(target, recipe, container, {"tool_call_style": "flat"}, None)] if recipe == "sft" and container == ".jsonl" else []
                 else:
                     found.append((target, recipe, container, {}, None))
                     found += [(target, recipe, container, {}, "text")] if target != "verl" else [(target, recipe, container, {}, "messages")] if recipe == "sft" else []
@@ -93,7 +94,7 @@ def test_what_we_write_is_right(tmp_path: Path, target: str, recipe: str, contai
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real rollouts beside the checkout")
 @pytest.mark.parametrize(
     ("target", "recipe", "name", "options"),
-    [("nemo-rl", "sft", "o.jsonl", {}), ("trl", "sft", "o.parquet", {}), ("trl", "sft", "o.jsonl", {}), ("verl", "sft", "o.parquet", {}),
+    [("nemo-rl", "sft", "o.jsonl", {}), ("nemo-rl", "sft", "o.jsonl", {"tool_call_style": "flat"}), ("trl", "sft", "o.parquet", {}), ("trl", "sft", "o.jsonl", {}), ("verl", "sft", "o.parquet", {}),
      ("openrlhf", "sft", "o.jsonl", {}), ("trl", "dpo", "o.parquet", {}), ("nemo-rl", "dpo", "o.jsonl", {"format": "preference"}), ("nemo-rl", "grpo", "o.jsonl", {})],
 )
 def test_real_rollouts(tmp_path: Path, target: str, recipe: str, name: str, options: dict[str, Any]) -> None:

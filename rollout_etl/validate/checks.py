@@ -23,7 +23,7 @@ CREATE OR REPLACE MACRO role(m) AS coalesce(json_extract_string(m.role, '$'), ''
 CREATE OR REPLACE MACRO calls_of(ms) AS flatten(list_transform(ms, lambda m: CASE WHEN calls(m) THEN json_extract(m.tool_calls, '$[*]') ELSE []::JSON[] END));
 CREATE OR REPLACE MACRO placed_calls(ms) AS flatten(list_transform(ms, lambda m, i: list_transform(calls_of([m]), lambda c: struct_pack(i := i, id := json_extract_string(c, '$.id')))));
 CREATE OR REPLACE MACRO answers_a_call(m, i, found) AS CASE WHEN kind_of(m.tool_call_id) = 'VARCHAR'
-    THEN coalesce(list_filter(found, lambda c: c.id = json_extract_string(m.tool_call_id, '$'))[1].i < i, false) ELSE coalesce(found[1].i < i, true) END;
+    THEN coalesce(list_filter(found, lambda c: c.id IS NULL OR c.id = json_extract_string(m.tool_call_id, '$'))[1].i < i, false) ELSE coalesce(found[1].i < i, true) END;
 CREATE OR REPLACE MACRO orphans(ms) AS list_transform([placed_calls(ms)], lambda found: len(list_filter(ms, lambda m, i: role(m) = 'tool' AND NOT answers_a_call(m, i, found))))[1];
 CREATE OR REPLACE MACRO args_of(c) AS coalesce(json_extract(c, '$.function.arguments'), json_extract(c, '$.arguments'));
 CREATE OR REPLACE MACRO name_of(c) AS coalesce(json_extract_string(c, '$.function.name'), json_extract_string(c, '$.name'));
