@@ -87,7 +87,7 @@ def refresh(
     """Publish a new version of the training files if anything changed."""
 
     def run() -> ExitCode:
-        from rollout_etl.refresh import refresh
+        from rollout_etl.refresh import refresh, status
         from rollout_etl.refresh.notify import tell
         from rollout_etl.refresh.pipeline import load
         from rollout_etl.refresh.push import check as check_push
@@ -100,15 +100,15 @@ def refresh(
             code, line = said_of(error)
             said = {"published": False, "error": line, "exit_code": int(code)}
             if code != ExitCode.LOCKED:
-                refresh.remember(pipeline, said)
+                status.remember(pipeline, said)
                 _warn(tell(pipeline, said, failed=True))
             if json:
                 print(json_text.dumps(said, ensure_ascii=False))
             raise
         said = done.to_json()
         # If nothing was done, the earlier report stays, but not an earlier failure.
-        if done.published or done.error or refresh.failed_last(pipeline):
-            refresh.remember(pipeline, said)
+        if done.published or done.error or status.failed_last(pipeline):
+            status.remember(pipeline, said)
         warnings = tell(pipeline, said, failed=done.error is not None)
         if TALK.format is o.LogFormat.json:
             TALK.event("refreshed", **said)
@@ -128,10 +128,10 @@ def status(file: File, json: Json = False) -> None:
     """List the versions, and the error if the last refresh failed."""
 
     def run() -> ExitCode:
-        from rollout_etl.refresh import refresh
+        from rollout_etl.refresh import status
         from rollout_etl.refresh.pipeline import load
 
-        found = refresh.status(load(file))
+        found = status.status(load(file))
         if json:
             print(json_text.dumps(found, ensure_ascii=False))
             return ExitCode.DONE

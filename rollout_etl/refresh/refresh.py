@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -20,12 +18,12 @@ from rollout_etl.refresh.gates import GATES
 from rollout_etl.refresh.pipeline import Pipeline
 from rollout_etl.refresh.published import Published, said
 from rollout_etl.refresh.push import push as push_version
-from rollout_etl.refresh.versions import Versions, write_text
+from rollout_etl.refresh.status import rows_of
+from rollout_etl.refresh.versions import Versions
 
 if TYPE_CHECKING:
     from rollout_etl.refresh.stored_rollouts import Kept
 
-LAST = "last.json"
 STORE = "rollouts"
 
 
@@ -176,44 +174,6 @@ def rollback(pipeline: Pipeline, version: int, wait: float = 0.0) -> int | None:
     return was
 
 
-def status(pipeline: Pipeline) -> Record:
-    """Versions from newest to oldest, the current one, and the report of the last refresh."""
-    versions = Versions(pipeline.publish)
-    records = [versions.record(number) for number in reversed(versions.numbers())]
-    return {
-        "current": versions.current,
-        "versions": [
-            {"version": record["version"], "created": record["created"], "rows": _rows(record), "inputs": len(record["inputs"]),
-             "forced": [gate["gate"] for gate in record["gates"] if gate["forced"]]}
-            for record in records
-        ],
-        "last": last(versions),
-    }
-
-
-def last(versions: Versions) -> Record | None:
-    """The report of the last refresh that did something."""
-    try:
-        found: Record = json.loads((versions.state / LAST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found
-
-
-def failed_last(pipeline: Pipeline) -> bool:
-    """Whether the last refresh that did something failed."""
-    return bool((last(Versions(pipeline.publish)) or {}).get("error"))
-
-
-def remember(pipeline: Pipeline, said: Record) -> None:
-    """Save the report of a refresh, for `status`."""
-    state = Versions(pipeline.publish).state
-    # The report is also shown elsewhere.
-    with contextlib.suppress(WriteError):
-        if state.is_dir():
-            write_text(state / LAST, json.dumps(said, ensure_ascii=False, indent=2) + "\n")
-
-
 def check_force(force: Sequence[str]) -> None:
     """Raise `UsageError` for a name that is not a gate."""
     for name in force:
@@ -249,13 +209,9 @@ def _base(versions: Versions, newest: Record | None) -> Record | None:
 
 def _as_it_is(versions: Versions, change: Change, record: Record) -> Refreshed:
     used = _base(versions, record) or record
-    return Refreshed(versions.current, False, change, _rows(used), _rows(used), used["gates"], nothing_new=True)
-
-
-def _rows(record: Record | None) -> dict[str, int]:
-    return {} if record is None else {name: entry["rows"] for name, entry in record["outputs"].items()}
+    return Refreshed(versions.current, False, change, rows_of(used), rows_of(used), used["gates"], nothing_new=True)
 
 
 def _result(built: Built, change: Change, before: Record | None, current: int | None) -> Refreshed:
     failed = [outcome.said() for outcome in built.failed]
-    return Refreshed(current, False, change, _rows(built.record), _rows(before), built.record["gates"], failed)
+    return Refreshed(current, False, change, rows_of(built.record), rows_of(before), built.record["gates"], failed)
