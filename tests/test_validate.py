@@ -369,7 +369,7 @@ MESSAGES_TEXT = pa.array([json.dumps([*ASKED, *SAID])])
         ("verl", "sft", {"messages": MESSAGES_TEXT.dictionary_encode(), "tools": pa.array(["[]"], pa.string_view())}, []),
         ("verl", "sft", {"messages": MESSAGES_TEXT.cast(pa.string_view()), "tools": pa.array(["[]"]).dictionary_encode()}, []),
     ],
-    ids=str,
+    ids=lambda given: ", ".join(f"{name}: {column.type}" for name, column in given.items()) if isinstance(given, dict) else str(given),
 )
 def test_types_of_parquet_columns(tmp_path: Path, target: str, recipe: str, columns: dict[str, pa.Array], problems: list[str]) -> None:
     path = tmp_path / "rows.parquet"
