@@ -10,7 +10,7 @@ import polars as pl
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.doctor.finding import Finding
 from rollout_etl.read.scan import Rollouts
-from rollout_etl.recipes.advice import FEW_SFT_EXAMPLES
+from rollout_etl.run.advice import FEW_SFT_EXAMPLES
 from rollout_etl.stats.narrow import Narrow, narrow
 from rollout_etl.stats.profile import profile
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rollout_etl.doctor.finding import Finding
 from rollout_etl.doctor.run_file import COLUMN_KEYS, keys_of
-from rollout_etl.recipes.advice import FEW_SFT_EXAMPLES
+from rollout_etl.run.advice import FEW_SFT_EXAMPLES
 from rollout_etl.validate.validate import Verdict, layouts_of, validate
 
 RECIPES_BY_COLUMNS = (

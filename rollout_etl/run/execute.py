@@ -27,8 +27,8 @@ from rollout_etl.read.canonical import Lookup
 from rollout_etl.read.inputs import MANIFEST_SUFFIX, SUFFIXES
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.read.stored import is_stored
-from rollout_etl.recipes import advice
 from rollout_etl.recipes.options import AnyOptions
+from rollout_etl.run import advice
 from rollout_etl.run.publishing import publish, write_quarantine
 from rollout_etl.run.report import Report
 from rollout_etl.run.steps import Steps

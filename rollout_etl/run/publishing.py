@@ -17,7 +17,7 @@ from rollout_etl.publish.outputs import Output
 from rollout_etl.publish.parts import Parts
 from rollout_etl.read.inputs import MANIFEST_SUFFIX
 from rollout_etl.read.scan import Rollouts
-from rollout_etl.recipes import advice
+from rollout_etl.run import advice
 from rollout_etl.run.report import Report
 from rollout_etl.run.steps import Steps
 from rollout_etl.targets.target import Settings, companion

@@ -15,8 +15,9 @@ from rollout_etl.curate import balance, order, plan, split
 from rollout_etl.curate.rules import Rule, verdict
 from rollout_etl.publish.parts import Parts
 from rollout_etl.publish.shard_plan import EXAMPLE, SHARD
-from rollout_etl.recipes import advice, dpo, grpo, kto, pairing, ppo, sft
+from rollout_etl.recipes import dpo, grpo, kto, pairing, ppo, sft
 from rollout_etl.recipes.options import DpoOptions, GrpoOptions, KtoOptions, PpoOptions, SftOptions
+from rollout_etl.run import advice
 from rollout_etl.run.planning import SIDES as _SIDES
 from rollout_etl.run.planning import Planner
 from rollout_etl.run.writing import GOOD, Writer

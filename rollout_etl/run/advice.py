@@ -1,4 +1,4 @@
-"""Warnings from the counts of a run: too few examples, no pairs, and which option to change."""
+"""Warnings of a run: options without effect, too few examples, no pairs, and which option to change."""
 
 from __future__ import annotations
 
