@@ -1,18 +1,17 @@
-"""Checks of tool calls, their results, and the tools that were offered. The macros are those of `checks.py`."""
+"""Checks of tool calls, their results, and the tools that were offered."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rollout_etl.validate.check import Check, value
+from rollout_etl.validate.conditions import Check, messages_of, value
 from rollout_etl.validate.layouts import Column, Layout
 
 
 def _listed(column: Column) -> str:
-    v = value(column.name)
     if column.kind == "completions":
-        return f"flatten(list_transform(json_extract({v}, '$[*].completion'), lambda c: msgs(c)))"
-    return f"coalesce(msgs({f'inner_json({v})' if column.kind == 'json_messages' else v}), [])"
+        return f"flatten(list_transform(json_extract({value(column.name)}, '$[*].completion'), lambda c: msgs(c)))"
+    return f"coalesce(msgs({messages_of(column)}), [])"
 
 
 def _told(layout: Layout, spoken: list[Column]) -> Iterator[str]:

@@ -60,9 +60,9 @@ class Layout:
     """Tools without `function` are accepted too."""
 
     @property
-    def prompt(self) -> str:
-        """Name of the prompt column: the one named prompt, or the first."""
-        return next((column.name for column in self.columns if column.name == "prompt"), self.columns[0].name)
+    def prompt(self) -> Column:
+        """The prompt column: the one named prompt, or the first."""
+        return next((column for column in self.columns if column.name == "prompt"), self.columns[0])
 
     @property
     def required(self) -> list[str]:

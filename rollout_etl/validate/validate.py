@@ -24,8 +24,8 @@ from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.recipes.options import RECIPES, check_recipe
 from rollout_etl.targets.target import Missing
 from rollout_etl.validate.arrow_types import repeated, type_names, wrong_types
-from rollout_etl.validate.check import Check, value
-from rollout_etl.validate.checks import MACROS, checks, checks_together
+from rollout_etl.validate.checks import checks, checks_together
+from rollout_etl.validate.conditions import MACROS, Check, messages_of
 from rollout_etl.validate.layouts import LAYOUTS, Layout
 
 FIRST = 10
@@ -218,9 +218,7 @@ def _counted(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], asked
 
 def leaked(train: Sequence[Path], validation: Path, layout: Layout) -> Problem:
     """Prompts of the validation file that a training file has as well; lines are those of the validation file."""
-    part = value(layout.prompt)
-    if any(column.name == layout.prompt and column.kind == "json_messages" for column in layout.columns):
-        part = f"inner_json({part})"
+    part = messages_of(layout.prompt)
     # In a whole conversation, the prompt is everything before the first answer.
     prompt = f"""CASE WHEN json_type({part}, '$[0]') = 'OBJECT' THEN array_to_string(list_transform(
         list_filter(msgs({part}), lambda m: role(m) IN ('system', 'user', 'developer')), lambda m: concat(m.role, m.content)), ' ') ELSE {part}::VARCHAR END"""
