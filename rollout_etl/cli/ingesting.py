@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json as json_text
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rollout_etl.cli import options as o
-from rollout_etl.cli.runner import guarded
+from rollout_etl.cli.runner import guarded, use_threads
 from rollout_etl.cli.talk import TALK, heard
 from rollout_etl.errors import ExitCode, UsageError
-from rollout_etl.plain_text import plain
 
 
 def ingest(
@@ -38,8 +35,7 @@ def ingest(
     def run() -> ExitCode:
         if not inputs:
             raise UsageError("no input given: name files, folders or globs")
-        if threads is not None:
-            os.environ["POLARS_MAX_THREADS"] = str(threads)
+        use_threads(threads)
 
         from rollout_etl.explore.ingest import ingest
         from rollout_etl.read.canonical import Lookup
@@ -48,12 +44,9 @@ def ingest(
             inputs, output, database, lookup=Lookup.spelt(ground_truth_field, group_by), task_inputs=task_inputs, max_bad_fraction=max_bad_fraction,
             threads=threads,
         )
-        if TALK.format is o.LogFormat.json:
-            TALK.event("ingested", **done.__dict__)
-        elif not quiet:
-            lines = [f"read         {done.read:>10,} lines", f"quarantined  {done.quarantined:>10,}", f"ingested     {done.rollouts:>10,} rollouts"]
-            lines += [f"note         {note}" for note in done.notes] + [f"output       {path}" for path in done.outputs]
-            print("\n".join(plain(line) for line in lines), file=sys.stderr)
+        lines = [f"read         {done.read:>10,} lines", f"quarantined  {done.quarantined:>10,}", f"ingested     {done.rollouts:>10,} rollouts"]
+        lines += [f"note         {note}" for note in done.notes] + [f"output       {path}" for path in done.outputs]
+        TALK.done("ingested", done.__dict__, lines, quiet)
         if json:
             print(json_text.dumps(done.__dict__, ensure_ascii=False))
         return ExitCode.DONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_text
-import os
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rollout_etl.cli import options as o
-from rollout_etl.cli.runner import guarded
+from rollout_etl.cli.runner import guarded, use_threads
 from rollout_etl.cli.talk import TALK, heard
 from rollout_etl.errors import ExitCode, UsageError
 
@@ -144,8 +143,7 @@ def opened(
     """The reader of the inputs, with the lookup that the options ask for."""
     if not inputs:
         raise UsageError("no input given: name files, folders or globs")
-    if threads is not None:
-        os.environ["POLARS_MAX_THREADS"] = str(threads)
+    use_threads(threads)
     from rollout_etl.bounded.memory import limit_of
     from rollout_etl.read.canonical import Lookup
     from rollout_etl.read.scan import Rollouts

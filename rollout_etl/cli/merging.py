@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json as json_text
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rollout_etl.cli import options as o
-from rollout_etl.cli.runner import guarded
+from rollout_etl.cli.runner import guarded, use_threads
 from rollout_etl.cli.talk import TALK, heard
 from rollout_etl.errors import ExitCode, UsageError
-from rollout_etl.plain_text import plain
 
 
 def merge(
@@ -35,20 +32,16 @@ def merge(
             raise UsageError("no input given: name sources as NAME=PATH")
         if output is None:
             raise UsageError("no output given: name it with -o FILE")
-        if threads is not None:
-            os.environ["POLARS_MAX_THREADS"] = str(threads)
+        use_threads(threads)
 
         from rollout_etl.merging import merge
 
         done = merge(inputs, output, reward_scale=reward_scale or (), max_bad_fraction=max_bad_fraction, threads=threads)
-        if TALK.format is o.LogFormat.json:
-            TALK.event("merged", **done.__dict__)
-        elif not quiet:
-            lines = [f"read         {done.read:>10,} lines", f"  quarantined{done.quarantined:>10,}"]
-            lines += [f"  merged     {count:>10,} {name or '(no task_name)'}" for name, count in done.rollouts.items()]
-            lines += [f"clamped      {done.clamped:>10,}"] if done.clamped else []
-            lines += [f"note         {note}" for note in done.notes] + ([f"output       {done.output}"] if done.output else [])
-            print("\n".join(plain(line) for line in lines), file=sys.stderr)
+        lines = [f"read         {done.read:>10,} lines", f"  quarantined{done.quarantined:>10,}"]
+        lines += [f"  merged     {count:>10,} {name or '(no task_name)'}" for name, count in done.rollouts.items()]
+        lines += [f"clamped      {done.clamped:>10,}"] if done.clamped else []
+        lines += [f"note         {note}" for note in done.notes] + ([f"output       {done.output}"] if done.output else [])
+        TALK.done("merged", done.__dict__, lines, quiet)
         if json:
             print(json_text.dumps(done.__dict__, ensure_ascii=False), flush=True)
         if not done.output:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rollout_etl.cli import options as o
-from rollout_etl.cli.runner import guarded
+from rollout_etl.cli.runner import guarded, use_threads
 from rollout_etl.cli.talk import TALK, heard
 from rollout_etl.errors import ExitCode, UsageError
 
@@ -71,8 +71,7 @@ def sql(
             _list_queries()
             return ExitCode.DONE
         paths, question = _divided(inputs or [], file, query)
-        if threads is not None:
-            os.environ["POLARS_MAX_THREADS"] = str(threads)
+        use_threads(threads)
 
         from rollout_etl.explore import library
         from rollout_etl.explore.interrupt import Interrupts

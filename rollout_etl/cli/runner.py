@@ -128,6 +128,12 @@ def _internal(error: Exception) -> str:
     return f"internal error, please report it: {type(error).__name__} at {os.path.basename(frame.filename)}:{frame.lineno}: {first_line(error)[:200]}"
 
 
+def use_threads(threads: int | None) -> None:
+    """Let Polars use so many threads, all if None. It looks when it is imported."""
+    if threads is not None:
+        os.environ["POLARS_MAX_THREADS"] = str(threads)
+
+
 def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
     """The run that the options of a recipe's command ask for; `names` are those that the recipe itself declares.
 
@@ -138,8 +144,7 @@ def run_of(recipe: str, given: dict[str, Any], names: Sequence[str]) -> Run:
         raise UsageError("no input given: name files, folders or globs")
     if not given["output"]:
         raise UsageError("no output given: name it with -o FILE")
-    if given["threads"] is not None:
-        os.environ["POLARS_MAX_THREADS"] = str(given["threads"])
+    use_threads(given["threads"])
 
     from rollout_etl.bounded.memory import limit_of
     from rollout_etl.cli.curation import curation_of

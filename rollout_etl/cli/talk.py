@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from rollout_etl.cli import options as o
 from rollout_etl.cli.options import LogFormat, ProgressName
 from rollout_etl.errors import UsageError, WriteError
 from rollout_etl.own_files import begins_as
-from rollout_etl.plain_text import one_line
+from rollout_etl.plain_text import one_line, plain
 
 if TYPE_CHECKING:
     from rollout_etl.progress import Stage
@@ -68,6 +68,13 @@ class Talk:
             self.event("note", message=message)
         else:
             print(f"{label}{one_line(message)}", file=sys.stderr)
+
+    def done(self, event: str, fields: dict[str, Any], lines: Sequence[str], quiet: bool) -> None:
+        """Report what a command did: `fields` as a JSON line, or `lines` unless it is to be quiet."""
+        if self.format is LogFormat.json:
+            self.event(event, **fields)
+        elif not quiet:
+            print("\n".join(plain(line) for line in lines), file=sys.stderr)
 
     def event(self, event: str, **fields: Any) -> None:
         """One JSON line."""

@@ -110,10 +110,7 @@ def refresh(
         if done.published or done.error or status.failed_last(pipeline):
             status.remember(pipeline, said)
         warnings = tell(pipeline, said, failed=done.error is not None)
-        if TALK.format is o.LogFormat.json:
-            TALK.event("refreshed", **said)
-        elif not quiet:
-            print("\n".join(_told(done, planned=False)), file=sys.stderr)
+        TALK.done("refreshed", said, _told(done, planned=False), quiet)
         _warn(warnings)
         if json:
             print(json_text.dumps(said, ensure_ascii=False))
