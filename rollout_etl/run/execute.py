@@ -175,8 +175,7 @@ def _shape(run: Run) -> dict[str, object]:
 
 def _refuse_without_effect(run: Run, sources: Collection[str]) -> None:
     """Refuse options without effect: they would look as if they had worked."""
-    if run.layout != "current" and run.target != "nemo-rl":
-        raise UsageError("--nemo-rl-layout is for --target nemo-rl only")
+    targets.check_layout(run.target, run.layout)
     if run.layout != "current" and not run.config:
         raise UsageError("--nemo-rl-layout and --no-config cannot be combined: the layout is that of the run file")
     if "advantage" in sources and run.curation.advantage is None:

@@ -25,3 +25,9 @@ def load(name: str) -> Target:
     if name not in REGISTRY:
         raise UsageError(f"no target '{name}'; targets are {', '.join(REGISTRY)}")
     return cast("Target", importlib.import_module(f"rollout_etl.targets.{REGISTRY[name]}"))
+
+
+def check_layout(name: str, layout: str) -> None:
+    """Raise `UsageError` for a layout of run files that the target does not have."""
+    if layout != "current" and name != "nemo-rl":
+        raise UsageError("--nemo-rl-layout is for --target nemo-rl only")

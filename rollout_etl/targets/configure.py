@@ -75,8 +75,7 @@ def configure(
     check_arguments(configure, locals())
     train, validation = Path(train), None if validation is None else Path(validation)
     check_recipe(recipe)
-    if layout != "current" and target != "nemo-rl":
-        raise UsageError("--nemo-rl-layout is for --target nemo-rl only")
+    targets.check_layout(target, layout)
     scale = None if reward_scale is None else _scale(reward_scale)
     dialect = targets.load(target)
     loader = loader_of(dialect, _job(RECIPES[recipe](), train))

@@ -65,9 +65,9 @@ def _header(settings: Settings) -> str:
 def _data(settings: Settings, keys: dict[str, str], *, default: str = "", extra: str = "", workers: int = 1, length: str = "${policy.max_total_sequence_length}") -> str:
     """The whole `data:` section; `keys` are the settings for both files."""
     # Only these classes open the path as it is; the others take it for a glob.
-    pattern_of = quoted_path if keys["dataset_name"] in ("openai_format", "NemoGymDataset") else settings.quoted_pattern_of
-    train = _keys(keys, pattern_of(settings.train))
-    validation = "  validation: null\n" if settings.validation is None else f"  validation:\n{_keys(keys, pattern_of(settings.validation))}"
+    escaped = keys["dataset_name"] not in ("openai_format", "NemoGymDataset")
+    train = _keys(keys, settings.pattern_of(settings.train, escaped))
+    validation = "  validation: null\n" if settings.validation is None else f"  validation:\n{_keys(keys, settings.pattern_of(settings.validation, escaped))}"
     return f"""data:
   _override_: true
   max_input_seq_length: {length}
@@ -77,9 +77,9 @@ def _data(settings: Settings, keys: dict[str, str], *, default: str = "", extra:
 {train}{validation}{default}"""
 
 
-def _keys(keys: dict[str, str], data: str) -> str:
+def _keys(keys: dict[str, str], data: Path) -> str:
     (name, dataset), *others = keys.items()
-    pairs = [(name, dataset), ("data_path", data), *others]
+    pairs = [(name, dataset), ("data_path", quoted_path(data)), *others]
     return "".join(f"    {key}: {value}\n" for key, value in pairs)
 
 

@@ -149,14 +149,13 @@ class Settings:
         """The files of `train` or `validation`."""
         return self.shards.get(data, [data])
 
-    def pattern_of(self, data: Path) -> Path:
-        """The path or glob of `train` or `validation`, for loaders that accept globs."""
-        return data / f"part-*{self.shards[data][0].suffix}" if data in self.shards else data
+    def pattern_of(self, data: Path, escaped: bool = False) -> Path:
+        """The path or glob of `train` or `validation`, for loaders that accept globs.
 
-    def quoted_pattern_of(self, data: Path) -> str:
-        """The pattern of `train` or `validation` as a JSON string, for loaders that take every path for a glob: `[1]` in it is a name."""
-        name = glob.escape(str(data.resolve()))
-        return json.dumps(f"{name}/part-*{self.shards[data][0].suffix}" if data in self.shards else name, ensure_ascii=False)
+        It is `escaped` for loaders that take every path for a glob: `[1]` in it is a name.
+        """
+        named = Path(glob.escape(str(data.resolve()))) if escaped else data
+        return named / f"part-*{self.shards[data][0].suffix}" if data in self.shards else named
 
     def batch_of(self, usual: int) -> int:
         """The batch size: the requested one, or the trainer's default, or if there are fewer rows the largest power of two that they fill."""

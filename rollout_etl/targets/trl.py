@@ -134,7 +134,7 @@ def _data(settings: Settings) -> str:
             "eval_strategy: steps\neval_steps: 100\n"
         )
     kind = "parquet" if settings.container == ".parquet" else "json"
-    return f"datasets:\n  - path: {kind}\n    data_files: {settings.quoted_pattern_of(settings.train)}\n    split: train\n"
+    return f"datasets:\n  - path: {kind}\n    data_files: {quoted_path(settings.pattern_of(settings.train, escaped=True))}\n    split: train\n"
 
 
 def _card(settings: Settings) -> Path:
@@ -171,7 +171,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     files = {settings.run_file: "\n".join(lines) + "\n"}
     if settings.validation is not None:
         named = {"train": settings.train, "test": settings.validation}
-        splits = "".join(f"      - split: {name}\n        path: {settings.quoted_pattern_of(path)}\n" for name, path in named.items())
+        splits = "".join(f"      - split: {name}\n        path: {quoted_path(settings.pattern_of(path, escaped=True))}\n" for name, path in named.items())
         files[_card(settings)] = f"---\nconfigs:\n  - config_name: default\n    data_files:\n{splits}---\n"
     return files
 
