@@ -14,7 +14,7 @@ from rollout_etl.curate import rewards
 from rollout_etl.errors import UsageError
 from rollout_etl.nearest import did_you_mean
 from rollout_etl.option_values import check_fraction, check_least, check_value
-from rollout_etl.publish.files import StagedFile, refuse_input
+from rollout_etl.publish.files import StagedFile, refuse_place
 from rollout_etl.read.inputs import each_path, searched_note
 from rollout_etl.read.scan import Rollouts
 
@@ -55,7 +55,7 @@ def merge(
     scales = rewards.scales(tuple(reward_scale))
     given = each_path(paths)
     rollouts = Rollouts(given, threads=threads)
-    refuse_input(target, (item.local_path for item in rollouts.inputs))
+    refuse_place(target, (item.local_path for item in rollouts.inputs))
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file that ends with .jsonl")
     namespaces = {item.path: item.namespace for item in rollouts.inputs}

@@ -57,6 +57,7 @@ TO = ("-o", "out.jsonl")
         (["sft", "good.jsonl", *TO, "--group-by", ","], 2, "'' is not a field path"),
         (["sft", "good.jsonl", "-o", "s3://bucket/out.jsonl"], 2, "rollout-etl: s3://bucket/out.jsonl is a URL; write to a local file\n"),
         (["sft", "good.jsonl", "-o", "~/out.jsonl"], 2, "~/out.jsonl begins with ~, which only a shell replaces"),
+        (["sft", "text.jsonl", "-o", "~/out.jsonl"], 2, "~/out.jsonl begins with ~, which only a shell replaces"),
         (["ingest", "good.jsonl", "-o", "~/out"], 2, "~/out begins with ~, which only a shell replaces"),
         (["sql", "good.jsonl", "SELECT 1", "-o", "~/out.csv"], 2, "~/out.csv begins with ~, which only a shell replaces"),
         (["sql", "good.jsonl", ""], 2, "the query is empty"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".md": "markdown", ".txt": "table"}
 CUT = ("table", "markdown")
-"""The formats for people."""
+"""Formats for people, of which only the first rows are shown."""
 _CHUNK = 10_000
 _WIDEST_CELL, _NARROWEST_CELL = 80, 8
 

@@ -19,7 +19,7 @@ from rollout_etl.explore.safety import Limits
 from rollout_etl.nearest import did_you_mean
 from rollout_etl.option_values import check_fraction
 from rollout_etl.plain_text import quoted_name
-from rollout_etl.publish.files import refuse_input
+from rollout_etl.publish.files import refuse_place
 from rollout_etl.read.inputs import each_path, find_inputs, searched_note
 from rollout_etl.read.stored import is_stored
 
@@ -153,7 +153,7 @@ class Session:
 
     def refuse_overwriting(self, path: Path) -> None:
         """Raise `UsageError` for an output that is an input, or is inside an ingested folder."""
-        refuse_input(path, (item.local_path for item in self._inputs))
+        refuse_place(path, (item.local_path for item in self._inputs))
         if is_stored(str(path.parent)):
             raise UsageError(f"{path} would be inside an ingested folder; name another folder")
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rollout_etl.errors import UsageError, WriteError
-from rollout_etl.publish.staging import give_back, hold, make_room, staged_path
+from rollout_etl.publish.staging import give_back, hold, make_room, refuse_home, staged_path
 
 _WRITES_AHEAD = 3
 
@@ -54,8 +54,9 @@ def holds(path: Path, sha256: str) -> bool:
         return False
 
 
-def refuse_input(path: str | os.PathLike[str], inputs: Iterable[str | None], kind: str = "output") -> None:
-    """Raise `UsageError` if `path`, the place for a file of this `kind`, is one of `inputs` (None: not on this machine)."""
+def refuse_place(path: str | os.PathLike[str], inputs: Iterable[str | None], kind: str = "output") -> None:
+    """Raise `UsageError` if `path`, the place for a file of this `kind`, begins with `~/` or is one of `inputs` (None: not on this machine)."""
+    refuse_home(Path(path))
     if os.path.realpath(path) in {os.path.realpath(local) for local in inputs if local is not None}:
         raise UsageError(f"{path} is an input; give the {kind} another name")
 

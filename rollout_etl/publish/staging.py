@@ -23,13 +23,18 @@ def staged_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
+def refuse_home(path: Path) -> None:
+    """Raise `UsageError` for a path that begins with `~/`: a folder of that name would be made."""
+    if path.parts[:1] == ("~",) and len(path.parts) > 1 and not os.path.exists("~"):
+        raise UsageError(f"{path} begins with ~, which only a shell replaces, outside of quotes: write the home folder out")
+
+
 def make_room(path: Path) -> list[Path]:
     """Make the folders above `path`, and remove leftovers of killed runs. Returns the new folders, the innermost first.
 
     Raises `LockedError` if another run is making `path`, and `UsageError` for a path that begins with `~/`.
     """
-    if path.parts[0] == "~" and len(path.parts) > 1 and not os.path.exists("~"):
-        raise UsageError(f"{path} begins with ~, which only a shell replaces, outside of quotes: write the home folder out")
+    refuse_home(path)
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     pattern = re.compile(re.escape(f".{path.name}") + rf"(?:{re.escape(SHUFFLE)})?\.(\d+)\.(replaced|partial{_OF_DUCKDB})")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_etl.errors import UsageError
-from rollout_etl.publish.files import StagedFile, refuse_input
+from rollout_etl.publish.files import StagedFile, refuse_place
 from rollout_etl.read.inputs import Input
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.stats.narrow import Narrow
@@ -25,7 +25,7 @@ def check_place(path: Path, inputs: Sequence[Input]) -> None:
         raise UsageError(f"the report {path} must end with .html")
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file that ends with .html")
-    refuse_input(path, (item.local_path for item in inputs), "report")
+    refuse_place(path, (item.local_path for item in inputs), "report")
 
 
 def write_page(path: Path, found: dict[str, Any], data: Narrow, rollouts: Rollouts) -> None:

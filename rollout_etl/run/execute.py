@@ -18,7 +18,7 @@ from rollout_etl.curate.options import Curation
 from rollout_etl.errors import UsageError
 from rollout_etl.option_values import check_fraction, check_least
 from rollout_etl.progress import Stage
-from rollout_etl.publish.files import refuse_input
+from rollout_etl.publish.files import refuse_place
 from rollout_etl.publish.folders import check_replaceable
 from rollout_etl.publish.outputs import Sharding
 from rollout_etl.publish.parts import BUCKETS
@@ -193,7 +193,7 @@ def _refuse_overwriting(run: Run, rollouts: Rollouts, outputs: Iterable[Path], c
     for path in (*beside, run.quarantine):
         if path is None:
             continue
-        refuse_input(path, (*read, *folders_read, *named))
+        refuse_place(path, (*read, *folders_read, *named))
         if is_stored(str(path.parent)):
             raise UsageError(f"{path} would be inside an ingested folder; name another folder")
     for written in beside:
