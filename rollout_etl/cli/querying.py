@@ -95,12 +95,13 @@ def sql(
         how = _shown(format, output, limit)
         if question is None and (output is not None or given):
             raise UsageError(f"{'-o' if output is not None else '--set'} is for a query: give it after the inputs, with -f FILE or --query NAME")
-        if question is not None:
-            refuse_unused(question, bound)
         if unsafe and not quiet:
             TALK.note("--unsafe: queries can read and write any of your files")
         limits = Limits(unsafe=unsafe, memory=memory, threads=threads)
+        # DuckDB starts threads when it is first used. A thread from before this would get Ctrl-C, and the query would not hear of it.
         with Interrupts() as interrupts:
+            if question is not None:
+                refuse_unused(question, bound)
             session = Session(
                 paths, limits=limits, only_for=question, values=bound, lookup=_lookup(ground_truth_field, group_by), task_inputs=task_inputs,
                 max_bad_fraction=max_bad_fraction,

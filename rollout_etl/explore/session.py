@@ -111,7 +111,6 @@ class Session:
                     yield self.connection.sql(statement, params=bound or None)
                     continue
                 self._execute(statement, bound, values or {})
-                self._show_zones(statement, bound)
             if self.connection.description is not None and statement.type.name not in _WITHOUT_RESULT:
                 yield self.connection
 
@@ -122,7 +121,7 @@ class Session:
 
     def _execute(self, statement: Any, bound: dict[str, Any], values: Mapping[str, Any]) -> None:
         try:
-            self.connection.execute(statement, bound or None)
+            self.connection.execute(self._with_zones_as_text(statement, bound), bound or None)
         except duckdb.Error as error:
             if not (self._narrow and NOT_READ in str(error)):
                 raise
@@ -130,20 +129,25 @@ class Session:
             self.connection.close()
             self._open(None)
             self._set(values)
-            self.connection.execute(statement, bound or None)
+            self.connection.execute(self._with_zones_as_text(statement, bound), bound or None)
 
-    def _show_zones(self, statement: Any, bound: dict[str, Any]) -> None:
-        """Run the query again with zoned timestamps as text: their Python values would need an extra package."""
-        described = self.connection.description
-        if described is None or statement.type.name != "SELECT":
-            return
+    def _with_zones_as_text(self, statement: Any, bound: dict[str, Any]) -> Any:
+        """The statement, with zoned timestamps of its result as text: their Python values would need an extra package."""
+        if statement.type.name != "SELECT":
+            return statement
+        query = f"({statement.query.rstrip().rstrip(';')}\n)"
+        try:
+            described = self.connection.execute(f"DESCRIBE SELECT * FROM {query}", bound or None).fetchall()
+        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
+            # What is wrong with the statement itself is said when it runs.
+            return statement
         kinds = [str(column[1]) for column in described]
         if not any(_ZONED in kind for kind in kinds):
-            return
+            return statement
         casts = ["{}" if _ZONED not in kind else "{}::VARCHAR" if kind == _ZONED else "to_json({})" for kind in kinds]
         selected = ", ".join(f"{cast.format(f'v{number}')} AS {quoted_name(described[number][0])}" for number, cast in enumerate(casts))
         names = ", ".join(f"v{number}" for number in range(len(kinds)))
-        self.connection.execute(f"SELECT {selected} FROM ({statement.query.rstrip().rstrip(';')}\n) AS found({names})", bound or None)
+        return f"SELECT {selected} FROM {query} AS found({names})"
 
     def _set(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
