@@ -220,3 +220,13 @@ def test_the_database_opens_anywhere(folder: Path) -> None:
     with duckdb.connect(str(folder / "rollouts.duckdb"), read_only=True) as connection:
         assert connection.execute(QUESTION).fetchall() == wanted()
         assert connection.execute("SELECT reason FROM quarantine").fetchall()[0][0].startswith("not JSON")
+
+
+def test_nothing_temporary_is_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that fails ends as one that answers: without Python's clean-up."""
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    for arguments, code in (((*INPUT, QUESTION), 0), (("rollouts.jsonl", QUESTION), 3), ((*INPUT, "SELECT nope FROM rollouts"), 2)):
+        assert run("sql", *arguments, folder=folder).returncode == code
+        assert not list(scratch.iterdir())

@@ -50,13 +50,18 @@ class Session:
         self._paths, self._lookup, self._task_inputs = each_path(paths), lookup, task_inputs
         self._inputs, self.notes = find_inputs(self._paths)
         self._max_bad_fraction = max_bad_fraction
-        self._temporary = tempfile.mkdtemp(prefix="rollout-etl-")
-        # Connections are handed to the caller, and may live as long as the process.
-        atexit.register(shutil.rmtree, self._temporary, ignore_errors=True)
         self._stored = ingested.stored_in(self._inputs)
         if self._stored and (task_inputs is not None or (lookup is not None and lookup.paths)):
             raise UsageError("keys and ground truth of ingested rollouts are fixed: give --group-by, --ground-truth-field and --task-inputs to ingest")
-        self._open(None if only_for is None or self._stored else self._columns_for(only_for, values or {}))
+        self._temporary = tempfile.mkdtemp(prefix="rollout-etl-")
+        # Connections are handed to the caller, and may live as long as the process.
+        atexit.register(shutil.rmtree, self._temporary, ignore_errors=True)
+        try:
+            self._open(None if only_for is None or self._stored else self._columns_for(only_for, values or {}))
+        except BaseException:
+            # The command ends without the clean-up at exit.
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            raise
 
     def _columns_for(self, sql: str, values: Mapping[str, Any]) -> list[str] | None:
         from rollout_etl.explore.canonical_table import needed_columns
