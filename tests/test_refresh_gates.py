@@ -68,6 +68,17 @@ def test_gates_on_what_rollouts_hold(folder: Path) -> None:
     assert list(failed()) == ["max-bad-fraction", "max-duplicates", "max-length-bias"]
 
 
+@pytest.mark.parametrize(
+    ("gate", "wanted"),
+    [("min-rows = 1.5", "a whole number of 0 or more"), ("min-mean-reward = nan", "a number"), ('max-mean-reward = "0.5"', "a number"), ("max-row-change = -0.1", "a number of 0 or more"),
+     ("max-leakage = nan", "a number of 0 or more"), ('flags = "all"', "error or warning"), ("validate = 1", "true or false")],
+)
+def test_bounds_of_a_wrong_kind(folder: Path, gate: str, wanted: str) -> None:
+    (folder / "pipeline.toml").write_text(f"{PIPELINE}[gates]\n{gate}\n")
+    ran = run("refresh", "pipeline.toml", folder=folder)
+    assert (ran.returncode, ran.stderr) == (2, f"rollout-etl: pipeline.toml: gate {gate.split(' ')[0]} must be {wanted}\n")
+
+
 def test_no_examples_is_a_gate(folder: Path) -> None:
     (folder / "pipeline.toml").write_text(PIPELINE.replace("reward-threshold = 0.5", "reward-threshold = 2"))
     code, report = refresh(folder)

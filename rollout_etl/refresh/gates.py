@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ class Bounds:
         """The gates of a pipeline file. Raises `UsageError` for a bound of the wrong type."""
         bounds: dict[str, Any] = {"min-rows": 1, "validate": True, **found}
         for gate, bound in bounds.items():
-            number = isinstance(bound, int | float) and not isinstance(bound, bool)
+            number = isinstance(bound, int | float) and not isinstance(bound, bool) and not math.isnan(bound)
             if gate in _COUNTS and not (isinstance(bound, int) and number and bound >= 0):
                 raise UsageError(f"{path}: gate {gate} must be a whole number of 0 or more")
             if gate in (*_SHARES, *_NUMBERS) and not (number and (gate in _NUMBERS or bound >= 0)):
