@@ -112,6 +112,27 @@ def test_interrupted(laid_out: Path, known: Known) -> None:
     assert outputs(laid_out) == known.old
 
 
+INTERRUPTED_OPENING = """
+import os, signal, sys
+from rollout_etl.publish import files, folders
+
+def interrupted(descriptor):
+    os.kill(os.getpid(), signal.SIGINT)
+
+files.hold = folders.hold = interrupted
+from rollout_etl.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("output", ["out.jsonl", "shards/"])
+def test_interrupted_when_a_file_was_just_made(output: str, laid_out: Path, known: Known) -> None:
+    (laid_out / "in.jsonl").write_text(rollouts("new"), encoding="utf-8")
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_OPENING, "sft", "in.jsonl", "--format", "simple", "-o", output], cwd=laid_out, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "rollout-etl: interrupted; nothing was published")
+    assert outputs(laid_out) == known.old
+
+
 STARTED = "import sys; from rollout_etl.cli.main import main; print('started', flush=True); main(sys.argv[1:])"
 
 

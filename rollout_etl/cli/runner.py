@@ -59,6 +59,10 @@ def guarded(run: Callable[[], ExitCode]) -> NoReturn:
     if said and signals:
         # Libraries turn Ctrl-C into errors of their own: DuckDB in a query, extension modules while they are imported.
         code, said = ExitCode.INTERRUPTED, INTERRUPTED
+    if code is ExitCode.INTERRUPTED:
+        from rollout_etl.publish import staging
+
+        staging.discard()
     if said:
         TALK.error(said, code)
     with contextlib.suppress(OSError, WriteError):

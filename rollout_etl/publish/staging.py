@@ -16,11 +16,22 @@ SHUFFLE = ".shuffle"
 """Follows the name of an output in that of the folder for its rows until they are shuffled."""
 _OF_DUCKDB = r"(?:\.wal|\.tmp)?"
 """DuckDB adds a file for its latest changes, and a folder for what memory does not hold, to a database."""
+_USED: set[Path] = set()
+"""Temporary places of this process."""
 
 
 def staged_path(path: Path) -> Path:
     """Where `path` is made: next to its place, under a name with the number of the process."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+    staged = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _USED.add(staged)
+    return staged
+
+
+def discard() -> None:
+    """Remove what this process was making. Ctrl-C may come after a file was made, but before the code that removes it is responsible."""
+    for path in _USED:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def refuse_home(path: Path) -> None:
