@@ -13,8 +13,8 @@ import polars as pl
 
 from rollout_etl.publish.rows import Field
 
-FIRST_BLOCK = 10_000_000
-"""Bytes of a file that decide its types."""
+FIRST_BLOCK = 10 << 20
+"""Bytes of a file that decide its types; the line that they end in belongs to them."""
 DATE = r"\d{4}-\d{2}-\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
 _TEXT_KEYS = ("content", "reasoning_content")
 _OTHER_KEYS = ('"reasoning_content":"', '"tool_calls":[', '"tool_call_id":"')

@@ -46,8 +46,8 @@ def checks(layout: Layout, columns: list[str], container: str, kinds: dict[str, 
         yield Check("duplicate_key", "len(json_keys(j)) <> len(list_distinct(json_keys(j)))", "a column occurs twice in the row, and readers differ in which one they use")
 
 
-def checks_together(layout: Layout, columns: list[str], container: str) -> Iterator[Check]:
-    """Checks of all rows together: conditions that are aggregates."""
+def checks_together(layout: Layout, columns: list[str], container: str, last: int | None) -> Iterator[Check]:
+    """Checks of all rows together: conditions that are aggregates. `last`: the last line that decides types, None for all."""
     if layout.name == "unpaired":
         good = f"{value('label')} = 'true'::JSON"
         yield Check("one_label", f"bool_and({good})", "every label is true: KTO needs answers of both kinds")
@@ -60,8 +60,9 @@ def checks_together(layout: Layout, columns: list[str], container: str) -> Itera
             yield Check("mixed", f"{texts} IS NOT NULL AND {others} IS NOT NULL", f"{name} is text in some rows and {what} in others: the loader's JSON reader parses the texts", f"greatest({texts}, {others})")
     if layout.guessed and container != ".parquet":
         for name in (column.name for column in layout.columns if column.kind in ("text", "truth", "verified", "said") and column.name in columns):
-            dated = f"bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}'))"
-            yield Check("dates", dated, f"every {name} looks like a date, which the loader's JSON reader turns into timestamps: use Parquet")
+            among, where = ("", "") if last is None else (f" FILTER (line <= {last})", " of the first 10 MB")
+            dated = f"bool_and(regexp_full_match(json_extract_string({value(name)}, '$'), '{DATE}')){among}"
+            yield Check("dates", dated, f"every {name}{where} looks like a date, which the loader's JSON reader turns into timestamps: use Parquet")
 
 
 def kind(name: str) -> str:

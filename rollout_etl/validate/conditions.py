@@ -1,16 +1,20 @@
-"""What checks of training rows are made of: SQL conditions over `j`, the JSON text of a row. A condition is true for a row with the problem.
+"""What checks of training rows are made of, and what they find: SQL conditions over `j`, the JSON text of a row, that are true for a row
+with the problem.
 
 Vectorised in DuckDB: messages become lists of structs whose leaves are JSON, and are checked with lambdas.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rollout_etl.plain_text import quoted
 from rollout_etl.read.canonical import json_path
 from rollout_etl.validate.layouts import Column
 
+FIRST = 10
+"""Number of rows that are named for each problem (docs: first 10)."""
 _MESSAGE = '[{"role":"JSON","content":"JSON","tool_calls":"JSON","tool_call_id":"JSON"}]'
 MACROS = f"""
 CREATE OR REPLACE MACRO msgs(v) AS json_transform(CASE WHEN json_type(v) = 'ARRAY' THEN v END, '{_MESSAGE}');
@@ -43,6 +47,16 @@ class Check(NamedTuple):
     meaning: str
     place: str = "NULL"
     """For a check of all rows together: an aggregate for the line that shows the problem."""
+
+
+@dataclass
+class Problem:
+    """A problem, how many rows have it, and the first lines that do (rows for Parquet, from 1)."""
+
+    name: str
+    meaning: str
+    rows: int
+    lines: list[int] = field(default_factory=list)
 
 
 def value(name: str) -> str:

@@ -16,30 +16,15 @@ import pyarrow.parquet as pq
 
 from rollout_etl import targets
 from rollout_etl.errors import UnreadableError, UsageError
-from rollout_etl.plain_text import quoted_name
 from rollout_etl.publish.folders import files_of
-from rollout_etl.read.ahead import read_ahead
-from rollout_etl.read.inputs import Input
-from rollout_etl.read.lines import integers, line_batches
 from rollout_etl.recipes.options import RECIPES, check_recipe
 from rollout_etl.targets.target import Missing
 from rollout_etl.validate.arrow_types import repeated, type_names, wrong_types
 from rollout_etl.validate.checks import checks, checks_together
-from rollout_etl.validate.conditions import MACROS, Check, messages_of
+from rollout_etl.validate.conditions import FIRST, MACROS, Check, Problem, messages_of
+from rollout_etl.validate.first_block import last_line, misfits
 from rollout_etl.validate.layouts import LAYOUTS, Layout
-
-FIRST = 10
-"""Number of rows that are named for each problem (docs: first 10)."""
-
-
-@dataclass
-class Problem:
-    """A problem, how many rows have it, and the first lines that do (rows for Parquet, from 1)."""
-
-    name: str
-    meaning: str
-    rows: int
-    lines: list[int] = field(default_factory=list)
+from rollout_etl.validate.rows import queried
 
 
 @dataclass
@@ -108,7 +93,10 @@ def _validated(connection: duckdb.DuckDBPyConnection, path: Path, paths: Sequenc
     verdict.layout = layout.name
     verdict.problems += [Problem("duplicate_key", f"the column {name} occurs more than once", rows) for name in repeated(schema)]
     verdict.problems += [Problem("type", wrong, rows) for wrong in wrong_types(schema, layout)]
-    verdict.problems += _of_the_file(connection, paths, layout, columns, kinds, rows)
+    last = last_line(paths) if layout.guessed and paths[0].suffix != ".parquet" else None
+    verdict.problems += _of_the_file(connection, paths, layout, columns, kinds, rows, last)
+    if last is not None:
+        verdict.problems += misfits(connection, paths, last)
     asked = list(checks(layout, columns, paths[0].suffix, kinds, templated))
     verdict.problems += _counted(connection, paths, asked)
     return verdict
@@ -121,42 +109,12 @@ def _schema(path: Path) -> pa.Schema:
         raise UnreadableError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-    """Lines unchanged, or Parquet rows as JSON text. Lines are counted across all files."""
-    if paths[0].suffix != ".parquet":
-        for batch in line_batches([Input(str(path)) for path in paths]):
-            yield batch if len(paths) == 1 else batch.set_column(2, "line", integers(batch.column(0).to_numpy() + 1))
-        return
-    with duckdb.connect() as connection:
-        source = connection.sql("SELECT * FROM read_parquet($paths, hive_partitioning = false)", params={"paths": [str(path) for path in paths]})
-        names = ", ".join(map(quoted_name, source.columns))
-        place = "0::BIGINT AS row, 0::INTEGER AS source, row_number() OVER ()::BIGINT AS line"
-        query = f"SELECT {place}, to_json(struct_pack({names}))::VARCHAR AS text FROM source"
-        yield from source.query("source", query).to_arrow_reader(10_000)
-
-
-def _queried(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], query: str) -> Iterator[pl.DataFrame]:
-    """The frames of a query over `rows` (line, j): `j` is JSON, or null for a line that is not a JSON object."""
-    # Lines come from Python. On the main thread, Ctrl-C would be raised there, and DuckDB would report a broken source.
-    return read_ahead(_frames(connection, paths, query))
-
-
-def _frames(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], query: str) -> Iterator[pl.DataFrame]:
-    schema = pa.schema([("row", pa.int64()), ("source", pa.int32()), ("line", pa.int64()), ("text", pa.string())])
-    cursor = connection.cursor()
-    cursor.register("lines", pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in _batches(paths))))
-    parsed = "SELECT line, CASE WHEN json_valid(text) THEN text::JSON END AS j FROM lines"
-    rows = f"SELECT line, CASE WHEN json_type(j) = 'OBJECT' THEN j END AS j FROM ({parsed})"
-    for batch in cursor.sql(f"WITH rows AS ({rows}) {query}").to_arrow_reader(10_000):
-        yield pl.DataFrame(pl.from_arrow(batch))
-
-
 def _columns(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], kinds: dict[str, str]) -> tuple[list[str], int, Problem]:
     """Columns that at least one row has, the number of rows, and the rows that are not JSON objects."""
     names: dict[str, None] = dict.fromkeys(kinds)
     bad: list[int] = []
     rows = count = 0
-    for frame in _queried(connection, paths, "SELECT line, json_keys(j) AS keys, j IS NULL AS bad FROM rows"):
+    for frame in queried(connection, paths, "SELECT line, json_keys(j) AS keys, j IS NULL AS bad FROM rows"):
         rows += len(frame)
         wrong = frame.filter("bad")["line"]
         count += len(wrong)
@@ -175,9 +133,10 @@ def _recognised(layouts: list[Layout], columns: list[str], kinds: dict[str, str]
 
 
 def _of_the_file(
-    connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], layout: Layout, columns: list[str], kinds: dict[str, str], rows: int
+    connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], layout: Layout, columns: list[str], kinds: dict[str, str], rows: int,
+    last: int | None,
 ) -> Iterator[Problem]:
-    """Problems of the whole file."""
+    """Problems of the whole file, whose first block ends with line `last`."""
     suffix = paths[0].suffix
     if suffix not in layout.containers:
         yield Problem("container", f"{layout.name} does not load {suffix} files", rows)
@@ -195,10 +154,10 @@ def _of_the_file(
             blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
         if blank:
             yield Problem("blank_line", "blank lines stop the loader", len(blank), blank[:FIRST])
-    asked = list(checks_together(layout, columns, suffix))
+    asked = list(checks_together(layout, columns, suffix, last))
     if asked:
         conditions = ", ".join(f"coalesce({check.offends}, false) AS c{i}, ({check.place})::BIGINT AS line{i}" for i, check in enumerate(asked))
-        found = next(_queried(connection, paths, f"SELECT {conditions} FROM rows")).row(0)
+        found = next(queried(connection, paths, f"SELECT {conditions} FROM rows")).row(0)
         for check, offends, line in zip(asked, found[::2], found[1::2], strict=True):
             if offends:
                 yield Problem(check.name, check.meaning, rows, [] if line is None else [line])
@@ -208,7 +167,7 @@ def _counted(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], asked
     """The problems that at least one row has."""
     conditions = ", ".join(f"coalesce({check.offends}, false) AS c{i}" for i, check in enumerate(asked))
     problems = [Problem(check.name, check.meaning, 0) for check in asked]
-    for frame in _queried(connection, paths, f"SELECT line, {conditions} FROM rows WHERE j IS NOT NULL"):
+    for frame in queried(connection, paths, f"SELECT line, {conditions} FROM rows WHERE j IS NOT NULL"):
         for i, problem in enumerate(problems):
             lines = frame.filter(f"c{i}")["line"].sort()
             problem.rows += len(lines)
@@ -226,7 +185,7 @@ def leaked(train: Sequence[Path], validation: Path, layout: Layout) -> Problem:
         connection.execute(MACROS)
         query = f"SELECT line, md5({prompt}) AS prompt FROM rows WHERE j IS NOT NULL"
         none = pl.DataFrame(schema={"line": pl.Int64, "prompt": pl.String})
-        asked, *seen = (pl.concat([none, *_queried(connection, [path], query)]) for path in (validation, *train))
+        asked, *seen = (pl.concat([none, *queried(connection, [path], query)]) for path in (validation, *train))
     both = asked.join(pl.concat(seen).select("prompt").unique(), on="prompt", how="semi").sort("line")
     named = train[0] if len(train) == 1 else train[0].parent
     return Problem("leak", f"the prompt also occurs in {named}", len(both), both["line"].head(FIRST).to_list())
