@@ -9,6 +9,7 @@ import polars as pl
 
 from rollout_etl.curate.rules import TOLERANCE
 from rollout_etl.doctor.finding import Finding
+from rollout_etl.plain_text import counted
 from rollout_etl.read.scan import Rollouts
 from rollout_etl.run.advice import FEW_SFT_EXAMPLES
 from rollout_etl.stats.narrow import Narrow, narrow
@@ -57,7 +58,11 @@ def _pairs(found: dict[str, Any]) -> Iterator[_Symptom]:
         remedy = "collect more attempts at a higher temperature, on tasks that are solved only sometimes"
     else:
         cause = f"the rewards of a group differ by {dpo['mean_gap']:.3f} on average, and never by 0.2"
-        remedy = "lower the gap with rollout-etl dpo --min-gap 0.1, or use a finer verifier"
+        lower = dpo["pairs"]["0.1"]
+        remedy = (
+            f"lower the gap: rollout-etl dpo --min-gap 0.1 gives {counted(lower, 'pair')}; or use a finer verifier" if lower
+            else "collect more attempts at a higher temperature, or use a finer verifier: even a gap of 0.1 gives no pair"
+        )
     yield "No pairs created", cause, remedy
 
 
