@@ -193,7 +193,8 @@ def test_config_writes_what_the_recipe_wrote(recipe: str, target: str, suffix: s
 
 def test_config_with_everything(folder: Path) -> None:
     run("grpo", "in.jsonl", "-o", "out.jsonl", *RELAXED, folder=folder)
-    asked = ["--val", "out.jsonl", "--model", "some/model", "--reward-scale", "0,1:-1,1", "--max-rollout-turns", "3", "--batch-size", "4"]
+    (folder / "val.jsonl").write_bytes((folder / "out.jsonl").read_bytes())
+    asked = ["--val", "val.jsonl", "--model", "some/model", "--reward-scale", "0,1:-1,1", "--max-rollout-turns", "3", "--batch-size", "4"]
     assert run("config", "grpo", "--train", "out.jsonl", *asked, "-o", "run.yaml", folder=folder).returncode == 0
     text = (folder / "run.yaml").read_text()
     for part in (
@@ -220,17 +221,89 @@ def test_a_launch_command_is_one_for_the_shell(target: str, suffix: str, folder:
     assert any(word.startswith(f"{folder / 'my runs'}") for word in words)
 
 
-@pytest.mark.parametrize(("target", "more", "literal"), [("trl", [], False), ("nemo-rl", ["--format", "simple"], False), ("nemo-rl", [], True)])
+@pytest.mark.parametrize(("target", "more", "literal"), [("trl", [], False), ("nemo-rl", ["--format", "simple"], False), ("nemo-rl", [], True), ("openrlhf", [], False)])
 def test_a_bracket_in_a_path_is_a_name(target: str, more: list[str], literal: bool, folder: Path) -> None:
     """`datasets` takes every path for a glob, where [1] is a choice of one letter."""
     done = run("sft", "in.jsonl", "-o", "run [1]/out.jsonl", "--target", target, *more, *RELAXED, folder=folder)
     assert done.returncode == 0, done.stderr
     text = (folder / "run [1]" / f"out.jsonl{targets.load(target).RUN_SUFFIX}").read_text()
-    (named,) = re.findall(r'data_(?:path|files): "(.*)"', text)
+    (named,) = re.findall(r"""(?:data_(?:path|files): "|--data.dataset ')(.*?)["']""", text)
     found = folder / "run [1]" / "out.jsonl"
     assert named == str(found) if literal else glob.glob(named) == [str(found)]
     if target == "nemo-rl":
         assert "FileNotFoundError" not in run("doctor", "run [1]/out.jsonl", folder=folder).stdout
+
+
+def test_verl_takes_names_of_prompts_for_globs_and_those_of_conversations_as_they_are(folder: Path) -> None:
+    for recipe, named in (("grpo", "run [[]1]/out.parquet"), ("sft", "run [1]/out.parquet")):
+        done = run(recipe, "in.jsonl", "-o", "run [1]/out.parquet", "--val", "0.4", "--target", "verl", *RELAXED, folder=folder)
+        assert done.returncode == 0, done.stderr
+        assert f'train_files: "{folder / named}"' in (folder / "run [1]" / "out.parquet.verl.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "words"),
+    [
+        ("nemo-rl", "${x}/out.jsonl", "a reference to another setting"), ("verl", "${x}/out.parquet", "a reference to another setting"),
+        ("trl", "$HOME/out.jsonl", "replaces environment variables"), ("openrlhf", "$HOME/out.jsonl", "replaces environment variables"),
+        ("trl", "a::b/out.jsonl", ":: in a path"), ("openrlhf", "a@b/out.jsonl", "splits paths"), ("nemo-rl", ".hidden/out.jsonl", "starts with a dot"),
+    ],
+)
+def test_a_run_file_cannot_name_every_path(target: str, name: str, words: str, folder: Path) -> None:
+    done = run("sft", "in.jsonl", "-o", f"here/out{Path(name).suffix}", "--target", target, *RELAXED, folder=folder)
+    assert done.returncode == 0, done.stderr
+    (folder / name).parent.mkdir()
+    shutil.copy(folder / f"here/out{Path(name).suffix}", folder / name)
+    for asked in (("sft", "in.jsonl", "-o", name, *RELAXED), ("config", "sft", "--train", name)):
+        done = run(*asked, "--target", target, folder=folder)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1) and words in done.stderr
+    assert "{x}" in name or run("config", "sft", "--train", f"here/out{Path(name).suffix}", "--val", name, "--target", target, folder=folder).returncode == 2
+
+
+@pytest.mark.parametrize(("target", "suffix"), [("nemo-rl", ".jsonl"), ("trl", ".parquet"), ("verl", ".parquet"), ("openrlhf", ".jsonl")])
+def test_a_name_cannot_write_into_the_run_file(target: str, suffix: str, folder: Path) -> None:
+    name = f"a\nexit: 7\u2028b\x7f{suffix}"
+    done = run("sft", "in.jsonl", "-o", name, "--target", target, *RELAXED, folder=folder)
+    assert done.returncode == 0, done.stderr
+    text = (folder / f"{name}{targets.load(target).RUN_SUFFIX}").read_text()
+    assert not re.search("# Run file for [^\n]*\nexit", text) and (target == "openrlhf" or not re.search("[\x7f\u2028]", text))
+
+
+def test_hydra_does_not_take_a_name_for_an_option(folder: Path) -> None:
+    assert run("sft", "in.jsonl", "-o", "./-out.parquet", "--target", "verl", *RELAXED, folder=folder).returncode == 0
+    done = run("config", "sft", "--train", "./-out.parquet", "--target", "verl", folder=folder)
+    assert "--config-name=-out.parquet.verl" in done.stderr
+
+
+def test_config_names_a_link_by_its_own_name(folder: Path) -> None:
+    """What it leads to may have no suffix, by which loaders know the format."""
+    run("sft", "in.jsonl", "-o", "blob/out.jsonl", *RELAXED, folder=folder)
+    (folder / "blob" / "out.jsonl").rename(folder / "blob" / "0a1b")
+    (folder / "out.jsonl").symlink_to("blob/0a1b")
+    assert run("config", "sft", "--train", "out.jsonl", "-o", "run.yaml", folder=folder).returncode == 0
+    assert f'data_path: "{folder / "out.jsonl"}"' in (folder / "run.yaml").read_text()
+
+
+def test_config_refuses_data_that_does_not_fit(folder: Path) -> None:
+    run("sft", "in.jsonl", "-o", "sft.jsonl", *RELAXED, folder=folder)
+    run("grpo", "in.jsonl", "-o", "grpo.jsonl", *RELAXED, folder=folder)
+    (folder / "again.jsonl").symlink_to("sft.jsonl")
+    for asked, words in (
+        (("sft", "--train", "sft.jsonl", "--val", "again.jsonl"), "again.jsonl is the training data"),
+        (("sft", "--train", "grpo.jsonl"), "grpo.jsonl was written by the recipe grpo"),
+        (("sft", "--train", "sft.jsonl", "--val", "grpo.jsonl"), "grpo.jsonl was written by the recipe grpo"),
+        (("sft", "--train", "sft.jsonl", "--target", "verl"), "from .parquet only, not sft.jsonl: write the data again"),
+    ):
+        done = run("config", *asked, folder=folder)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1) and words in done.stderr, done.stderr
+    assert run("config", "ppo", "--train", "grpo.jsonl", folder=folder).returncode == 0
+
+
+@pytest.mark.parametrize("more", [["-o", "out.parquet"], ["-o", "out.jsonl", "--shard-rows", "5"]])
+def test_config_recognises_rows_of_texts_in_what_conversations_do_not_come_in(more: list[str], folder: Path) -> None:
+    assert run("sft", "in.jsonl", *more, "--format", "simple", "--no-config", *RELAXED, folder=folder).returncode == 0
+    done = run("config", "sft", "--train", more[1], folder=folder)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("recipe", ["sft", "dpo", "rm", "grpo", "ppo"])

@@ -45,6 +45,7 @@ def config(
         )
         if not quiet:
             lines = [f"data         {done.rows:>10,} rows of {train}", *(f"output       {path}" for path in done.files), f"launch       {done.launch}"]
+            lines += [f"warning      {text}" for text in done.warnings]
             print("\n".join(plain(line) for line in lines), file=sys.stderr)
         return ExitCode.DONE
 

@@ -33,7 +33,6 @@ from rollout_etl.run.publishing import publish, write_quarantine
 from rollout_etl.run.report import Report
 from rollout_etl.run.steps import Steps
 from rollout_etl.run.writing import output_paths
-from rollout_etl.targets import nemo_rl_config
 from rollout_etl.targets.target import Form, Job, Loader, loader_of, refuse_kept
 
 RolloutsOf = Callable[..., Rollouts]
@@ -107,7 +106,7 @@ def execute(run: Run) -> Report:
     _refuse_without_effect(run, sources)
     target.check(job)
     refuse_kept(target, job)
-    cut_name = nemo_rl_config.check_folder(run.output) if run.config and run.target == "nemo-rl" else None
+    cut_name = target.check_path(run.output) if run.config else None
     limit = run.memory_limit or default_limit()
     rollouts = run.rollouts(
         run.inputs, style=target.style_of(job), lookup=run.lookup, task_inputs=run.task_inputs, memory=limit,

@@ -19,9 +19,13 @@ from rollout_etl.own_files import begins_as
 from rollout_etl.plain_text import quoted
 from rollout_etl.publish.files import StagedFile
 from rollout_etl.publish.folders import files_of
+from rollout_etl.publish.manifests import purpose_of
 from rollout_etl.recipes import kto
 from rollout_etl.recipes.options import RECIPES, AnyOptions, check_recipe
 from rollout_etl.targets.target import Job, Loader, Rows, Settings, Target, companion, loader_of
+
+_ALIKE = ({"dpo", "rm"}, {"grpo", "ppo"})
+"""Recipes that choose the same examples."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Configured:
     files: Sequence[Path]
     rows: int
     launch: str
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,18 @@ def configure(
     targets.check_layout(target, layout)
     scale = None if reward_scale is None else _scale(reward_scale)
     dialect = targets.load(target)
-    loader = loader_of(dialect, _job(RECIPES[recipe](), train))
+    loader = _loader(dialect, _job(RECIPES[recipe](), train))
     _refuse_settings(dialect, recipe, loader, {"reward_scale": reward_scale, "max_rollout_turns": max_rollout_turns})
     if loader.needs_validation and validation is None:
         raise UsageError(f"{dialect.TITLE} needs a validation file for {recipe}: name one with --val")
+    notes = [dialect.check_path(path) for path in (train, validation) if path is not None]
+    _refuse_purpose(recipe, [path for path in (train, validation) if path is not None])
     data = _look(train)
     job, rows = _recognised(dialect, recipe, data, layout)
     others = None if validation is None else _look(validation)
     if others is not None:
+        if others.path.samefile(data.path):
+            raise UsageError(f"{validation} is the training data: name another validation file with --val")
         _refuse_missing(dialect, loader, rows, others)
         if others.container != data.container:
             raise UsageError(f"{validation} must end with {data.container}, as {train} does")
@@ -104,7 +113,23 @@ def configure(
         shards={found.path: found.files for found in (data, others) if found is not None and found.is_folder},
         statistics=_statistics(job, rows, data),
     )
-    return _write(dialect, job, settings)
+    return _write(dialect, job, settings, list(dict.fromkeys(note for note in notes if note)))
+
+
+def _loader(target: Target, job: Job) -> Loader:
+    """The loader, for data that exists: another name would not change its format."""
+    found = target.LOADERS[job.recipe]
+    if isinstance(found, Loader) and job.container in (".jsonl", ".parquet") and job.container not in found.containers:
+        raise UsageError(f"{target.TITLE} loads {job.recipe} from {found.containers[0]} only, not {job.output}: write the data again as {found.containers[0]}")
+    return loader_of(target, job)
+
+
+def _refuse_purpose(recipe: str, files: Sequence[Path]) -> None:
+    """Raise `UsageError` for data that another recipe wrote: its columns may fit, but the answers in it were not chosen for this one."""
+    for file in files:
+        wrote = purpose_of(file, None, None)[1]
+        if wrote in RECIPES and wrote != recipe and not any({wrote, recipe} <= alike for alike in _ALIKE):
+            raise UsageError(f"{file} was written by the recipe {wrote}, according to its manifest: write one with `rollout-etl {recipe}`")
 
 
 def _look(path: Path) -> _Data:
@@ -149,9 +174,9 @@ def _recognised(target: Target, recipe: str, data: _Data, layout: Literal["curre
         options: dict[str, Any] = {name: value for name, value in variant.items() if name not in ("form", "token_ids")}
         shape: dict[str, Any] = {name: value for name, value in variant.items() if name not in options}
         job = _job(RECIPES[recipe](**options), data.path, layout=layout, **shape)
-        target.check(job)
         rows = target.rows(job, longer_prompts=False)
         if set(rows.required) <= set(data.columns):
+            target.check(job)
             return job, rows
         first = first or (job, rows)
     if first is None:
@@ -217,7 +242,7 @@ def _refuse_replacing(path: Path) -> None:
             raise UsageError(f"{path} already exists and is not a run file; give the run file another name")
 
 
-def _write(target: Target, job: Job, settings: Settings) -> Configured:
+def _write(target: Target, job: Job, settings: Settings, warnings: Sequence[str]) -> Configured:
     texts = dict(target.run_files(job, settings))
     if not texts:
         raise UsageError(f"there is no run file to write: no trainer of {target.TITLE} reads the rows of {job.recipe}")
@@ -238,4 +263,4 @@ def _write(target: Target, job: Job, settings: Settings) -> Configured:
             staged.append(file)
         for file in staged:
             file.publish()
-    return Configured(settings.run_file, list(texts), settings.rows, target.launch(job, settings))
+    return Configured(settings.run_file, list(texts), settings.rows, target.launch(job, settings), warnings)

@@ -57,6 +57,11 @@ def check(job: Job) -> None:
     refuse_names(extras(job), names, (), "custom")
 
 
+def check_path(data: Path) -> str | None:
+    """Nothing: there is no run file."""
+    return None
+
+
 def style_of(job: Job) -> Style:
     """How messages are written."""
     return Style(think=job.think, arguments=job.arguments or "object", developer="system")

@@ -89,6 +89,11 @@ def check(job: Job) -> None:
         raise UsageError("NeMo RL 0.5 has no PPO; --nemo-rl-layout current is for releases that have it")
 
 
+def check_path(data: Path) -> str | None:
+    """Raise `UsageError` for data that NeMo RL could not find or name; return a note if it cuts the name short."""
+    return nemo_rl_config.check_path(data)
+
+
 def rows(job: Job, longer_prompts: bool) -> Rows:
     """The rows of a job."""
     options = job.options

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rollout_etl.errors import UsageError
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
-from rollout_etl.targets.target import Settings, quoted_path
+from rollout_etl.targets.target import Settings, quoted_path, refuse_interpolation, run_file_of
 
 _ROOT = "${oc.env:NEMO_RL_ROOT}"
 BATCH = {"sft": 32, "dpo": 128, "rm": 128, "grpo": 32, "ppo": 32}
@@ -23,14 +23,15 @@ _OFF = "val_period: 0, val_at_start: false, val_at_end: false"
 _ON = "val_period: 10, val_at_start: false, val_at_end: false"
 
 
-def check_folder(data: Path) -> str | None:
-    """Raise `UsageError` if NeMo RL could not name the task of `data`; return a note if the name is cut short.
+def check_path(data: Path) -> str | None:
+    """Raise `UsageError` if NeMo RL could not find `data` or name its task; return a note if the name is cut short.
 
     NeMo RL uses the names of folder and file up to the first dot.
     """
+    refuse_interpolation(data, "NeMo RL")
     folder = data.resolve().parent
     if folder.name.startswith("."):
-        raise UsageError(f"NeMo RL cannot name a task in a folder whose name starts with a dot, {folder}; write elsewhere or use --no-config")
+        raise UsageError(f"NeMo RL cannot name a task in a folder whose name starts with a dot, {folder}: use another one, or do without a run file (--no-config)")
     if "." in folder.name:
         short = folder.name.split(".")[0]
         return f"NeMo RL will call this task {short}: it cuts names at a dot, so do not list this file beside one of another {short}.* folder"
@@ -59,7 +60,7 @@ def launch_command(options: AnyOptions, config: Path, layout: str = "current") -
 
 def _header(settings: Settings) -> str:
     model = "" if settings.model else "; set policy.model_name to your model"
-    return f"# Run file for {settings.train.name}. Set NEMO_RL_ROOT to a checkout of NVIDIA-NeMo/RL{model}.\n"
+    return f"{run_file_of(settings)}. Set NEMO_RL_ROOT to a checkout of NVIDIA-NeMo/RL{model}.\n"
 
 
 def _data(settings: Settings, keys: dict[str, str], *, default: str = "", extra: str = "", workers: int = 1, length: str = "${policy.max_total_sequence_length}") -> str:

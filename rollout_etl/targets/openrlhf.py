@@ -32,7 +32,7 @@ from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets.columns import extras, refuse_names
 from rollout_etl.targets.messages import joined, prompt_with_tools
 from rollout_etl.targets.plain_messages import TOOLS_TAIL, cut_thinking
-from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
+from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, absolute, refuse_for_datasets, run_file_of
 
 TITLE = "OpenRLHF"
 VERSIONS = "0.11.2"
@@ -67,9 +67,20 @@ def check(job: Job) -> None:
         raise UsageError("--as json is not for OpenRLHF, which wants messages or text")
     if job.arguments == "string":
         raise UsageError("--arguments string is not for OpenRLHF, where calls are written into the text")
-    if set(str(job.output.resolve())) & {",", "@"}:
-        raise UsageError(f"OpenRLHF splits paths at commas and @ signs: give {job.output} another name")
+    _refuse_splitting(job.output)
     refuse_names(extras(job), [field.name for field in _fields(job)], RESERVED, "OpenRLHF")
+
+
+def check_path(data: Path) -> str | None:
+    """Raise `UsageError` for data that OpenRLHF would look for under another name."""
+    _refuse_splitting(data)
+    refuse_for_datasets(data, "OpenRLHF")
+    return None
+
+
+def _refuse_splitting(data: Path) -> None:
+    if set(str(absolute(data))) & {",", "@"}:
+        raise UsageError(f"OpenRLHF splits paths at commas and @ signs: give {data} another name")
 
 
 def style_of(job: Job) -> Style:
@@ -156,11 +167,11 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     """A shell script with OpenRLHF's flags; it passes further arguments on."""
     model = settings.model or "Qwen/Qwen3-0.6B"
     online = isinstance(job.options, GrpoOptions)
-    batch, data = settings.batch_of(_BATCH[job.recipe]), shlex.quote(str(settings.pattern_of(settings.train).resolve()))
+    batch, data = settings.batch_of(_BATCH[job.recipe]), shlex.quote(str(settings.pattern_of(settings.train, escaped=True)))
     flags = [f"--{'data.prompt_dataset' if online else 'data.dataset'} {data}", *_data_flags(job)]
     if settings.validation is not None:
         # A file has only the split train, while DPO asks for another by default.
-        flags.append(f"--eval.dataset {shlex.quote(str(settings.pattern_of(settings.validation).resolve()))} --eval.split train")
+        flags.append(f"--eval.dataset {shlex.quote(str(settings.pattern_of(settings.validation, escaped=True)))} --eval.split train")
     flags += [f"--{'actor' if online else 'model'}.model_name_or_path {shlex.quote(model)}", f"--train.batch_size {batch}", "--data.max_len 16384"]
     micro = "--train.micro_batch_size 1"
     output = f"--ckpt.output_dir {shlex.quote(str((settings.run_file.parent / f'{settings.train.stem}-{job.recipe}').resolve()))}"
@@ -170,7 +181,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
         flags += ["--algo.advantage.estimator group_norm", "--rollout.n_samples_per_prompt 8"] if job.recipe == "grpo" else ["--algo.advantage.estimator gae"]
     command = "python3 -m" if online else "deepspeed --module"
     lines = " \\\n  ".join([f"{command} openrlhf.cli.{_SCRIPTS[job.recipe]}", *flags, micro, output, '"$@"'])
-    notes = f"# Run file for {settings.train.name}, for OpenRLHF." + ("" if settings.model else " Set the model to yours.") + "\n"
+    notes = f"{run_file_of(settings)}, for OpenRLHF." + ("" if settings.model else " Set the model to yours.") + "\n"
     notes += "# Add --model.margin_loss_enable for a loss that takes the margins into account.\n" if job.recipe == "rm" else ""
     notes += "# reward_func.py must define reward_func(queries, prompts, labels).\n" if online else ""
     return {settings.run_file: f"#!/usr/bin/env bash\n{notes}set -euo pipefail\n{lines}\n"}

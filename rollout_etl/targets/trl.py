@@ -33,7 +33,7 @@ from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets import token_ids
 from rollout_etl.targets.columns import extras, refuse_names
-from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, quoted_path
+from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, quoted_path, refuse_for_datasets, run_file_of
 
 TITLE = "TRL"
 VERSIONS = "1.16.0"
@@ -68,6 +68,12 @@ def check(job: Job) -> None:
     if job.token_ids and (job.form is not None or job.think != "keep" or job.arguments is not None):
         raise UsageError("--token-ids writes the tokens as sampled: leave --as, --think and --arguments out")
     refuse_names(extras(job), [field.name for field in _fields(job)], RESERVED, "TRL")
+
+
+def check_path(data: Path) -> str | None:
+    """Raise `UsageError` for data that TRL would look for under another name."""
+    refuse_for_datasets(data, "TRL")
+    return None
 
 
 def style_of(job: Job) -> Style:
@@ -148,7 +154,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     # A few prompts fill a batch of completions.
     batch = settings.batch or _BATCH if job.recipe == "grpo" else settings.batch_of(_BATCH)
     lines = [
-        f"# Run file for {settings.train.name}, for TRL's {LOADERS[job.recipe].name}." + ("" if settings.model else " Set model_name_or_path to your model."),  # type: ignore[union-attr]
+        f"{run_file_of(settings)}, for TRL's {LOADERS[job.recipe].name}." + ("" if settings.model else " Set model_name_or_path to your model."),  # type: ignore[union-attr]
         f"model_name_or_path: {json.dumps(settings.model or 'Qwen/Qwen3-0.6B')}",
         _data(settings).rstrip("\n"),
         f"output_dir: {quoted_path(settings.run_file.parent / f'{settings.train.stem}-{job.recipe}')}",

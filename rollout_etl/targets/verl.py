@@ -16,6 +16,7 @@ Tested: verl 0.9.1 with transformers 5.9.0. Source: `verl/utils/dataset/*.py`, `
 
 from __future__ import annotations
 
+import glob
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets.columns import extras, refuse_names
 from rollout_etl.targets.messages import joined
-from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, companion, quoted_path
+from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, absolute, companion, quoted_path, refuse_interpolation, run_file_of
 
 TITLE = "verl"
 VERSIONS = "0.9.1"
@@ -66,6 +67,12 @@ def check(job: Job) -> None:
     if job.recipe in ("grpo", "ppo") and job.form not in (None, "messages"):
         raise UsageError("verl's RLHFDataset takes messages; leave --as out")
     refuse_names(extras(job), [member.name for field in _fields(job) for member in (field, *field.members)], RESERVED, "verl")
+
+
+def check_path(data: Path) -> str | None:
+    """Raise `UsageError` for data that Hydra would look for under another name."""
+    refuse_interpolation(data, "verl")
+    return None
 
 
 def style_of(job: Job) -> Style:
@@ -130,9 +137,10 @@ def beside(job: Job) -> dict[str, str]:
     return {_CLASS_SUFFIX: dataset_class()} if job.recipe == "sft" and job.form != "messages" else {}
 
 
-def _files(settings: Settings, data: Path) -> str:
-    """The names of the files, because verl does not accept patterns."""
-    quoted = [quoted_path(path) for path in settings.files_of(data)]
+def _files(settings: Settings, data: Path, escaped: bool = False) -> str:
+    """The names of the files, because verl does not accept patterns. They are `escaped` for a dataset that takes them for globs all the same."""
+    paths = map(absolute, settings.files_of(data))
+    quoted = [quoted_path(Path(glob.escape(str(path))) if escaped else path) for path in paths]
     return quoted[0] if data not in settings.shards else f"[{', '.join(quoted)}]"
 
 
@@ -144,7 +152,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
         raise UsageError(f"Hydra finds files that end with .yaml only: give {settings.run_file} another name")
     base = "sft_trainer_engine" if job.recipe == "sft" else "ppo_trainer"
     note = "" if settings.model else " Set the model's path."
-    head = f"# Run file for {settings.train.name}, on top of verl's {base}.{note}\nhydra: {{searchpath: ['pkg://verl.trainer.config']}}\n"
+    head = f"{run_file_of(settings)}, on top of verl's {base}.{note}\nhydra: {{searchpath: ['pkg://verl.trainer.config']}}\n"
     head += f"defaults: [{base}, _self_]\n"
     body = _sft(job, settings) if job.recipe == "sft" else _rl(job, settings)
     return {settings.run_file: head + body}
@@ -177,8 +185,8 @@ def _rl(job: Job, settings: Settings) -> str:
     multi = "" if turns is None else f"\n    multi_turn: {{enable: true, max_assistant_turns: {turns}}}  # tool_config_path names your tools"
     note = "  # verl always loads one; validation is off" if settings.validation is None else ""
     return f"""data:
-  train_files: {_files(settings, settings.train)}
-  val_files: {_files(settings, settings.validation or settings.train)}{note}
+  train_files: {_files(settings, settings.train, escaped=True)}
+  val_files: {_files(settings, settings.validation or settings.train, escaped=True)}{note}
   train_batch_size: {batch}
   max_prompt_length: 4096
   max_response_length: 4096
@@ -200,7 +208,7 @@ trainer: {{logger: [console], {check}}}
 def launch(job: Job, settings: Settings) -> str:
     """The command that starts the training."""
     folder, name = settings.run_file.resolve().parent, settings.run_file.name.removesuffix(".yaml")
-    where = shlex.join(["--config-path", str(folder), "--config-name", name])
+    where = shlex.join(["--config-path", str(folder), *([f"--config-name={name}"] if name.startswith("-") else ["--config-name", name])])
     if job.recipe == "sft":
         return f"torchrun --nproc_per_node 1 -m verl.trainer.sft_trainer {where}"
     return f"python3 -m verl.trainer.main_ppo {where}"
