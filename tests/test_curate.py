@@ -46,6 +46,15 @@ def test_statistics_of_groups(rows: list[dict[str, Any]], success: float, k: int
         assert [got["solved_by_all"], got["solved_by_some"], got["solved_by_none"]].count(True) == 1
 
 
+def test_statistics_of_groups_do_not_depend_on_the_order_of_rollouts() -> None:
+    """To the last bit: they are written to files, and compared with thresholds."""
+    rewards = [(0.1 + 0.7 * number) % 1 for number in range(40)]
+    rows = [("t", "p", reward) for reward in rewards]
+    orders = [rows, rows[::-1], sorted(rows), [*rows[1::2], *rows[::2]]]
+    tables = [group_table(pl.LazyFrame(each, schema=["task_key", "prompt_key", "reward"], orient="row")).collect().rows() for each in orders]
+    assert tables[1:] == tables[:1] * 3
+
+
 @QUICK
 @given(rows=rollouts())
 def test_where_group(rows: list[dict[str, Any]]) -> None:

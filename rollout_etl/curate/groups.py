@@ -44,20 +44,21 @@ def group_table(votes: pl.LazyFrame, success: float = SUCCESS, ks: Collection[in
 
     `pass_at_K` is the unbiased estimate (see `share_of_failures`), null for groups with fewer than K rollouts.
     """
-    # Sums of floats depend on their order, and the rows of a group arrive in any order.
-    reward = pl.col("reward").sort()
+    reward, rewards = pl.col("reward"), pl.col("rewards").list
     solved = reward >= success - TOLERANCE
     passed = pl.col("pass_rate")
     table = votes.group_by(GROUP, maintain_order=True).agg(
-        n=pl.len().cast(pl.Int64), solved=solved.sum().cast(pl.Int64), mean_reward=reward.mean(), min_reward=reward.min(), max_reward=reward.max(),
-        std_reward=reward.std(ddof=1), pass_rate=solved.mean(),
+        n=pl.len().cast(pl.Int64), solved=solved.sum().cast(pl.Int64), rewards=reward.sort(), min_reward=reward.min(), max_reward=reward.max(),
+        pass_rate=solved.mean(),
     )
+    # Sums of floats depend on their order, and rows arrive in any order. Polars does not sort what it sums up, unless it is a list.
+    table = table.with_columns(mean_reward=rewards.mean(), std_reward=rewards.std(ddof=1))
     return table.with_columns(
         has_spread=pl.col("max_reward") - pl.col("min_reward") > TOLERANCE,
         easy=passed >= 0.8 - TOLERANCE, medium=(passed >= 0.2 - TOLERANCE) & (passed < 0.8 - TOLERANCE), hard=passed < 0.2 - TOLERANCE,
         solved_by_all=passed == 1, solved_by_some=(passed > 0) & (passed < 1), solved_by_none=passed == 0,
         **{f"pass_at_{k}": _pass_at(k) for k in ks},
-    ).drop("solved")
+    ).drop("solved", "rewards")
 
 
 def _pass_at(k: int) -> pl.Expr:
