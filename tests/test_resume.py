@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from rollout_etl.curate.options import Curation
 from rollout_etl.engines.local import Local
 from rollout_etl.errors import LockedError
 from rollout_etl.publish.outputs import Sharding
@@ -105,7 +106,8 @@ def test_killed_at_any_moment(lines: str, tmp_path: Path) -> None:
 
 def run_once(folder: Path, **others: Any) -> list[str]:
     """A run that is stopped after its first task, and one that is not: what the second says of the first."""
-    run = Run(inputs=[str(folder / "in.jsonl")], output=folder / "out.jsonl", options=GrpoOptions(), memory_limit=100_000, temp_dir=folder / "scratch")
+    asked: dict[str, Any] = {"options": GrpoOptions(), "curation": others.pop("curation", Curation())}
+    run = Run(inputs=[str(folder / "in.jsonl")], output=folder / "out.jsonl", memory_limit=100_000, temp_dir=folder / "scratch", **asked)
 
     do = Local.run
 
@@ -146,6 +148,17 @@ def test_starts_over_with_another_input(lines: str, tmp_path: Path) -> None:
 
     assert "started over" in run_once(tmp_path, changed=changed)[0]
     assert "answer 9" in (tmp_path / "out.jsonl").read_text()
+
+
+def test_starts_over_with_other_prompts_to_exclude(lines: str, tmp_path: Path) -> None:
+    """The option is the same, but not what it names."""
+    (tmp_path / "in.jsonl").write_text(lines)
+    (tmp_path / "benchmark.txt").write_text("question 1?\n")
+    curation = Curation(exclude_prompts=str(tmp_path / "benchmark.txt"))
+    assert "resumed" in run_once(tmp_path, curation=curation)[0]
+    assert "started over" in run_once(tmp_path, curation=curation, changed=lambda: (tmp_path / "benchmark.txt").write_text("question 2?\n"))[0]
+    written = (tmp_path / "out.jsonl").read_text()
+    assert "question 1?" in written and "question 2?" not in written
 
 
 def test_a_run_in_memory_leaves_nothing_of_an_interrupted_one(lines: str, tmp_path: Path) -> None:

@@ -46,10 +46,11 @@ def judge_of(run: Run, job: Job, rollouts: Rollouts, report: Report, limit: int,
         return Judge(rollouts, run.curation, report)
     # Imported here because most runs do not need it.
     from rollout_etl.bounded.judge import BoundedJudge
-    from rollout_etl.bounded.workspace import Workspace, fingerprint_of
+    from rollout_etl.bounded.workspace import Workspace, fingerprint_of, fingerprint_of_named
 
     bounds = _bounds(run, rollouts, limit, size / per_rollout)
     described = {"version": __version__, "run": _described(run), "inputs": fingerprint_of(rollouts.inputs), "task_inputs": fingerprint_of(rollouts.task_inputs),
+                 "named": fingerprint_of_named([run.curation.exclude_prompts, run.curation.tokenizer]),
                  "bounds": [bounds.buckets, bounds.piece_bytes, [[(item.path, item.start) for item in each] for each in bounds.ranges]]}
     parent = run.temp_dir or (Path(tempfile.gettempdir()) if run.dry_run and run.engine == "local" else run.output.absolute().parent)
     work = stack.enter_context(Workspace(parent, run.output, described))

@@ -73,6 +73,12 @@ def fingerprint_of(inputs: Iterable[Input]) -> list[list[Any]]:
     return [[item.path, item.name, item.number, *(entry for path in _files(item) for entry in _entry(path))] for item in inputs]
 
 
+def fingerprint_of_named(paths: Iterable[str | None]) -> list[list[Any]]:
+    """The same for files that options name; a folder counts with its files, and what is no file (a name on a hub) is left out."""
+    found = [sorted(path.iterdir()) if path.is_dir() else [path] for path in map(Path, filter(None, paths))]
+    return [_entry(str(path)) for some in found for path in some if path.is_file()]
+
+
 def _files(item: Input) -> list[str]:
     if item.stored is not None:
         return item.stored.files if item.number == 0 else []
