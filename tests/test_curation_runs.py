@@ -98,6 +98,21 @@ def test_runs(name: str, files: list[Path], tmp_path: Path) -> None:
     assert {count: getattr(dry, count) for count in counted} == {count: getattr(reports[0], count) for count in counted}
 
 
+@pytest.mark.parametrize("curation", [Curation(sample="3"), Curation(cap=("prompt_key=1",)), Curation(mix="math=1,code=1"), Curation(sample="3", evenly=True)])
+@pytest.mark.parametrize("options", [SftOptions(reward_threshold=0), GrpoOptions(all_rollouts=True)], ids=["sft", "grpo"])
+def test_draws_among_copies_do_not_depend_on_the_order_of_files(options: AnyOptions, curation: Curation, tmp_path: Path) -> None:
+    """Without an attempt, rollouts that say the same have the same number, whatever their rewards."""
+    for number, source in enumerate(("math", "math", "code")):
+        rows = [rollout(0, 0, agent="agent", question="one question?", task_name=source, reward=0.3 * number + 0.1 * place) for place in range(3)]
+        kept = [{name: value for name, value in row.items() if not name.startswith("_ng")} for row in rows[: 3 - number]]
+        (tmp_path / f"{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    inputs, found = sorted(tmp_path.glob("*.jsonl")), []
+    for given in (inputs, inputs[::-1]):
+        run(given, tmp_path / "out" / "out.jsonl", options, curation, target="custom", mapping=["source=source", "line=line"])
+        found.append(sorted((tmp_path / "out" / "out.jsonl").read_text().splitlines()))
+    assert found[0] == found[1]
+
+
 def test_no_prompt_on_two_sides_and_none_moves(files: list[Path], tmp_path: Path) -> None:
     options, curation = CASES["split"]
     sides: list[dict[str, str]] = []

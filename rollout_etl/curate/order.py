@@ -11,6 +11,8 @@ import polars as pl
 
 KEYS = ("task_key", "prompt_key", "attempt", "response_key")
 """Canonical columns that a rollout's number is computed from."""
+PLACES = ("source", "line")
+"""Canonical columns that order rollouts with the same number, such as copies without an attempt."""
 _SPREAD = 0xD1342543DE82EF95
 """An odd number that spreads neighbouring seeds over all bits."""
 _GAMMA, _FIRST, _SECOND = (np.uint64(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))

@@ -108,7 +108,7 @@ def narrow_columns(curation: Curation) -> list[str]:
     """Canonical columns that the steps need besides those that a recipe reads, each once."""
     steps = [*rollout_steps(curation), *example_steps(curation)]
     needed = [name for step in steps for name in step.columns]
-    needed += order.KEYS if example_steps(curation) else ()
+    needed += (*order.KEYS, *order.PLACES) if example_steps(curation) else ()
     return list(dict.fromkeys([*needed, *placing_columns(curation)]))
 
 

@@ -51,6 +51,8 @@ class Steps(Writer):
         self.report.warnings += balance.absent(examples, self.curation.mix)
         if steps:
             examples = examples.with_columns(order=plan.numbered(examples, self.job.options.seed, sides))
+            # Of several with the same number, the first is taken: it must not depend on the order in which files are given.
+            examples = examples.sort(f"{side}{name}" for side in sides for name in order.PLACES)
         for step in steps:
             left = step.apply(examples.lazy()).collect()
             # Repetitions count as built when they are written.
@@ -59,6 +61,8 @@ class Steps(Writer):
                 self.report.built += lost
                 self.report.examples_dropped[step.name] += lost
             examples = left
+        if steps:
+            examples = examples.sort([f"{side}row" for side in sides], maintain_order=True)
         if plan.splits_together(self.curation):
             examples = plan.placed(examples, self.curation, sides)
         return examples
@@ -191,7 +195,7 @@ class Steps(Writer):
     def _known(self, pairs: pl.DataFrame, narrow: pl.DataFrame) -> pl.DataFrame:
         """`pairs` with the columns that are needed later: steps use the columns of the chosen side, and the number depends on both sides."""
         names = [name for step in plan.example_steps(self.curation) for name in step.columns]
-        keys = [*(order.KEYS if self._looks_at_examples else ()), *(split.COLUMNS if plan.splits_together(self.curation) else ())]
+        keys = [*((*order.KEYS, *order.PLACES) if self._looks_at_examples else ()), *(split.COLUMNS if plan.splits_together(self.curation) else ())]
         of = narrow.select("row", *(name for name in dict.fromkeys([*_OF_SIDES, *keys, *names]) if name in narrow.columns and name != "row"))
         known = dpo.with_sides(pairs, of.drop("reward", strict=False))
         named = [pl.col(f"chosen_{name}").alias(name) for name in dict.fromkeys(names)]
