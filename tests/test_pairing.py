@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_etl.recipes.options import DpoOptions
-from rollout_etl.recipes.pairing import pair_rollouts
+from rollout_etl.recipes.pairing import limits, pair_rollouts
 from tests.narrow_rows import KEYS, QUICK, frame, rollouts
 from tests.oracle import curation as plain
 
@@ -58,6 +58,20 @@ def test_limits_of_pairs(rows: list[dict[str, Any]], limit: int, uses: int, seed
     assert sorted(worn) == sorted(plain.overused(made, uses))
     left = pairs.filter(~pl.col("is_overused"))
     assert max(Counter([*left["chosen_row"], *left["rejected_row"]]).values(), default=0) <= uses
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (DpoOptions(strategy="all", pairs_per_group=4), "--pairs-per-group 4, --seed 0"),
+        (DpoOptions(strategy="all", max_pairs=9, seed=2), "--max-pairs 9, --seed 2"),
+        (DpoOptions(strategy="all", pairs_per_group=4, max_pairs=9), "--pairs-per-group 4, --max-pairs 9, --seed 0"),
+        (DpoOptions(strategy="random-negative"), "--strategy random-negative, --seed 0"),
+        (DpoOptions(strategy="adjacent", pairs_per_group=1), "--pairs-per-group 1"),
+    ],
+)
+def test_what_limited_the_pairs_is_named(options: DpoOptions, said: str) -> None:
+    assert limits(options, 9) == said
 
 
 def test_pairs_of_a_group_stay_when_other_groups_come() -> None:

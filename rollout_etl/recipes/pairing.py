@@ -87,6 +87,17 @@ def draws_pairs(options: DpoOptions) -> bool:
     return makes_many(options) or options.strategy == "random-negative"
 
 
+def limits(options: DpoOptions, made: int) -> str:
+    """The options that left `made` of the possible pairs."""
+    per_group = f"--pairs-per-group {options.pairs_per_group}" if options.pairs_per_group else ""
+    names = [
+        f"--strategy {options.strategy}" if options.strategy == "random-negative" else per_group,
+        f"--max-pairs {options.max_pairs}" if makes_many(options) and made == options.max_pairs else "",
+        "" if options.strategy in _RANKED else f"--seed {options.seed}",
+    ]
+    return ", ".join(filter(None, names))
+
+
 def sample(options: DpoOptions, count: int) -> Ints:
     """Which of `count` pairs are made: all of them, or `--max-pairs` drawn ones."""
     return _sample(count, options.max_pairs if makes_many(options) else count, options.seed)

@@ -180,8 +180,7 @@ class Steps(Writer):
             found.append(self._known(judged.filter(pl.col("rule").is_null()).drop("rule", "is_overused"), narrow))
         self._warn_of_mixed_groups()
         if combinations > made:
-            limit = f"--pairs-per-group {options.pairs_per_group}" if options.pairs_per_group else f"--max-pairs {options.max_pairs}"
-            self.report.notes.append(f"drew {made} of {combinations} combinations ({limit}, --seed {options.seed})")
+            self.report.notes.append(f"drew {made} of {combinations} combinations ({pairing.limits(options, made)})")
         apart = pl.concat(found)
         # There may be many: free the frames before the table is used.
         found.clear()
