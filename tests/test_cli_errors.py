@@ -163,6 +163,8 @@ def test_a_bad_option_is_told_what_was_meant(folder: Path) -> None:
         (["dpo", "--pairs-per-group", "3"], "--pairs-per-group has no effect without --strategy stratified or ranked or adjacent or all or top-k-bottom-k"),
         (["dpo", "--max-uses", "3"], "--max-uses has no effect without --strategy stratified or ranked or adjacent or all or top-k-bottom-k"),
         (["ppo", "--target", "openrlhf", "--with-responses", "--all-rollouts"], "--all-rollouts has no effect with --with-responses"),
+        (["ppo", "--target", "custom", "--map", "a=line", "--with-responses", "--no-ground-truth"],
+         "--no-ground-truth has no effect with --with-responses and --map, which names the columns"),
         (["dpo", "--arguments", "string"], "--arguments string has no effect on rows without tool calls"),
         (["dpo", "--prompt-as", "messages", "--arguments", "string"], "--arguments string has no effect on rows without tool calls"),
         (["sft", "--format", "simple", "--arguments", "object"], "--arguments object has no effect on rows without tool calls"),

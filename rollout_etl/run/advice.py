@@ -157,6 +157,8 @@ def without_effect(job: Job, rows: Rows, curation: Curation, sources: Collection
     if isinstance(options, PpoOptions) and options.with_responses:
         # Every rollout is a row then anyway.
         idle.append((options, "all_rollouts", "with --with-responses"))
+        if job.mapping:
+            idle.append((options, "no_ground_truth", "with --with-responses and --map, which names the columns"))
     defaults = {f.name: f.default for of in (options, curation) for f in fields(of)}
     unused = [f"--{name.replace('_', '-')} has no effect {why}" for of, name, why in idle if getattr(of, name) != defaults[name]]
     return unused + _without_effect_on_rows(job, rows)
