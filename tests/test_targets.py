@@ -133,3 +133,18 @@ def test_an_answer_with_tags_is_kept_for_openrlhf_where_a_template_shows_it(tmp_
     assert (report().written, report().examples_dropped) == (0, {"think_tag": 1})
     assert report("think_tag").written == 1
     assert "<think>\\nClose the tag.\\n</think>\\n\\nWrite </think> at the end." in (tmp_path / "out.jsonl").read_text()
+
+
+def test_numbers_of_a_completion_do_not_keep_a_prompt_from_grpo(tmp_path: Path) -> None:
+    """The rows hold the prompt alone; in JSON lines, numbers of calls in the prompt would be changed."""
+    rows = []
+    for number, (asked, said) in enumerate([("1", "0.5"), ("0.5", "1"), ("1", "1")]):
+        calls = [{"type": "function_call", "call_id": "c", "name": "f", "arguments": f'{{"x":{value}}}'} for value in (asked, said)]
+        result, answer = {"type": "function_call_output", "call_id": "c", "output": "r"}, {"role": "assistant", "content": "a"}
+        question = {"role": "user", "content": f"question {number}"}
+        prompt = [question, calls[0], result, question] if number else [question]
+        rows.append({"responses_create_params": {"input": prompt}, "response": {"output": [calls[1], result, answer]}, "reward": 1.0, "expected_answer": "a"})
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for suffix, dropped in ((".jsonl", {"inexact_prompt_number": 1}), (".parquet", {})):
+        report = execute(Run(inputs=[str(tmp_path / "in.jsonl")], output=tmp_path / f"out{suffix}", options=GrpoOptions(), target="trl"))
+        assert dict(report.dropped) == dropped

@@ -38,6 +38,7 @@ ROWS: dict[str, list[tuple[str, str | None, str]]] = {
     "`trl`, messages: `sft`, `dpo`, `kto`, `rm`": [(recipe, None, ".parquet") for recipe in ("sft", "dpo", "kto", "rm")],
     "`trl`, messages: `grpo`": [("grpo", None, ".parquet")],
     "`trl`, messages in `.jsonl`: `sft`, `dpo`, `kto`, `rm`": [(recipe, None, ".jsonl") for recipe in ("sft", "dpo", "kto", "rm")],
+    "`trl`, messages in `.jsonl`: `grpo`": [("grpo", None, ".jsonl")],
     "`trl --as text`: `sft`, `dpo`, `kto`, `rm`": [(recipe, "text", ".parquet") for recipe in ("sft", "dpo", "kto", "rm")],
     "`trl --as text`: `grpo`": [("grpo", "text", ".parquet")],
     "`verl`: `sft`": [("sft", None, ".parquet")],

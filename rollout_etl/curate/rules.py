@@ -71,6 +71,9 @@ RULES: dict[str, Rule] = {
              "a message holds both text and a tool call, and the templates of Llama 3 show only the call"),
         Rule("inexact_number", pl.col("has_inexact_number"),
              "tool arguments hold a fraction or a huge integer, whose last digits the loader's JSON reader changes"),
+        # The column covers prompt and completion: a rollout too many is dropped if only its completion holds such a number.
+        Rule("inexact_prompt_number", pl.col("has_inexact_number") & pl.col("prompt_kinds").str.contains("C", literal=True),
+             "the same, where the prompt holds tool calls"),
         Rule("missing_ground_truth", pl.col("ground_truth").is_null(), "there is no ground truth to verify an answer against"),
     )
 }

@@ -92,7 +92,8 @@ def rows(job: Job, longer_prompts: bool) -> Rows:
     if text:
         cannot_hold = ("tool_prompt",) if prompt else ("flattened_completion", "tool_prompt")
     else:
-        cannot_hold = ("answered_prompt", *(["invalid_prompt_call"] if prompt else ["late_answer"]), *(["inexact_number"] if lines else []))
+        cannot_hold = ("answered_prompt", "invalid_prompt_call" if prompt else "late_answer")
+        cannot_hold += (("inexact_prompt_number" if prompt else "inexact_number"),) if lines else ()
     rules = [identical_sides("response_text" if text else "completion")] if pair else []
     counts = {"trajectories": pl.col("completion").str.contains('"role":"(tool|user|system)"')} if job.recipe == "sft" and not text else {}
     return Rows([*_fields(job), *extras(job)], cannot_hold, rules, reader="guesses", counts=counts, flat=text)

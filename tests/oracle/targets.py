@@ -61,6 +61,7 @@ MORE_RULES = {
     "reasoning": lambda r: "R" in r["prompt_kinds"] + r["completion_kinds"],
     "reasoning_prompt": lambda r: "R" in r["prompt_kinds"],
     "invalid_prompt_call": lambda r: "c" in r["prompt_kinds"],
+    "inexact_prompt_number": lambda r: r["has_inexact_number"] and "C" in r["prompt_kinds"],
     "answered_prompt": lambda r: r["prompt_kinds"].rstrip("ErX")[-1:] in set("RACc") and r["prompt_kinds"].rstrip("ErX") != "",
     "late_answer": lambda r: r["completion_kinds"].lstrip("ErX")[:1] in set("OUSDM") and r["completion_kinds"].lstrip("ErX") != "",
 }
@@ -81,7 +82,7 @@ def cannot_hold(job: Job, target: str) -> set[str]:
     if target == "openrlhf":
         names |= {"earlier_reasoning"}
     if target == "trl":
-        names |= ({"invalid_prompt_call"} if prompts else set()) | ({"inexact_number"} if job.container == ".jsonl" else set())
+        names |= ({"invalid_prompt_call"} if prompts else set()) | ({"inexact_prompt_number" if prompts else "inexact_number"} if job.container == ".jsonl" else set())
     return names
 
 
@@ -110,7 +111,7 @@ ORDER = [
     "failure_row", "masked", "verification_skipped", "nonfinite_reward", "missing_reward", "truncated", "media", "empty_prompt", "unfinished",
     "empty_answer", "invalid_tool_call", "unanswered_tool_call", "orphan_tool_result", "flattened_prompt", "flattened_completion", "tool_prompt",
     "tool_completion", "tool_schemas", "reasoning", "reasoning_prompt", "invalid_prompt_call", "answered_prompt", "late_answer", "earlier_reasoning", "inexact_number",
-    "missing_ground_truth",
+    "inexact_prompt_number", "missing_ground_truth",
 ]
 
 
