@@ -48,6 +48,10 @@ def completion(folder: Path, row: dict[str, Any]) -> list[dict[str, Any]]:
         pytest.param(rollout(answer(), response={"status": "completed"}), False, id="nothing failed"),
         pytest.param(rollout(answer(), judge_failed=True), True, id="the judge failed"),
         pytest.param(rollout(answer(), judge_failed=False), False, id="the judge did not"),
+        pytest.param(rollout(answer(), judge_error="judge_call_failed"), True, id="the judge could not be asked"),
+        pytest.param(rollout(answer(), judge_error=None), False, id="the judge could be asked"),
+        pytest.param(rollout(answer(), invalid_judge_response=True), True, id="the judge gave no verdict"),
+        pytest.param(rollout(answer(), invalid_judge_response=False), False, id="the judge gave a verdict"),
     ],
 )
 def test_rewards_that_say_nothing_about_the_model(tmp_path: Path, row: dict[str, Any], fails: bool) -> None:

@@ -99,8 +99,9 @@ COLUMNS: dict[str, Column] = {
     "is_nonfinite": Column("coalesce(NOT isfinite(to_number(x.reward::VARCHAR)), false)", pl.Boolean, "the reward is NaN or infinite"),
     "is_masked": Column("is_true(x.mask_sample) OR is_true(x.instance_config.mask_sample)", pl.Boolean, "excluded from the loss by the agent"),
     "is_failure": Column(
-        """filled(x._ng_failure_class) IS NOT NULL OR is_true(x.judge_failed) OR coalesce(x.response.status IN ('failed', 'cancelled'), false)
-        OR (completion_kinds = '' AND coalesce(filled(x.error) NOT IN ('false', '0'), false))
+        """filled(x._ng_failure_class) IS NOT NULL OR is_true(x.judge_failed) OR is_true(x.invalid_judge_response) OR names_error(x.judge_error)
+        OR coalesce(x.response.status IN ('failed', 'cancelled'), false)
+        OR (completion_kinds = '' AND names_error(x.error))
         OR CASE WHEN regexp_matches(last_text, '^(Failed|Timed out|Killed|Skipped|Incomplete)\\b')
             THEN coalesce(regexp_matches(x.response.id, '-(failed|timeout|killed|skipped|incomplete)$'), false) ELSE false END""",
         pl.Boolean,

@@ -111,6 +111,8 @@ def _structure() -> dict[str, Any]:
         "instance_config": {"mask_sample": _JSON},
         "context_length_exceeded_error": _JSON,
         "error": _JSON,
+        "invalid_judge_response": _JSON,
+        "judge_error": _JSON,
         "judge_failed": _JSON,
         "mask_sample": _JSON,
         "verification_skipped": _JSON,

@@ -13,7 +13,7 @@ def is_failure(x: Object, completion: list[Unit]) -> bool:
     """The infrastructure failed: it says so, or the model server does, or there is an error and no completion, or a placeholder in its place."""
     if not is_empty(get(x, "_ng_failure_class")) or (not completion and holds_error(get(x, "error"))):
         return True
-    if is_true(get(x, "judge_failed")):
+    if is_true(get(x, "judge_failed")) or is_true(get(x, "invalid_judge_response")) or holds_error(get(x, "judge_error")):
         return True
     if as_text(get(x, "response", "status")) in ("failed", "cancelled"):
         return True

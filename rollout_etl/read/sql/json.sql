@@ -106,3 +106,6 @@ CREATE OR REPLACE MACRO all_texts(types) AS len(list_filter(types, lambda t: t <
 
 -- A value that holds something.
 CREATE OR REPLACE MACRO filled(j) AS CASE WHEN j::VARCHAR NOT IN ('null', '[]', '{}') AND NOT is_blank(j::VARCHAR) THEN j::VARCHAR END;
+
+-- An error that happened: `"error": false` says that there was none.
+CREATE OR REPLACE MACRO names_error(j) AS coalesce(filled(j) NOT IN ('false', '0'), false);
