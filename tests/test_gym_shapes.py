@@ -112,6 +112,23 @@ def test_a_result_and_its_call_without_types(tmp_path: Path) -> None:
     assert read(tmp_path, row, "num_unknown", "completion_kinds") == {"num_unknown": 0, "completion_kinds": "COA"}
 
 
+@pytest.mark.parametrize(
+    ("summary", "content", "text"),
+    [
+        pytest.param(["so"], ["so"], "so", id="the same"),
+        pytest.param(["so", "then"], ["so", "then"], "so\n\nthen", id="the same in parts"),
+        pytest.param(["so"], ["one and one"], "so\n\none and one", id="different"),
+    ],
+)
+def test_reasoning_in_the_summary_and_in_the_content(tmp_path: Path, summary: list[str], content: list[str], text: str) -> None:
+    thought = {
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": part} for part in summary],
+        "content": [{"type": "reasoning_text", "text": part} for part in content],
+    }
+    assert completion(tmp_path, rollout(thought, answer())) == [{"role": "assistant", "reasoning_content": text, "content": "2"}]
+
+
 def test_tools_that_are_spelt_with_doc_and_params(tmp_path: Path) -> None:
     schema = {"type": "object", "properties": {}}
     found = read(tmp_path, rollout(answer(), tools=[{"name": "f", "doc": "does", "params": schema}]), "tools")["tools"]

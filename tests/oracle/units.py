@@ -149,8 +149,9 @@ def _message(content: Any, role: str, output: Any) -> Unit:
 
 
 def _reasoning(item: Object) -> Unit:
-    texts = [text for given in (item.get("summary"), _content_of(item)) for text in said_texts(given if isinstance(given, list) else [given])]
-    text = "\n\n".join(text for text in texts if text != "")
+    given = (item.get("summary"), _content_of(item))
+    summary, content = ("\n\n".join(text for text in said_texts(value if isinstance(value, list) else [value]) if text) for value in given)
+    text = summary if summary == content else "\n\n".join(text for text in (summary, content) if text)
     return Unit("r" if is_blank(text) else "R", text)
 
 

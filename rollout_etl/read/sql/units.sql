@@ -49,8 +49,14 @@ CREATE OR REPLACE MACRO kind(x, speaker) AS CASE
     ELSE 'X'
 END;
 
+-- Reasoning has a summary, or its text as content. The same text in both is meant once.
+CREATE OR REPLACE MACRO thought(summary, content) AS list_transform(
+    [list_transform([summary, content], lambda j: joined(said_texts(CASE WHEN starts_with(j::VARCHAR, '[') THEN j ELSE json_array(j) END), '\n\n'))],
+    lambda l: joined(CASE WHEN l[1] = l[2] THEN l[:1] ELSE l END, '\n\n')
+)[1];
+
 CREATE OR REPLACE MACRO unit_text(x, content, k) AS CASE k
-    WHEN 'R' THEN joined(flatten(list_transform([x.summary, content], lambda j: said_texts(CASE WHEN starts_with(j::VARCHAR, '[') THEN j ELSE json_array(j) END))), '\n\n')
+    WHEN 'R' THEN thought(x.summary, content)
     WHEN 'C' THEN CASE WHEN is_name(x.name::VARCHAR) THEN coalesce(arguments_object(x.arguments), to_json(x.arguments)::VARCHAR)
         ELSE to_json(coalesce(arguments_object(x.arguments), x.arguments))::VARCHAR END
     WHEN 'O' THEN result_text(coalesce(x.output, x.content))
