@@ -79,3 +79,12 @@ def test_a_file_that_became_shorter(tmp_path: Path) -> None:
     path.write_bytes(b"one\ntwo\n")
     with pytest.raises(UnreadableError, match=r"a\.jsonl: it is shorter than it was"):
         found(batches_at(inputs, notes.bounds, notes.of, np.array([2]), lambda size: None))
+
+
+def test_small_files_share_a_batch(tmp_path: Path) -> None:
+    inputs = [Input(str(tmp_path / f"{number}.jsonl")) for number in range(50)]
+    for item in inputs:
+        Path(item.path).write_bytes(b"one\ntwo\n")
+    notes, everything = noted(inputs)
+    batches = list(batches_at(inputs, notes.bounds, notes.of, np.arange(1, 100, 2), lambda size: None))
+    assert len(batches) == 1 and found(batches) == everything[1::2]

@@ -78,12 +78,18 @@ def batches_at(
     `bounds` are the first row of each input, and the end; `places` gives the places of rows of an input. `told` is called with the bytes
     that are passed, read or not. Raises `UnreadableError`.
     """
+    return together(_batches_at(inputs, bounds, places, rows, told))
+
+
+def _batches_at(
+    inputs: Sequence[Input], bounds: Sequence[int], places: Callable[[int, np.ndarray], Places], rows: np.ndarray, told: Callable[[int], None]
+) -> Iterator[pa.RecordBatch]:
     for source, item in enumerate(inputs):
         begin, end = bounds[source : source + 2]
         wanted = rows[slice(*np.searchsorted(rows, (begin, end)))]
         if len(wanted) and item.is_plain:
             lines, starts, sizes = places(source, wanted)
-            yield from together(_lines_at(item.path, source, wanted, lines, starts, starts + sizes, told))
+            yield from _lines_at(item.path, source, wanted, lines, starts, starts + sizes, told)
         elif len(wanted):
             for batch in line_batches([item], wanted - begin, told=told):
                 columns = [integers(batch.column(0).to_numpy() + begin), integers(np.full(len(batch), source, dtype=np.int32)), *batch.columns[2:]]
