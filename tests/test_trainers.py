@@ -284,19 +284,22 @@ def test_config_names_a_link_by_its_own_name(folder: Path) -> None:
     assert f'data_path: "{folder / "out.jsonl"}"' in (folder / "run.yaml").read_text()
 
 
-def test_config_refuses_data_that_does_not_fit(folder: Path) -> None:
+def test_config_tells_of_data_that_does_not_fit(folder: Path) -> None:
     run("sft", "in.jsonl", "-o", "sft.jsonl", *RELAXED, folder=folder)
+    run("sft", "in.jsonl", "-o", "simple.jsonl", "--format", "simple", *RELAXED, folder=folder)
     run("grpo", "in.jsonl", "-o", "grpo.jsonl", *RELAXED, folder=folder)
     (folder / "again.jsonl").symlink_to("sft.jsonl")
     for asked, words in (
         (("sft", "--train", "sft.jsonl", "--val", "again.jsonl"), "again.jsonl is the training data"),
         (("sft", "--train", "grpo.jsonl"), "grpo.jsonl was written by the recipe grpo"),
-        (("sft", "--train", "sft.jsonl", "--val", "grpo.jsonl"), "grpo.jsonl was written by the recipe grpo"),
-        (("sft", "--train", "sft.jsonl", "--target", "verl"), "from .parquet only, not sft.jsonl: write the data again"),
+        (("sft", "--train", "simple.jsonl", "--val", "grpo.jsonl"), "grpo.jsonl was written by the recipe grpo"),
     ):
         done = run("config", *asked, folder=folder)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1) and words in done.stderr, done.stderr
-    assert run("config", "ppo", "--train", "grpo.jsonl", folder=folder).returncode == 0
+        assert done.returncode == 0 and [words in line for line in done.stderr.splitlines() if line.startswith("warning")] == [True], done.stderr
+    done = run("config", "sft", "--train", "sft.jsonl", "--target", "verl", folder=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "from .parquet only, not sft.jsonl: write the data again" in done.stderr
+    done = run("config", "ppo", "--train", "grpo.jsonl", folder=folder)
+    assert done.returncode == 0 and "warning" not in done.stderr
 
 
 @pytest.mark.parametrize("more", [["-o", "out.parquet"], ["-o", "out.jsonl", "--shard-rows", "5"]])

@@ -88,13 +88,13 @@ def configure(
     if loader.needs_validation and validation is None:
         raise UsageError(f"{dialect.TITLE} needs a validation file for {recipe}: name one with --val")
     notes = [dialect.check_path(path) for path in (train, validation) if path is not None]
-    _refuse_purpose(recipe, [path for path in (train, validation) if path is not None])
+    notes += [_foreign(recipe, path) for path in (train, validation) if path is not None]
     data = _look(train)
     job, rows = _recognised(dialect, recipe, data, layout)
     others = None if validation is None else _look(validation)
     if others is not None:
         if others.path.samefile(data.path):
-            raise UsageError(f"{validation} is the training data: name another validation file with --val")
+            notes.append(f"{validation} is the training data as well: what it measures is not new to the model")
         _refuse_missing(dialect, loader, rows, others)
         if others.container != data.container:
             raise UsageError(f"{validation} must end with {data.container}, as {train} does")
@@ -124,12 +124,12 @@ def _loader(target: Target, job: Job) -> Loader:
     return loader_of(target, job)
 
 
-def _refuse_purpose(recipe: str, files: Sequence[Path]) -> None:
-    """Raise `UsageError` for data that another recipe wrote: its columns may fit, but the answers in it were not chosen for this one."""
-    for file in files:
-        wrote = purpose_of(file, None, None)[1]
-        if wrote in RECIPES and wrote != recipe and not any({wrote, recipe} <= alike for alike in _ALIKE):
-            raise UsageError(f"{file} was written by the recipe {wrote}, according to its manifest: write one with `rollout-etl {recipe}`")
+def _foreign(recipe: str, file: Path) -> str | None:
+    """A note for data that another recipe wrote: its columns may fit, but the answers in it were not chosen for this one."""
+    wrote = purpose_of(file, None, None)[1]
+    if wrote not in RECIPES or wrote == recipe or any({wrote, recipe} <= alike for alike in _ALIKE):
+        return None
+    return f"{file} was written by the recipe {wrote}, according to its manifest: `rollout-etl {recipe}` chooses other answers"
 
 
 def _look(path: Path) -> _Data:
