@@ -21,7 +21,7 @@ test: $(READY)  ## run the tests; ARGS="..." goes to pytest (-n 0: one after ano
 
 test-loaders: $(READY)  ## load our files with the code of TRL, verl and OpenRLHF (installs them, 2 GB)
 	@$(BIN)/python tests/loaders/install.py
-	@LOADERS=1 $(BIN)/python -m pytest -rs tests/loaders $(ARGS)
+	@LOADERS=1 $(BIN)/python -m pytest -n 2 -rs tests/loaders $(ARGS)
 
 test-browser: $(READY)  ## open the report in Debian's Chromium (apt install chromium); SCREENSHOTS=FOLDER keeps pictures
 	@$(BIN)/python -m pytest -rs tests/browser $(ARGS)
