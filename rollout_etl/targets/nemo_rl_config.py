@@ -13,7 +13,8 @@ from pathlib import Path
 
 from rollout_etl.errors import UsageError
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, GrpoOptions, SftOptions
-from rollout_etl.targets.target import Settings, quoted_path, refuse_interpolation, run_file_of
+from rollout_etl.targets.paths import quoted_path, refuse_interpolation, run_file_of
+from rollout_etl.targets.target import Settings
 
 _ROOT = "${oc.env:NEMO_RL_ROOT}"
 BATCH = {"sft": 32, "dpo": 128, "rm": 128, "grpo": 32, "ppo": 32}
@@ -60,7 +61,7 @@ def launch_command(options: AnyOptions, config: Path, layout: str = "current") -
 
 def _header(settings: Settings) -> str:
     model = "" if settings.model else "; set policy.model_name to your model"
-    return f"{run_file_of(settings)}. Set NEMO_RL_ROOT to a checkout of NVIDIA-NeMo/RL{model}.\n"
+    return f"{run_file_of(settings.train)}. Set NEMO_RL_ROOT to a checkout of NVIDIA-NeMo/RL{model}.\n"
 
 
 def _data(settings: Settings, keys: dict[str, str], *, default: str = "", extra: str = "", workers: int = 1, length: str = "${policy.max_total_sequence_length}") -> str:

@@ -31,8 +31,9 @@ from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets.columns import extras, refuse_names
 from rollout_etl.targets.messages import joined, prompt_with_tools
+from rollout_etl.targets.paths import absolute, refuse_for_datasets, run_file_of
 from rollout_etl.targets.plain_messages import TOOLS_TAIL, cut_thinking
-from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, absolute, refuse_for_datasets, run_file_of
+from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "OpenRLHF"
 VERSIONS = "0.11.2"
@@ -181,7 +182,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
         flags += ["--algo.advantage.estimator group_norm", "--rollout.n_samples_per_prompt 8"] if job.recipe == "grpo" else ["--algo.advantage.estimator gae"]
     command = "python3 -m" if online else "deepspeed --module"
     lines = " \\\n  ".join([f"{command} openrlhf.cli.{_SCRIPTS[job.recipe]}", *flags, micro, output, '"$@"'])
-    notes = f"{run_file_of(settings)}, for OpenRLHF." + ("" if settings.model else " Set the model to yours.") + "\n"
+    notes = f"{run_file_of(settings.train)}, for OpenRLHF." + ("" if settings.model else " Set the model to yours.") + "\n"
     notes += "# Add --model.margin_loss_enable for a loss that takes the margins into account.\n" if job.recipe == "rm" else ""
     notes += "# reward_func.py must define reward_func(queries, prompts, labels).\n" if online else ""
     return {settings.run_file: f"#!/usr/bin/env bash\n{notes}set -euo pipefail\n{lines}\n"}

@@ -6,10 +6,6 @@ trainer it writes for, which versions were tested, and which columns it writes.
 
 from __future__ import annotations
 
-import glob
-import json
-import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +15,12 @@ import polars as pl
 
 from rollout_etl.curate.rules import Rule
 from rollout_etl.errors import UsageError
-from rollout_etl.plain_text import one_line
 from rollout_etl.publish.rows import Field
 from rollout_etl.read.canonical import Style
 from rollout_etl.recipes.options import AnyOptions, DpoOptions, PpoOptions
+from rollout_etl.targets.paths import as_glob
 
 Form = Literal["messages", "text", "json"]
-_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""Characters that are valid in JSON but not in YAML, or that end a line there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +153,7 @@ class Settings:
 
         It is `escaped` for loaders that take every path for a glob: `[1]` in it is a name.
         """
-        named = Path(glob.escape(str(absolute(data)))) if escaped else data
+        named = as_glob(data) if escaped else data
         return named / f"part-*{self.shards[data][0].suffix}" if data in self.shards else named
 
     def batch_of(self, usual: int) -> int:
@@ -220,37 +214,6 @@ def loader_of(target: Target, job: Job) -> Loader:
 def companion(output: Path, suffix: str) -> Path:
     """Path of a file next to an output."""
     return output.with_name(output.name + suffix)
-
-
-def absolute(path: Path) -> Path:
-    """The absolute path. A link keeps its name: loaders go by the suffix, which the file that it leads to may lack."""
-    return path.parent.resolve() / path.name
-
-
-def quoted_path(path: Path) -> str:
-    """The absolute path as a JSON string, which is also valid YAML."""
-    text = json.dumps(str(absolute(path)), ensure_ascii=False)
-    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
-
-
-def run_file_of(settings: Settings) -> str:
-    """How the comment at the top of a run file begins. A line break in the name of the data would end the comment."""
-    return f"# Run file for {_NOT_IN_YAML.sub('?', one_line(settings.train.name))}"
-
-
-def refuse_for_datasets(path: Path, title: str) -> None:
-    """Raise `UsageError` for a path that `datasets` takes for more than a name."""
-    name = str(absolute(path))
-    if "::" in name:
-        raise UsageError(f"{title} takes :: in a path for an archive: give {path} another name")
-    if os.path.expandvars(name) != name:
-        raise UsageError(f"{title} replaces environment variables in paths: give {path} another name")
-
-
-def refuse_interpolation(path: Path, title: str) -> None:
-    """Raise `UsageError` for a path that OmegaConf, which reads the run file, takes for a reference."""
-    if "${" in str(absolute(path)):
-        raise UsageError(f"{title} takes ${{ in a path for a reference to another setting: give {path} another name")
 
 
 _LOST_IF_KEPT = ("tool_prompt", "tool_completion", "tool_schemas", "reasoning", "reasoning_prompt")

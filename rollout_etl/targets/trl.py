@@ -33,7 +33,8 @@ from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets import token_ids
 from rollout_etl.targets.columns import extras, refuse_names
-from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, quoted_path, refuse_for_datasets, run_file_of
+from rollout_etl.targets.paths import quoted_path, refuse_for_datasets, run_file_of
+from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings
 
 TITLE = "TRL"
 VERSIONS = "1.16.0"
@@ -155,7 +156,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
     # A few prompts fill a batch of completions.
     batch = settings.batch or _BATCH if job.recipe == "grpo" else settings.batch_of(_BATCH)
     lines = [
-        f"{run_file_of(settings)}, for TRL's {LOADERS[job.recipe].name}." + ("" if settings.model else " Set model_name_or_path to your model."),  # type: ignore[union-attr]
+        f"{run_file_of(settings.train)}, for TRL's {LOADERS[job.recipe].name}." + ("" if settings.model else " Set model_name_or_path to your model."),  # type: ignore[union-attr]
         f"model_name_or_path: {json.dumps(settings.model or 'Qwen/Qwen3-0.6B')}",
         _data(settings).rstrip("\n"),
         f"output_dir: {quoted_path(settings.run_file.parent / f'{settings.train.stem}-{job.recipe}')}",

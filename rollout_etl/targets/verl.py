@@ -16,7 +16,6 @@ Tested: verl 0.9.1 with transformers 5.9.0. Source: `verl/utils/dataset/*.py`, `
 
 from __future__ import annotations
 
-import glob
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,8 @@ from rollout_etl.recipes.dpo import identical_sides
 from rollout_etl.recipes.options import GrpoOptions
 from rollout_etl.targets.columns import extras, refuse_names
 from rollout_etl.targets.messages import joined
-from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, absolute, companion, quoted_path, refuse_interpolation, run_file_of
+from rollout_etl.targets.paths import as_glob, quoted_path, refuse_interpolation, run_file_of
+from rollout_etl.targets.target import Job, Loader, Missing, Rows, Settings, companion
 
 TITLE = "verl"
 VERSIONS = "0.9.1"
@@ -139,8 +139,7 @@ def beside(job: Job) -> dict[str, str]:
 
 def _files(settings: Settings, data: Path, escaped: bool = False) -> str:
     """The names of the files, because verl does not accept patterns. They are `escaped` for a dataset that takes them for globs all the same."""
-    paths = map(absolute, settings.files_of(data))
-    quoted = [quoted_path(Path(glob.escape(str(path))) if escaped else path) for path in paths]
+    quoted = [quoted_path(as_glob(path) if escaped else path) for path in settings.files_of(data)]
     return quoted[0] if data not in settings.shards else f"[{', '.join(quoted)}]"
 
 
@@ -152,7 +151,7 @@ def run_files(job: Job, settings: Settings) -> dict[Path, str]:
         raise UsageError(f"Hydra finds files that end with .yaml only: give {settings.run_file} another name")
     base = "sft_trainer_engine" if job.recipe == "sft" else "ppo_trainer"
     note = "" if settings.model else " Set the model's path."
-    head = f"{run_file_of(settings)}, on top of verl's {base}.{note}\nhydra: {{searchpath: ['pkg://verl.trainer.config']}}\n"
+    head = f"{run_file_of(settings.train)}, on top of verl's {base}.{note}\nhydra: {{searchpath: ['pkg://verl.trainer.config']}}\n"
     head += f"defaults: [{base}, _self_]\n"
     body = _sft(job, settings) if job.recipe == "sft" else _rl(job, settings)
     return {settings.run_file: head + body}
