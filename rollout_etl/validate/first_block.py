@@ -7,9 +7,11 @@ type, become JSON, which holds anything. All else is fixed: a column, a key or a
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -23,27 +25,40 @@ from rollout_etl.validate.rows import queried
 
 _ANYTHING, _NOTHING = "anything", "nothing"
 _FRACTION = "has its first fraction"
-_NUMBERS = {"UBIGINT": "integer", "BIGINT": "integer", "HUGEINT": "integer", "DOUBLE": "number"}
-_SCALARS = {"VARCHAR": "text", "BOOLEAN": "flag", **_NUMBERS}
+_SCALARS = {"VARCHAR": "text", "BOOLEAN": "flag", "UBIGINT": "integer", "BIGINT": "integer", "HUGEINT": "integer", "DOUBLE": "number"}
 _ACCEPTED = {"text": {"text", "integer", "number", "flag"}, "number": {"integer", "number"}, "integer": {"integer"}, "flag": {"flag", "integer"}}
 """What the reader converts to the type of a scalar."""
 Type = Any
 """A type: one of the names above, a list with the type of its elements, or an object with the type of each key."""
 
 
-def last_line(paths: Sequence[Path]) -> int | None:
-    """The last line of the first block, from 1; None if there are no rows after it."""
+@dataclass(frozen=True)
+class FirstBlock:
+    """The last line of the first block, from 1, and the type of each column in it."""
+
+    last: int
+    types: Mapping[str, Type]
+
+
+def first_block(paths: Sequence[Path]) -> FirstBlock | None:
+    """The first block of JSON lines; None if there are no rows after it."""
     with gzip.open(paths[0]) if paths[0].suffix == ".gz" else paths[0].open("rb") as file:
-        block = file.read(FIRST_BLOCK) + file.readline()
+        lines = (file.read(FIRST_BLOCK) + file.readline()).removesuffix(b"\n").split(b"\n")
         if len(paths) == 1 and not file.read(1):
             return None
-    return block.count(b"\n") + (not block.endswith(b"\n"))
+    return FirstBlock(len(lines), reduce(_both_rows, map(_type_of, _values(lines)), {}))
 
 
-def misfits(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], last: int) -> list[Problem]:
-    """What does not fit the types of the lines up to `last`, in the order in which it first occurs."""
-    block = (text for frame in queried(connection, paths, f"SELECT j FROM rows WHERE line <= {last} AND j IS NOT NULL") for text in frame["j"])
-    types: dict[str, Type] = reduce(_both_rows, (_type_of(json.loads(text)) for text in block), {})
+def _values(lines: Iterable[bytes]) -> Iterator[Any]:
+    """The values of lines that are JSON; the others are problems of their own."""
+    for line in lines:
+        with contextlib.suppress(ValueError, RecursionError):
+            yield json.loads(line)
+
+
+def misfits(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], block: FirstBlock) -> list[Problem]:
+    """What does not fit the types of the first block, in the order in which it first occurs."""
+    types, last = block.types, block.last
     query = f"SELECT json_structure(j) AS shape, count(*) AS rows, min(line, {FIRST}) AS lines FROM rows WHERE line > {last} AND j IS NOT NULL GROUP BY shape"
     found: dict[tuple[str, str], Problem] = {}
     fractions: dict[str, None] = {}
@@ -95,14 +110,14 @@ def _both(left: Type, right: Type) -> Type:
         return {key: _both(left[key], right[key]) for key in left} if left.keys() == right.keys() else _ANYTHING
     if isinstance(left, list) and isinstance(right, list):
         return [_both(left[0], right[0])]
-    if {"integer", "number"} == ({left, right} if isinstance(left, str) and isinstance(right, str) else set()):
+    if isinstance(left, str) and isinstance(right, str) and {left, right} == {"integer", "number"}:
         return "number"
     return left if left == right else _ANYTHING
 
 
-def _both_rows(left: dict[str, Type], right: Type) -> dict[str, Type]:
+def _both_rows(left: Mapping[str, Type], right: Type) -> Mapping[str, Type]:
     """Rows may differ in columns."""
-    return {key: _both(left.get(key, _NOTHING), right.get(key, _NOTHING)) for key in (left | right if isinstance(right, dict) else left)}
+    return {key: _both(left.get(key, _NOTHING), right.get(key, _NOTHING)) for key in {**left, **right}} if isinstance(right, dict) else left
 
 
 def _misfits(known: Type, shape: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from rollout_etl.targets.target import Missing
 from rollout_etl.validate.arrow_types import repeated, type_names, wrong_types
 from rollout_etl.validate.checks import checks, checks_together
 from rollout_etl.validate.conditions import FIRST, MACROS, Check, Problem, messages_of
-from rollout_etl.validate.first_block import last_line, misfits
+from rollout_etl.validate.first_block import first_block, misfits
 from rollout_etl.validate.layouts import LAYOUTS, Layout
 from rollout_etl.validate.rows import queried
 
@@ -93,10 +93,10 @@ def _validated(connection: duckdb.DuckDBPyConnection, path: Path, paths: Sequenc
     verdict.layout = layout.name
     verdict.problems += [Problem("duplicate_key", f"the column {name} occurs more than once", rows) for name in repeated(schema)]
     verdict.problems += [Problem("type", wrong, rows) for wrong in wrong_types(schema, layout)]
-    last = last_line(paths) if layout.guessed and paths[0].suffix != ".parquet" else None
-    verdict.problems += _of_the_file(connection, paths, layout, columns, kinds, rows, last)
-    if last is not None:
-        verdict.problems += misfits(connection, paths, last)
+    block = first_block(paths) if layout.guessed and paths[0].suffix != ".parquet" else None
+    verdict.problems += _of_the_file(connection, paths, layout, columns, kinds, rows, None if block is None else block.last)
+    if block is not None:
+        verdict.problems += misfits(connection, paths, block)
     asked = list(checks(layout, columns, paths[0].suffix, kinds, templated))
     verdict.problems += _counted(connection, paths, asked)
     return verdict
